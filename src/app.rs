@@ -1,0 +1,1 @@
+//! Builds the parts from their configuration, starts them, drains them in reverse.

@@ -1,0 +1,1 @@
+//! News of committed changes, to whoever holds a socket for them.

@@ -1,0 +1,1 @@
+//! Workflow runs: what happens next, and making it happen.

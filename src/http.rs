@@ -1,0 +1,1 @@
+//! The REST face: server, router, and the pipeline every request passes.

@@ -1,0 +1,1 @@
+//! The socket face: who is connected, and what they are told.

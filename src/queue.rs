@@ -1,0 +1,1 @@
+//! Durable jobs and timers: claim, run, back off, give up.

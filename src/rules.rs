@@ -1,0 +1,1 @@
+//! Decisions of the domain that are pure functions of values.

@@ -1,0 +1,1 @@
+//! Liquid templates and the blocks rendered from them.

@@ -1,0 +1,1 @@
+//! Changes that someone else hears about, one transaction each.

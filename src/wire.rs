@@ -1,0 +1,1 @@
+//! How things are spelled on the wire.
