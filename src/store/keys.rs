@@ -1,0 +1,116 @@
+//! API keys, as digests, and the keys that sign user tokens.
+
+use super::Env;
+use super::db::{Batch, Error, Row, Store};
+use crate::model::time::Time;
+use crate::params;
+
+/// An API key as known here: never the key itself (F-AUT-02).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    /// SHA-256 of the key, in hex.
+    pub digest: String,
+    pub env: Env,
+    /// `public` or `secret`.
+    pub kind: String,
+    pub name: String,
+    /// The first characters of the key, for people to recognise it by.
+    pub hint: String,
+    pub created_at: Time,
+    pub revoked_at: Option<Time>,
+}
+
+/// A key that signs user tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKeyRow {
+    pub env: Env,
+    pub kid: String,
+    /// `hs256` or `rs256`.
+    pub alg: String,
+    /// The shared secret (base64url), or the public half as PEM.
+    pub material: String,
+    pub created_at: Time,
+    pub retired_at: Option<Time>,
+}
+
+fn api_key(row: &Row<'_>) -> Result<ApiKeyRow, Error> {
+    Ok(ApiKeyRow {
+        digest: row.string(0)?,
+        env: row.int(1)?,
+        kind: row.string(2)?,
+        name: row.string(3)?,
+        hint: row.string(4)?,
+        created_at: row.time(5)?,
+        revoked_at: row.maybe_time(6)?,
+    })
+}
+
+impl Store {
+    /// Every API key, revoked ones included, oldest first.
+    pub fn api_keys(&self) -> Result<Vec<ApiKeyRow>, Error> {
+        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys ORDER BY created_at, digest";
+        self.query(sql, &[], api_key)
+    }
+
+    /// The key with this digest.
+    pub fn api_key(&self, digest: &str) -> Result<Option<ApiKeyRow>, Error> {
+        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys WHERE digest = ?1";
+        self.query_one(sql, &params![digest], api_key)
+    }
+
+    /// Every signing key, retired ones included, oldest first.
+    pub fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
+        let sql = "SELECT env, kid, alg, material, created_at, retired_at FROM signing_keys ORDER BY created_at, kid";
+        self.query(sql, &[], |row| {
+            Ok(SigningKeyRow {
+                env: row.int(0)?,
+                kid: row.string(1)?,
+                alg: row.string(2)?,
+                material: row.string(3)?,
+                created_at: row.time(4)?,
+                retired_at: row.maybe_time(5)?,
+            })
+        })
+    }
+}
+
+impl Batch {
+    /// Adds an API key.
+    pub fn add_api_key(&mut self, key: &ApiKeyRow) {
+        self.push(
+            "INSERT INTO api_keys (digest, env, kind, name, hint, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                key.digest.as_str(),
+                key.env,
+                key.kind.as_str(),
+                key.name.as_str(),
+                key.hint.as_str(),
+                key.created_at
+            ],
+        );
+    }
+
+    /// Adds the revocation of an API key; refused if it is unknown or revoked already.
+    pub fn revoke_api_key(&mut self, digest: &str, now: Time) {
+        self.guard(
+            "UPDATE api_keys SET revoked_at = ?2 WHERE digest = ?1 AND revoked_at IS NULL",
+            params![digest, now],
+        );
+    }
+
+    /// Adds a signing key.
+    pub fn add_signing_key(&mut self, key: &SigningKeyRow) {
+        self.push(
+            "INSERT INTO signing_keys (env, kid, alg, material, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![key.env, key.kid.as_str(), key.alg.as_str(), key.material.as_str(), key.created_at],
+        );
+    }
+
+    /// Adds the retirement of a signing key; refused if it is unknown or retired already.
+    pub fn retire_signing_key(&mut self, env: Env, kid: &str, now: Time) {
+        self.guard(
+            "UPDATE signing_keys SET retired_at = ?3 WHERE env = ?1 AND kid = ?2 AND retired_at IS NULL",
+            params![env, kid, now],
+        );
+    }
+}
