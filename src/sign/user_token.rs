@@ -316,6 +316,13 @@ mod tests {
                 assert_eq!(verify(&token, None, &keys, NOW).unwrap().sub, "ann", "F-AUT-11 F-AUT-14");
             }
         }
+        let token = sign_rs256(&claims, &pair.private_pem, None).unwrap();
+        for at in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[at] ^= 1;
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(is_refused(&verify(&changed, None, &keys, NOW)), "F-AUT-11: byte {at} was changed");
+        }
         let forged = sign_rs256(&claims, &other.private_pem, None).unwrap();
         assert!(is_refused(&verify(&forged, None, &keys, NOW)), "F-AUT-11");
         let confused = sign_hs256(&claims, &public, None);
