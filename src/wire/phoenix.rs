@@ -454,6 +454,16 @@ mod tests {
     }
 
     #[test]
+    fn nesting_however_deep_costs_no_stack() {
+        let deep = "[".repeat(500_000) + &"]".repeat(500_000);
+        let payload = format!(r#"["1","2","t","e",{{"a":{deep}}}]"#);
+        assert!(Frame::parse(Vsn::V2, &payload).is_ok(), "the payload is not read here");
+        let sixth = format!(r#"["1","2","t","e",{{}},{deep}]"#);
+        assert!(Frame::parse(Vsn::V2, &sixth).is_ok());
+        assert!(Frame::parse(Vsn::V2, &deep).is_err());
+    }
+
+    #[test]
     fn the_first_serializer_speaks_in_objects() {
         let text = r#"{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"5","join_ref":null,"more":[1]}"#;
         let frame = Frame::parse(Vsn::V1, text).unwrap();
