@@ -1,1 +1,3 @@
 //! Decisions of the domain that are pure functions of values.
+
+pub mod window;
