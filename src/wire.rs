@@ -1,6 +1,7 @@
 //! How things are spelled on the wire.
 
 pub mod cursor;
+pub mod duration;
 pub mod join;
 pub mod json;
 pub mod news;
