@@ -1,1 +1,4 @@
 //! Decisions of the domain that are pure functions of values.
+
+pub mod delay;
+pub mod window;

@@ -1,1 +1,3 @@
 //! How things are spelled on the wire.
+
+pub mod duration;
