@@ -846,9 +846,8 @@ mod tests {
             (json!({"delay_for": {"unit": "minutes"}}), "W-DUR-01"),
             (json!({"delay_for": {"unit": "minutes", "value": "5"}}), "W-DUR-01"),
             (json!({"delay_for": {"unit": "fortnights", "value": 5}}), "W-DUR-02"),
-            (json!({"delay_for": {"unit": "days", "value": 366}}), "W-DLY-14"),
-            (json!({"delay_for": {"unit": "days", "value": 0}}), "W-AMB-24"),
-            (json!({"delay_for": {"unit": "days", "value": -1}}), "W-AMB-24"),
+            (json!({"delay_for": {"unit": "days", "value": 366}}), "W-DLY-14, W-AMB-24"),
+            (json!({"delay_for": {"unit": "days", "value": 366}, "delay_until_field_path": 1}), "W-DLY-01"),
         ];
         for (settings, rule) in cases {
             let paths = wrong(&with_step(&json!({"type": "delay", "ref": "d", "settings": settings})));
