@@ -331,7 +331,7 @@ mod tests {
         fn new(name: &str, files: &[(&str, &str)]) -> Self {
             let root = std::env::temp_dir().join(format!("bellwire-workflows-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&root);
-            fs::create_dir_all(&root).unwrap();
+            fs::create_dir_all(&root).expect("a directory");
             let dir = Dir(root);
             files.iter().for_each(|(path, content)| dir.write(path, content));
             dir
@@ -339,8 +339,8 @@ mod tests {
 
         fn write(&self, path: &str, content: &str) {
             let file = self.0.join(path);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, content).unwrap();
+            fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+            fs::write(file, content).expect("a file");
         }
 
         fn load(&self) -> Result<Vec<Workflow>, Vec<Problem>> {
@@ -481,10 +481,10 @@ mod tests {
     fn an_edited_file_makes_a_new_version() {
         let document = feed(json!({"markdown_body@": "bell/markdown_body.md"}));
         let dir = Dir::new("version", &[("one/workflow.json", &document), ("one/bell/markdown_body.md", "First")]);
-        let first = dir.load().unwrap()[0].version_id;
-        assert_eq!(dir.load().unwrap()[0].version_id, first, "W-AMB-52");
+        let first = dir.load().expect("sound")[0].version_id;
+        assert_eq!(dir.load().expect("sound")[0].version_id, first, "W-AMB-52");
         dir.write("one/bell/markdown_body.md", "Second");
-        assert_ne!(dir.load().unwrap()[0].version_id, first, "W-AMB-52");
+        assert_ne!(dir.load().expect("sound")[0].version_id, first, "W-AMB-52");
     }
 
     #[test]
@@ -537,7 +537,12 @@ mod tests {
 
     #[test]
     fn steps_in_branches_have_their_files_at_the_workflows_root() {
-        let step = |template: Value| json!({"type": "channel", "ref": "bell", "channel_key": "f", "channel_type": "in_app_feed", "template": template});
+        let step = |template: Value| {
+            let channel = json!({"type": "channel", "ref": "bell", "channel_key": "f", "channel_type": "in_app_feed"});
+            let mut step = channel.as_object().cloned().unwrap_or_default();
+            step.insert("template".into(), template);
+            Value::Object(step)
+        };
         let delay = json!({"type": "delay", "ref": "wait", "settings": {"delay_for": {"unit": "hours", "value": 1}}});
         let when = json!({"all": [{"variable": "data.a", "operator": "equal_to", "argument": "x"}]});
         let inner = step(json!({"markdown_body@": "bell/markdown_body.md"}));
@@ -588,20 +593,20 @@ mod tests {
         let outside = Dir::new("outside", &[("secret.md", "secret"), ("two/workflow.json", EMPTY)]);
         let document = feed(json!({"markdown_body@": "body.md"}));
         let dir = Dir::new("links", &[("one/workflow.json", &document)]);
-        symlink(outside.0.join("secret.md"), dir.0.join("one/body.md")).unwrap();
+        symlink(outside.0.join("secret.md"), dir.0.join("one/body.md")).expect("a link");
         says(
             &dir.problems(),
             "one/workflow.json: steps[0].template.markdown_body: `one/body.md` is a symbolic",
             "W-DSK-11",
         );
         let whole = Dir::new("links-whole", &[]);
-        symlink(outside.0.join("two"), whole.0.join("two")).unwrap();
+        symlink(outside.0.join("two"), whole.0.join("two")).expect("a link");
         says(&whole.problems(), "two: `two` is a symbolic link that leads out", "W-DSK-11");
         let file = Dir::new("links-file", &[("one/keep", "")]);
-        symlink(outside.0.join("two/workflow.json"), file.0.join("one/workflow.json")).unwrap();
+        symlink(outside.0.join("two/workflow.json"), file.0.join("one/workflow.json")).expect("a link");
         says(&file.problems(), "one/workflow.json: `one/workflow.json` is a symbolic link that leads out", "W-DSK-11");
         let inside = Dir::new("links-inside", &[("one/workflow.json", &document), ("one/real.md", "Hi")]);
-        symlink("real.md", inside.0.join("one/body.md")).unwrap();
+        symlink("real.md", inside.0.join("one/body.md")).expect("a link");
         assert_eq!(inside.keys(), ["one"], "W-DSK-11: a link that stays is a file like any other");
     }
 

@@ -17,6 +17,7 @@ pub use send_windows::{SendWindows, Window};
 mod data_schema;
 mod parse;
 mod position;
+mod reader;
 mod send_windows;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
@@ -295,7 +296,7 @@ mod tests {
         let expected = [("0", "a"), ("1", "b"), ("1.0.0", "b1"), ("1.0.1", "b2"), ("1.0.1.0.0", "c"), ("2", "d")];
         assert_eq!(named, expected.map(|(p, r)| (p.to_owned(), r)), "W-BRN-11");
         for (position, step) in workflow.all_steps() {
-            assert!(std::ptr::eq(workflow.step(&position).unwrap(), step), "{position}");
+            assert!(std::ptr::eq(workflow.step(&position).expect("a step"), step), "{position}");
         }
         for nowhere in ["3", "0.0.0", "1.3.0", "1.0.2", "1.1.0"] {
             assert!(workflow.step(&at(nowhere)).is_none(), "{nowhere}");

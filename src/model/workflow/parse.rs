@@ -1,10 +1,9 @@
 //! Reads a workflow's document; finds everything that is wrong with it, each with its place.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::reader::{Node, Reader};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
     Workflow,
@@ -64,7 +63,7 @@ impl Workflow {
     /// Reads the document of the workflow `key`. `channels` are the configured ones: a channel step that does not state
     /// its `channel_type` takes it from there (W-CHS-01).
     pub fn parse(key: &str, document: &Value, channels: &[Channel]) -> Result<Workflow, Vec<Invalid>> {
-        let mut reader = Reader { channels, problems: Vec::new(), refs: HashMap::new() };
+        let mut reader = Reader::new(channels);
         match reader.workflow(key, document) {
             Some(workflow) if reader.problems.is_empty() => Ok(workflow),
             _ => Err(reader.problems),
@@ -79,32 +78,6 @@ impl Workflow {
         }
         Some(format!("`{key}` can't be a workflow's key: 3 to 255 characters out of a-z, 0-9, `_` and `-` are allowed"))
     }
-}
-
-/// An object of the document, and where it stands.
-struct Node<'a> {
-    map: &'a Map<String, Value>,
-    path: String,
-}
-
-impl<'a> Node<'a> {
-    /// The value of `key`; null means unset (W-STP-08).
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn at(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-}
-
-/// Gathers the problems on the way through a document. A reading method that finds one says so and answers `None` (or
-/// the default): the caller reads on, so that all problems are found at once.
-struct Reader<'c> {
-    channels: &'c [Channel],
-    problems: Vec<Invalid>,
-    /// Where each `ref` was first seen.
-    refs: HashMap<String, String>,
 }
 
 impl Reader<'_> {
@@ -279,17 +252,15 @@ impl Reader<'_> {
     }
 
     fn target(&mut self, node: &Node<'_>) -> Option<Target> {
-        let channel = self.text(node, "channel_key").map(str::to_owned);
-        let group = self.text(node, "channel_group_key").map(str::to_owned);
-        match (channel, group) {
-            (Some(key), None) => Some(Target::Channel(key)),
-            (None, Some(key)) => Some(Target::Group(key)),
-            (None, None) if node.get("channel_key").is_some() || node.get("channel_group_key").is_some() => None,
-            (None, None) => {
+        let is_set = |key: &str| node.get(key).is_some_and(|value| value != "");
+        match (is_set("channel_key"), is_set("channel_group_key")) {
+            (true, false) => self.text(node, "channel_key").map(|key| Target::Channel(key.to_owned())),
+            (false, true) => self.text(node, "channel_group_key").map(|key| Target::Group(key.to_owned())),
+            (false, false) => {
                 self.wrong(node.at("channel_key"), "is required: set either `channel_key` or `channel_group_key`");
                 None
             }
-            (Some(_), Some(_)) => {
+            (true, true) => {
                 self.wrong(node.at("channel_group_key"), "set either `channel_key` or `channel_group_key`, not both");
                 None
             }
@@ -441,95 +412,6 @@ impl Reader<'_> {
     fn conditions(&mut self, node: &Node<'_>, allow: Allow) -> Option<Group> {
         let group = Group::parse(node.get("conditions")?, &node.at("conditions"), allow);
         self.keep(group).filter(|group| !group.is_empty())
-    }
-
-    fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Invalid::new(path, message));
-    }
-
-    /// The value of a part that reads itself, or its problems beside the others.
-    fn keep<T>(&mut self, part: Result<T, Vec<Invalid>>) -> Option<T> {
-        part.map_err(|problems| self.problems.extend(problems)).ok()
-    }
-
-    fn object<'a>(&mut self, value: &'a Value, path: &str) -> Option<Node<'a>> {
-        let Value::Object(map) = value else {
-            self.wrong(path, "must be an object");
-            return None;
-        };
-        Some(Node { map, path: path.to_owned() })
-    }
-
-    fn object_at<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<Node<'a>> {
-        node.get(key).and_then(|value| self.object(value, &node.at(key)))
-    }
-
-    /// Refuses keys that nothing reads: a misspelt condition must not be a missing one.
-    fn known(&mut self, node: &Node<'_>, known: &[&str]) {
-        for key in node.map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here are {}", known.join(", ")),
-            };
-            self.wrong(node.at(key), format!("unknown key `{key}`; {hint}"));
-        }
-    }
-
-    fn text<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<&'a str> {
-        let value = node.get(key)?;
-        let text = value.as_str();
-        if text.is_none() {
-            self.wrong(node.at(key), "must be text");
-        }
-        text
-    }
-
-    fn required_text<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<&'a str> {
-        if matches!(node.get(key), None | Some(Value::String(_))) && node.get(key).is_none_or(|value| value == "") {
-            self.wrong(node.at(key), "is required");
-            return None;
-        }
-        self.text(node, key)
-    }
-
-    fn at_most(&mut self, node: &Node<'_>, key: &str, longest: usize) {
-        let length = node.get(key).and_then(Value::as_str).map_or(0, |text| text.chars().count());
-        if length > longest {
-            self.wrong(node.at(key), format!("is {length} characters long; {longest} are allowed"));
-        }
-    }
-
-    fn flag(&mut self, node: &Node<'_>, key: &str) -> bool {
-        match node.get(key) {
-            None => false,
-            Some(Value::Bool(flag)) => *flag,
-            Some(_) => {
-                self.wrong(node.at(key), "must be true or false");
-                false
-            }
-        }
-    }
-
-    fn list<'a>(&mut self, node: &Node<'a>, key: &str) -> &'a [Value] {
-        match node.get(key) {
-            None => &[],
-            Some(Value::Array(items)) => items,
-            Some(_) => {
-                self.wrong(node.at(key), "must be a list");
-                &[]
-            }
-        }
-    }
-
-    fn texts(&mut self, node: &Node<'_>, key: &str) -> Vec<String> {
-        let mut texts = Vec::new();
-        for (i, item) in self.list(node, key).iter().enumerate() {
-            match item.as_str() {
-                Some(text) => texts.push(text.to_owned()),
-                None => self.wrong(format!("{}[{i}]", node.at(key)), "must be text"),
-            }
-        }
-        texts
     }
 }
 
@@ -757,8 +639,8 @@ mod tests {
     #[test]
     fn the_same_content_keeps_its_version() {
         let version = |key: &str, text: &str| {
-            let document: Value = serde_json::from_str(text).unwrap();
-            Workflow::parse(key, &document, &[]).unwrap().version_id
+            let document: Value = serde_json::from_str(text).expect("JSON");
+            Workflow::parse(key, &document, &[]).expect("sound").version_id
         };
         let first = version("abc", r#"{"name": "A", "steps": []}"#);
         assert_eq!(first, version("abc", r#"{"steps": [], "name": "A"}"#), "the order of keys is no content");
@@ -872,8 +754,10 @@ mod tests {
         let read = parse(&with_step(&group)).expect("W-CHS-02");
         let StepKind::Channel(step) = &read.steps[0].kind else { panic!("a channel step") };
         assert_eq!((&step.target, step.channel_key()), (&Target::Group("bells".into()), None), "W-CHS-02");
-        let neither = feed(json!({"channel_key": null}));
-        assert_eq!(wrong(&with_step(&neither)), ["steps[0].channel_key"], "W-CHS-02, W-WFD-13");
+        for key in [json!(null), json!(""), json!(7)] {
+            let neither = feed(json!({"channel_key": key}));
+            assert_eq!(wrong(&with_step(&neither)), ["steps[0].channel_key"], "W-CHS-02, W-WFD-13: {key}");
+        }
         let both = feed(json!({"channel_group_key": "bells"}));
         assert_eq!(wrong(&with_step(&both)), ["steps[0].channel_group_key"], "W-CHS-02");
     }

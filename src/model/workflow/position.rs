@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn positions_order_as_the_document_reads() {
-        let read: Vec<Position> = ["0", "1", "1.0.0", "1.0.1", "1.1.0", "2", "10"].map(|p| p.parse().unwrap()).into();
+        let read: Vec<Position> =
+            ["0", "1", "1.0.0", "1.0.1", "1.1.0", "2", "10"].map(|p| p.parse().expect("a position")).into();
         assert!(read.is_sorted());
     }
 

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_week_has_seven_days_and_one_is_open() {
-        let six = Value::Array(week(Value::Null).as_array().unwrap()[1..].to_vec());
+        let six = Value::Array(week(Value::Null).as_array().expect("a list")[1..].to_vec());
         let problems = SendWindows::parse(&six, "w").expect_err("W-SNW-01");
         assert_eq!(problems, [Invalid::new("w", "has no entry for monday")], "W-SNW-01");
         let closed: Vec<Value> = DAYS.iter().map(|day| json!({"day": day, "type": "do_not_send"})).collect();
