@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::reader::{Node, Reader};
+use super::reader::{Node, Reader, meant, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
     Workflow,
 };
 use crate::model::channel::{Channel, ChannelKind};
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::Invalid;
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
 use crate::template::Template;
@@ -76,6 +76,7 @@ impl Workflow {
         if (3..=255).contains(&key.len()) && key.bytes().all(allowed) {
             return None;
         }
+        let key = short(key);
         Some(format!("`{key}` can't be a workflow's key: 3 to 255 characters out of a-z, 0-9, `_` and `-` are allowed"))
     }
 }
@@ -205,12 +206,12 @@ impl Reader<'_> {
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
         let known = || ["channel", "delay", "branch"].into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
-        let near = if word == "fetch" { Some("http_fetch") } else { nearest(word, known()) };
+        let near = if word == "fetch" { Some("http_fetch") } else { meant(word, known()) };
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
         };
-        self.wrong(node.at("type"), format!("there is no step type `{word}`; {hint}"));
+        self.wrong(node.at("type"), format!("there is no step type `{}`; {hint}", short(word)));
         None
     }
 

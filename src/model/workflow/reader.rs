@@ -62,11 +62,11 @@ impl<'c> Reader<'c> {
     /// Refuses keys that nothing reads: a misspelt condition must not be a missing one.
     pub(super) fn known(&mut self, node: &Node<'_>, known: &[&str]) {
         for key in node.map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match nearest(key, known.iter().copied()) {
+            let hint = match meant(key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here are {}", known.join(", ")),
             };
-            self.wrong(node.at(key), format!("unknown key `{key}`; {hint}"));
+            self.wrong(node.at(key), format!("unknown key `{}`; {hint}", short(key)));
         }
     }
 
@@ -126,4 +126,17 @@ impl<'c> Reader<'c> {
         }
         texts
     }
+}
+
+/// Nothing longer is a typo of a known word, or worth repeating whole.
+const LONGEST_WORD: usize = 64;
+
+/// The known word that `word` was meant to be.
+pub(super) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > LONGEST_WORD { None } else { nearest(word, known) }
+}
+
+/// The beginning of a word somebody else wrote, for a message.
+pub(super) fn short(word: &str) -> String {
+    word.chars().take(LONGEST_WORD).collect()
 }
