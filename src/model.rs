@@ -1,6 +1,7 @@
 //! The nouns: plain values that are already true.
 
 pub mod bulk_operation;
+pub mod channel;
 pub mod environment;
 pub mod feed;
 pub mod ids;
@@ -11,3 +12,4 @@ pub mod recipient;
 pub mod run;
 pub mod scope;
 pub mod time;
+pub mod workflow;

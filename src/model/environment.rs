@@ -27,6 +27,8 @@ pub struct Settings {
     pub vars: Map<String, Value>,
     /// Variables that only templates see (W-SCP-22).
     pub secret_vars: Map<String, Value>,
+    /// Both together, as templates see them.
+    pub all_vars: Value,
     /// The zone of recipients that name none (W-SCP-26).
     pub timezone: Option<String>,
 }
