@@ -27,6 +27,7 @@ pub struct Core {
     pub clock: Clock,
     pub waker: Waker,
     pub catalog: Catalog,
+    pub rings: door::Rings,
 }
 
 /// Why a verb refused.

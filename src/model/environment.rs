@@ -21,8 +21,6 @@ pub struct Environment {
 pub struct Settings {
     /// Public-key requests must carry a signed user token (F-AUT-09).
     pub enhanced_security: bool,
-    /// The bare HMAC of the user id is accepted as a token; it never expires.
-    pub allow_bare_hmac: bool,
     /// Variables that templates see and feeds show (W-SCP-18).
     pub vars: Map<String, Value>,
     /// Variables that only templates see (W-SCP-22).

@@ -20,12 +20,21 @@ pub struct ApiKeyRow {
     pub revoked_at: Option<Time>,
 }
 
+/// Tells one state of an environment's signing keys from the next: how many there are, and the latest changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SigningKeysStamp {
+    count: i64,
+    retired: i64,
+    created_at: Option<Time>,
+    retired_at: Option<Time>,
+}
+
 /// A key that signs user tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeyRow {
     pub env: Env,
     pub kid: String,
-    /// `hs256` or `rs256`.
+    /// `hs256`, `rs256`, or `hmac` for the bare form.
     pub alg: String,
     /// The shared secret (base64url), or the public half as PEM.
     pub material: String,
@@ -56,6 +65,20 @@ impl Store {
     pub fn api_key(&self, digest: &str) -> Result<Option<ApiKeyRow>, Error> {
         let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys WHERE digest = ?1";
         self.query_one(sql, &params![digest], api_key)
+    }
+
+    /// The state of an environment's signing keys.
+    pub fn signing_keys_stamp(&self, env: Env) -> Result<SigningKeysStamp, Error> {
+        let sql = "SELECT count(*), count(retired_at), max(created_at), max(retired_at) FROM signing_keys WHERE env = ?1";
+        let stamp = self.query_one(sql, &params![env], |row| {
+            Ok(SigningKeysStamp {
+                count: row.int(0)?,
+                retired: row.int(1)?,
+                created_at: row.maybe_time(2)?,
+                retired_at: row.maybe_time(3)?,
+            })
+        })?;
+        stamp.ok_or_else(|| Error::Damaged("signing keys cannot be counted".to_owned()))
     }
 
     /// Every signing key, retired ones included, oldest first.

@@ -20,7 +20,7 @@ pub(crate) fn run(connection: &mut Connection) -> Result<(), Error> {
         )));
     }
     for (number, name, sql) in MIGRATIONS {
-        let checksum = crate::sign::sha256_hex(sql.as_bytes());
+        let checksum = crate::sign::api_key::digest(sql);
         if *number <= done {
             verify(connection, *number, name, &checksum)?;
             continue;
