@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod catalog;
 pub mod change;
 pub mod door;
+pub mod feed;
 pub mod identify;
 pub mod mark;
 pub mod trigger;
