@@ -108,6 +108,7 @@ export class BellwireBell extends HTMLElement {
     });
     this.feed = new Feed(this.socket, { channel, user });
     this.socket.addEventListener("frame", (event) => this.#repeat(event));
+    this.socket.addEventListener("state", () => this.#render());
     this.feed.addEventListener("change", () => this.#render());
     this.feed.addEventListener("item", (event) => this.#arrived(/** @type {CustomEvent} */ (event).detail));
     this.feed.addEventListener("refused", (event) => this.#say(/** @type {CustomEvent} */ (event).detail.reason));
@@ -141,8 +142,8 @@ export class BellwireBell extends HTMLElement {
     more.textContent = isLoadingMore ? "Loading…" : "Show older";
     const isLoading = version === null && (status === "connecting" || status === "syncing");
     ghosts.hidden = !isLoading;
-    empty.hidden = isLoading || items.length > 0;
-    note.textContent = explain(status, problem, version !== null);
+    empty.hidden = version === null || items.length > 0;
+    note.textContent = explain(status, problem, this.socket?.state === "idle");
     note.hidden = !note.textContent;
     note.classList.toggle("bad", status === "refused" || status === "stopped");
     this.#renderList(items);
@@ -150,7 +151,7 @@ export class BellwireBell extends HTMLElement {
 
   /** Keeps the nodes of items that did not change, with their focus and scroll. @param {FeedItem[]} items */
   #renderList(items) {
-    const { list, ghosts } = this.#parts;
+    const { list } = this.#parts;
     const ids = new Set(items.map((item) => item.id));
     for (const [id, cell] of this.#cells) {
       if (ids.has(id)) continue;
@@ -170,7 +171,7 @@ export class BellwireBell extends HTMLElement {
       }
       paintState(cell.node, item);
       if (cell.node === place) place = place.nextElementSibling;
-      else list.insertBefore(cell.node, place ?? ghosts);
+      else list.insertBefore(cell.node, place);
     }
   }
 
@@ -185,12 +186,13 @@ export class BellwireBell extends HTMLElement {
     dot.addEventListener("click", () => void this.feed?.mark(now().read_at ? "unread" : "read", [id]));
     archive.addEventListener("click", () => void this.feed?.mark("archived", [id]));
     const blocks = item.blocks.filter((block) => block.name !== "action_url").map((block) => this.#block(block, now, target));
-    const node = h("article", { class: "item", tabIndex: 0, "aria-label": "Notification" },
+    const node = h("article", { class: "item", tabIndex: 0, "aria-labelledby": `body-${id}` },
       face(item),
-      h("div", { class: "body" }, ...blocks, h("div", { class: "foot" }, h("time", { dateTime: item.inserted_at, title: new Date(item.inserted_at).toLocaleString() }, ago(item.inserted_at, Date.now())))),
+      h("div", { class: "body", id: `body-${id}` }, ...blocks, h("div", { class: "foot" }, h("time", { dateTime: item.inserted_at, title: new Date(item.inserted_at).toLocaleString() }, ago(item.inserted_at, Date.now())))),
       link && h("a", { class: "cover", href: link, target: target ?? "", rel: "noopener", tabIndex: -1, "aria-label": "Open" }),
       dot, archive);
     node.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#clicked(event, now(), link));
+    node.addEventListener("animationend", (/** @type {AnimationEvent} */ event) => event.animationName === "glow" && node.classList.remove("arrives"));
     node.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key !== "Enter" || event.target !== node) return;
       (node.querySelector(".cover") ?? node).click();
@@ -282,9 +284,10 @@ function skeleton() {
   const ghosts = h("div", { class: "ghosts", "aria-hidden": "true" }, ...[0, 1, 2].map(() => h("div", { class: "ghost" }, h("i"), h("i"), h("i"))));
   const empty = h("div", { class: "empty", hidden: true }, icon(36, ...BELL), h("strong", {}, "All quiet"), "What concerns you will show up here.");
   const more = h("button", { class: "more", type: "button", hidden: true }, "Show older");
-  const list = h("div", { class: "list", role: "feed", "aria-label": "Notifications" }, ghosts, empty, more);
+  const list = h("div", { role: "feed", "aria-labelledby": "title" });
+  const scroll = h("div", { class: "list" }, list, ghosts, empty, more);
   const head = h("div", { class: "head" }, h("h2", { id: "title" }, "Notifications"), readAll);
-  const panel = h("div", { class: "panel", role: "dialog", "aria-labelledby": "title", tabIndex: -1, hidden: true }, head, note, list);
+  const panel = h("div", { class: "panel", role: "dialog", "aria-labelledby": "title", tabIndex: -1, hidden: true }, head, note, scroll);
   const bar = h("div", { class: "bar" }, h("slot"), bell);
   const status = h("span", { class: "spoken", role: "status" });
   return { badge, bell, readAll, note, ghosts, empty, more, list, panel, bar, status };
@@ -318,9 +321,9 @@ function face(item) {
   return h("div", { class: `face tone${tone}`, "aria-hidden": "true" }, initials || icon(18, ...BELL));
 }
 
-/** @param {string} status @param {string} problem @param {boolean} hasItems */
-function explain(status, problem, hasItems) {
-  if (status === "offline") return hasItems ? "Offline. Showing what was here; trying again." : "Offline. Trying again.";
+/** @param {string} status @param {string} problem @param {boolean} isHungUp */
+function explain(status, problem, isHungUp) {
+  if (status === "offline") return isHungUp ? "Offline." : "Offline. Trying again.";
   if (status === "refused") return `The server refused this feed${problem ? `: ${problem}` : "."}`;
   if (status === "stopped") return problem || "Disconnected.";
   if (status === "idle") return "Disconnected.";

@@ -38,7 +38,7 @@ async function readFacts() {
     const response = await fetch(CONFIG, { headers: { accept: "application/json" } });
     if (response.ok) return /** @type {DemoFacts} */ (await response.json());
     if (response.status !== 404) throw new Error(`status ${response.status}`);
-    notice("This server is not in development mode, so the demo is switched off. Start it with ", h("code", {}, "bellwire dev"), " to try it here.");
+    notice("This server is not in development mode, so there is no demo user to ring. Start one in development mode to try it here.");
   } catch (error) {
     notice(`The server did not tell this page its settings (${message(error)}). Reload to try again.`);
   }

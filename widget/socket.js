@@ -295,8 +295,12 @@ export class Socket extends EventTarget {
 
   /** The page or the network came back: dial at once, or find out whether the old connection survived. */
   #wake() {
-    if (this.state === "waiting" && navigator.onLine !== false) void this.#dial();
-    else if (this.isOpen && Date.now() - this.#heardAt > 1_000) void this.#beat(PROBE_MS);
+    if (this.state === "waiting" && navigator.onLine !== false) {
+      this.#attempt = 0;
+      void this.#dial();
+    } else if (this.isOpen && Date.now() - this.#heardAt > 1_000) {
+      void this.#beat(PROBE_MS);
+    }
   }
 
   #tokenIsEnding() {
