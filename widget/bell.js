@@ -166,7 +166,7 @@ export class BellwireBell extends HTMLElement {
         cell = { item, node: this.#cell(item) };
         this.#cells.set(item.id, cell);
       } else if (cell.item !== item) {
-        if (JSON.stringify(cell.item.blocks) !== JSON.stringify(item.blocks)) cell.node.replaceChildren(...this.#cell(item).childNodes);
+        if (cell.item.blocks !== item.blocks && JSON.stringify(cell.item.blocks) !== JSON.stringify(item.blocks)) cell.node.replaceChildren(...this.#cell(item).childNodes);
         cell.item = item;
       }
       paintState(cell.node, item);

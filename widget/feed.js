@@ -69,6 +69,9 @@ const EFFECTS = {
   interacted: (item, at) => ({ interacted_at: at, read_at: item.read_at ?? at }),
 };
 
+/** The status of the items that a mark changes. @type {Partial<Record<MarkAs, string>>} */
+const OPPOSITES = { seen: "unseen", unseen: "seen", read: "unread", unread: "read" };
+
 /**
  * A headless feed: state in, events out. Everything a bell shows can be read from its properties.
  *
@@ -152,7 +155,15 @@ export class Feed extends EventTarget {
   async markAll(as, filter) {
     const newest = this.items[0]?.inserted_at;
     if (!newest) return { ok: true, reason: "" };
-    return this.#begin({ as, ids: null, newest, isEverything: !filter, filter: { ...filter, "inserted_at.lte": newest } });
+    const whom = { ...this.#unmarked(as), ...filter, "inserted_at.lte": newest };
+    return this.#begin({ as, ids: null, newest, isEverything: !filter, filter: whom });
+  }
+
+  /** Items that bear the mark already are left alone: marking them again would refresh every stamp (F-STA-16). @param {MarkAs} as */
+  #unmarked(as) {
+    const { status } = this.#options.filters ?? {};
+    const isOpen = !status || status === "all";
+    return isOpen && OPPOSITES[as] ? { status: OPPOSITES[as] } : {};
   }
 
   /** Reads the next page of older items. Resolves to whether it came. */
@@ -394,8 +405,8 @@ export class Feed extends EventTarget {
 /** @param {FeedItem} a @param {FeedItem} b */
 function newestFirst(a, b) {
   const byTime = Date.parse(b.inserted_at) - Date.parse(a.inserted_at);
-  // Microseconds are beyond Date, but not beyond the text.
-  return byTime || compare(b.inserted_at, a.inserted_at) || compare(b.id, a.id);
+  // Microseconds are beyond Date, but not beyond the text. Items of one instant stay in the server's order.
+  return byTime || compare(b.inserted_at, a.inserted_at);
 }
 
 /** @param {string} a @param {string} b */
