@@ -31,7 +31,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(file: &Path, path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &Path, path: impl Into<String>, message: impl Into<String>) -> Self {
         Problem { file: file.to_owned(), path: path.into(), message: message.into() }
     }
 }
