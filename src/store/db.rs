@@ -412,8 +412,12 @@ impl Store {
         let source = self.reader()?;
         let mut copy = Connection::open(target)?;
         let backup = rusqlite::backup::Backup::new(&source, &mut copy)?;
-        backup.run_to_completion(1024, Duration::from_millis(1), None)?;
-        Ok(())
+        // In one step, under one snapshot: a copy in parts would start anew whenever another process writes. Writers
+        // need not wait for it.
+        match backup.step(-1)? {
+            rusqlite::backup::StepResult::Done => Ok(()),
+            _ => Err(Error::Open("the database is busy: try the backup again".to_owned())),
+        }
     }
 
     /// Whether the database answers.

@@ -27,6 +27,16 @@ struct Workflows {
     inactive: Vec<(Env, String)>,
 }
 
+impl Workflows {
+    /// Keeps an old version at hand; the store has them all.
+    fn keep_old(&mut self, id: Uuid, workflow: Arc<Workflow>) {
+        if self.old.len() >= OLD_VERSIONS {
+            self.old.clear();
+        }
+        self.old.insert(id, workflow);
+    }
+}
+
 impl Catalog {
     /// A catalog of what is configured.
     pub fn new(environments: Vec<Environment>, channels: Vec<Channel>, workflows: Vec<Workflow>) -> Self {
@@ -81,6 +91,17 @@ impl Catalog {
         all
     }
 
+    /// Puts `workflows` in the place of the current ones. The versions that they replace stay known, for the runs that
+    /// follow them (W-ENG-15).
+    pub fn replace(&self, workflows: Vec<Arc<Workflow>>) {
+        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), workflow)).collect();
+        let mut guard = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut guard.current, current);
+        for workflow in before.into_values() {
+            guard.keep_old(workflow.version_id, workflow);
+        }
+    }
+
     /// Whether the workflow may run in the environment (W-ENV-05).
     pub fn is_active(&self, env: Env, key: &str) -> bool {
         !self.read().inactive.iter().any(|(at, inactive)| *at == env && inactive == key)
@@ -111,14 +132,31 @@ impl Catalog {
         })?;
         let parsed = Arc::new(parsed);
         let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        if workflows.old.len() >= OLD_VERSIONS {
-            workflows.old.clear();
-        }
-        workflows.old.insert(id, Arc::clone(&parsed));
+        workflows.keep_old(id, Arc::clone(&parsed));
         Ok(Some(parsed))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Workflows> {
         self.workflows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn workflow(name: &str) -> Workflow {
+        Workflow::parse("hello", &json!({"name": name, "steps": []}), &[]).expect("a valid workflow")
+    }
+
+    #[test]
+    fn runs_keep_the_version_that_was_replaced() {
+        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
+        let before = catalog.workflow("hello").expect("the first version").version_id;
+        catalog.replace(vec![Arc::new(workflow("Two"))]);
+        assert_eq!(catalog.workflow("hello").expect("the second version").name, "Two");
+        let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
+        assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");
     }
 }

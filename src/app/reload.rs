@@ -1,0 +1,112 @@
+//! Reads the workflows again: in development when a file changes, else when the process is told to (SIGHUP).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Mode, StartError};
+use crate::config::workflows;
+use crate::model::workflow::Workflow;
+use crate::store::Batch;
+use crate::verbs::Core;
+
+/// How often the directory is looked at in development.
+const LOOK: Duration = Duration::from_secs(1);
+/// Below this depth nobody keeps files of a workflow.
+const DEEPEST: usize = 8;
+
+/// Writes `workflows` to the store as the current versions of every environment.
+pub(super) async fn publish(core: &Core, workflows: &[Arc<Workflow>]) -> Result<(), StartError> {
+    let now = core.clock.now();
+    let mut batch = Batch::new();
+    for environment in core.catalog.environments() {
+        for workflow in workflows {
+            batch.publish_workflow(environment.number, &workflow.key, workflow.version_id, &workflow.source, now);
+        }
+    }
+    core.store.apply(batch).await?;
+    Ok(())
+}
+
+/// Reads `dir` again when there is a reason to, until it is time to stop.
+pub(super) async fn watch(core: Arc<Core>, dir: PathBuf, mode: Mode, mut stopped: watch::Receiver<bool>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        error!("SIGHUP cannot be listened for: workflows are not read again");
+        return;
+    };
+    let mut before = stamps(&dir);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => before = stamps(&dir),
+            () = tokio::time::sleep(LOOK), if mode == Mode::Development => {
+                let after = stamps(&dir);
+                if after == before {
+                    continue;
+                }
+                before = after;
+            }
+            _ = stopped.changed() => return,
+        }
+        read(&core, &dir).await;
+    }
+}
+
+/// Reads `dir`; what is not sound changes nothing.
+async fn read(core: &Core, dir: &Path) {
+    let loaded = match workflows::load(dir, core.catalog.channels()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in &problems {
+                warn!("{problem}");
+            }
+            warn!("the workflows stay as they were, because of {} problem(s)", problems.len());
+            return;
+        }
+    };
+    let changed: Vec<String> = loaded
+        .iter()
+        .filter(|workflow| core.catalog.workflow(&workflow.key).is_none_or(|old| old.version_id != workflow.version_id))
+        .map(|workflow| workflow.key.clone())
+        .collect();
+    let count = loaded.len();
+    let loaded: Vec<Arc<Workflow>> = loaded.into_iter().map(Arc::new).collect();
+    // The store first: a run that starts with a version must find it there.
+    if let Err(fault) = publish(core, &loaded).await {
+        error!(error = %fault, "changed workflows could not be stored, and stay as they were");
+        return;
+    }
+    core.catalog.replace(loaded);
+    info!(
+        count,
+        "read the workflows again; changed: {}",
+        if changed.is_empty() { "none".to_owned() } else { changed.join(", ") }
+    );
+}
+
+/// When each file below `dir` was last changed.
+fn stamps(dir: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
+    let mut found = BTreeMap::new();
+    collect(dir, 0, &mut found);
+    found
+}
+
+fn collect(dir: &Path, depth: usize, found: &mut BTreeMap<PathBuf, Option<SystemTime>>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() && depth < DEEPEST => collect(&path, depth + 1, found),
+            Ok(metadata) => {
+                found.insert(path, metadata.modified().ok());
+            }
+            // Gone meanwhile: the next look will tell.
+            Err(_) => {}
+        }
+    }
+}
