@@ -92,15 +92,14 @@ impl App {
     /// Starts everything; when this returns, requests are answered.
     pub async fn start(config: Config, mode: Mode) -> Result<App, StartError> {
         let clock = Clock::system();
-        let origin_of = |address| config.origin(address);
-        let channels: Vec<_> = config.channels.iter().map(|declared| &declared.channel).collect();
-        say_unsupported(&channels.iter().map(|channel| (channel.key.as_str(), channel.kind)).collect::<Vec<_>>());
+        say_unsupported(&config.channels);
         let listener = bind(config.server.listen, config.server.backlog)?;
         let address = listener.local_addr().map_err(|error| StartError::Said(format!("no address: {error}")))?;
-        let origin = origin_of(address);
+        let origin = config.origin(address);
         let lock = prepare(&config.store.path)?;
         let store = Store::open(&config.store.path)?;
         let environments = environments(&store, &config, &clock).await?;
+        let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let catalog = catalog(environments, config.channels, &config.workflows.dir)?;
         let (news, listen) = faces::news();
         let core = Arc::new(Core {
@@ -124,7 +123,7 @@ impl App {
         let workers = vec![
             spawn_queue(&core, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
-            tokio::spawn(reload::watch(Arc::clone(&core), config.workflows.dir, mode, stopped)),
+            tokio::spawn(watch.run(Arc::clone(&core), stopped)),
         ];
         let patience = Duration::from_secs(config.server.drain_seconds);
         Ok(App { core, address, origin, identity, faces, stop, workers, patience, _lock: lock })
@@ -228,9 +227,10 @@ fn demo(core: &Core, identity: Identity, origin: &str) -> Option<Demo> {
 }
 
 /// Says which channels are declared and cannot deliver yet: their steps are skipped.
-fn say_unsupported(channels: &[(&str, ChannelKind)]) {
-    for (key, kind) in channels {
-        if *kind != ChannelKind::InAppFeed {
+fn say_unsupported(channels: &[Declared]) {
+    for Declared { channel, .. } in channels {
+        let (key, kind) = (channel.key.as_str(), channel.kind);
+        if kind != ChannelKind::InAppFeed {
             warn!(
                 channel.key = key,
                 "channel `{key}` is of type {kind}, which this version does not deliver: steps on it are skipped"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -34,26 +34,41 @@ pub(super) async fn publish(core: &Core, workflows: &[Arc<Workflow>]) -> Result<
     Ok(())
 }
 
-/// Reads `dir` again when there is a reason to, until it is time to stop.
-pub(super) async fn watch(core: Arc<Core>, dir: PathBuf, mode: Mode, mut stopped: watch::Receiver<bool>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        error!("SIGHUP cannot be listened for: workflows are not read again");
-        return;
-    };
-    let mut before = stamps(&dir);
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => before = stamps(&dir),
-            () = tokio::time::sleep(LOOK), if mode == Mode::Development => {
-                let after = stamps(&dir);
-                if after == before {
-                    continue;
+/// Sees when workflows are to be read again.
+pub(super) struct Watch {
+    dir: PathBuf,
+    mode: Mode,
+    hangup: Signal,
+    seen: Stamps,
+}
+
+type Stamps = BTreeMap<PathBuf, Option<SystemTime>>;
+
+impl Watch {
+    /// Begins to look, and to listen for SIGHUP, which would else end the process. It is made before the workflows are
+    /// read for the first time: a change in between must not be missed.
+    pub(super) fn new(dir: PathBuf, mode: Mode) -> Result<Self, StartError> {
+        let hangup = signal(SignalKind::hangup());
+        let hangup = hangup.map_err(|error| StartError::Said(format!("SIGHUP can't be listened for: {error}.")))?;
+        Ok(Watch { seen: stamps(&dir), dir, mode, hangup })
+    }
+
+    /// Reads the directory again when there is a reason to, until it is time to stop.
+    pub(super) async fn run(mut self, core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => self.seen = stamps(&self.dir),
+                () = tokio::time::sleep(LOOK), if self.mode == Mode::Development => {
+                    let after = stamps(&self.dir);
+                    if after == self.seen {
+                        continue;
+                    }
+                    self.seen = after;
                 }
-                before = after;
+                _ = stopped.changed() => return,
             }
-            _ = stopped.changed() => return,
+            read(&core, &self.dir).await;
         }
-        read(&core, &dir).await;
     }
 }
 
@@ -90,13 +105,13 @@ async fn read(core: &Core, dir: &Path) {
 }
 
 /// When each file below `dir` was last changed.
-fn stamps(dir: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
+fn stamps(dir: &Path) -> Stamps {
     let mut found = BTreeMap::new();
     collect(dir, 0, &mut found);
     found
 }
 
-fn collect(dir: &Path, depth: usize, found: &mut BTreeMap<PathBuf, Option<SystemTime>>) {
+fn collect(dir: &Path, depth: usize, found: &mut Stamps) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();

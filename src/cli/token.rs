@@ -73,8 +73,9 @@ fn sign(asked: &Sign) -> Result<String, Failure> {
             Ok(sign_rs256(&claims(asked)?, &key, asked.kid.as_deref())?)
         }
         Alg::Hs256 => {
+            let claims = claims(asked)?;
             let (secret, kid) = secret(asked)?;
-            Ok(sign_hs256(&claims(asked)?, &secret, kid.as_deref()))
+            Ok(sign_hs256(&claims, &secret, kid.as_deref()))
         }
         Alg::Hmac => Ok(bare_token(&asked.user, &secret(asked)?.0)),
     }
