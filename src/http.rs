@@ -19,6 +19,8 @@ mod idempotency;
 mod open;
 mod pipeline;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -36,6 +38,13 @@ pub const SOCKET_PATH: &str = "/ws/v1/websocket";
 
 /// Takes a request that wants to become a socket, and answers it.
 pub type Upgrade = Box<dyn Fn(Request<Incoming>) -> Response<Body> + Send + Sync>;
+
+/// Answers what is no part of the API, such as pages that are made when they are asked for. It is asked first, and gives
+/// back what is not for it. Nothing is added to its answers: it says itself which other sites may read them.
+pub type Front = Box<dyn Fn(Request<Incoming>) -> Result<Fronted, Request<Incoming>> + Send + Sync>;
+
+/// The answer of a [`Front`], to come.
+pub type Fronted = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// How the face behaves.
 #[derive(Debug, Clone)]
@@ -79,6 +88,7 @@ pub struct Face {
     pub settings: Settings,
     upgrade: Upgrade,
     pages: Vec<Page>,
+    front: Option<Front>,
     table: router::Table,
     buckets: limits::Buckets,
     is_stopping: AtomicBool,
@@ -92,10 +102,16 @@ impl Face {
             settings,
             upgrade,
             pages,
+            front: None,
             table: router::Table::new(api::routes()),
             buckets: limits::Buckets::default(),
             is_stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The same face with somebody in front of it.
+    pub fn behind(self, front: Front) -> Self {
+        Face { front: Some(front), ..self }
     }
 
     /// Makes `/readyz` say no, so that no new callers are sent here.
