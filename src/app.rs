@@ -90,7 +90,7 @@ pub struct App {
 
 impl App {
     /// Starts everything; when this returns, requests are answered.
-    pub async fn start(config: Config, mode: Mode) -> Result<App, StartError> {
+    pub async fn start(mut config: Config, mode: Mode) -> Result<App, StartError> {
         let clock = Clock::system();
         say_unsupported(&config.channels);
         let listener = bind(config.server.listen, config.server.backlog)?;
@@ -100,7 +100,8 @@ impl App {
         let store = Store::open(&config.store.path)?;
         let environments = environments(&store, &config, &clock).await?;
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
-        let catalog = catalog(environments, config.channels, &config.workflows.dir)?;
+        let channels = std::mem::take(&mut config.channels);
+        let catalog = catalog(environments, channels, &config.workflows.dir)?;
         let (news, listen) = faces::news();
         let core = Arc::new(Core {
             bus: Bus::local(listen),
@@ -119,7 +120,7 @@ impl App {
         let demo = identity.clone().and_then(|identity| demo(&core, identity, &origin));
         let pages = Pages::new(Arc::clone(&core), demo);
         let (stop, stopped) = watch::channel(false);
-        let faces = Faces::start(Arc::clone(&core), news, pages, listener, &config.server, &config.limits, &config.hub);
+        let faces = Faces::start(&core, news, pages, listener, &config);
         let workers = vec![
             spawn_queue(&core, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),

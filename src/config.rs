@@ -28,7 +28,7 @@ pub const DEVELOPMENT: &str = "development";
 const USUAL_FILE: &str = "config/bellwire.toml";
 /// When the built-in channel was declared.
 const BUILT_IN_AT: Time = Time::from_micros(1_767_225_600_000_000);
-/// Connections per second of each rate tier (F-RAT-01).
+/// Requests per second of each rate tier (F-RAT-01).
 const TIERS: [u64; 5] = [1, 5, 60, 200, 1000];
 
 /// Everything an operator decides.
@@ -54,6 +54,14 @@ pub struct Server {
     pub origin: Option<String>,
     /// The largest request body.
     pub max_body_bytes: u64,
+    /// How long a request's head may take, and how long a connection may be idle.
+    pub header_seconds: u64,
+    /// How long a request's body may take.
+    pub body_seconds: u64,
+    /// Connections that are served at once; sockets do not count.
+    pub connections: u64,
+    /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
+    pub public_writes_need_token: bool,
     /// Connections that may wait to be accepted.
     pub backlog: u64,
     /// How long a stop may take.
@@ -78,6 +86,8 @@ pub struct WorkflowsPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub enabled: bool,
+    /// Whether a batch may change the same message only once a second (F-RAT-04).
+    pub dedupe: bool,
     /// Requests per second of the tiers 1 to 5 (F-RAT-01).
     pub tiers: [u64; 5],
 }
@@ -85,8 +95,10 @@ pub struct Limits {
 /// `[hub]`: sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hub {
-    /// Seconds without a frame after which a socket is closed.
-    pub idle_seconds: u64,
+    /// Seconds of silence after which a client is pinged.
+    pub ping_after_seconds: u64,
+    /// Seconds of silence after which it is given up.
+    pub close_after_seconds: u64,
 }
 
 /// `[log]`: what is told to the operator.
@@ -124,14 +136,18 @@ impl Default for Config {
             server: Server {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4000)),
                 origin: None,
-                max_body_bytes: 1 << 20,
+                max_body_bytes: 10 << 20,
+                header_seconds: 30,
+                body_seconds: 30,
+                connections: 10_000,
+                public_writes_need_token: false,
                 backlog: 4096,
                 drain_seconds: 30,
             },
             store: StorePlace { path: PathBuf::from("bellwire-data/bellwire.db") },
             workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
-            limits: Limits { enabled: true, tiers: TIERS },
-            hub: Hub { idle_seconds: 60 },
+            limits: Limits { enabled: true, dedupe: true, tiers: TIERS },
+            hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
             channels: vec![Declared::built_in(BUILT_IN_AT)],
@@ -216,6 +232,10 @@ impl Server {
             }
         }
         section.number("max_body_bytes", 1024..=1 << 30, &mut self.max_body_bytes);
+        section.number("header_seconds", 1..=3_600, &mut self.header_seconds);
+        section.number("body_seconds", 1..=3_600, &mut self.body_seconds);
+        section.number("connections", 1..=1_000_000, &mut self.connections);
+        section.flag("public_writes_need_token", &mut self.public_writes_need_token);
         section.number("backlog", 1..=65_535, &mut self.backlog);
         section.number("drain_seconds", 1..=3_600, &mut self.drain_seconds);
         section.finish();
@@ -225,6 +245,7 @@ impl Server {
 impl Limits {
     fn read(&mut self, mut section: Section<'_>) {
         section.flag("enabled", &mut self.enabled);
+        section.flag("dedupe", &mut self.dedupe);
         let keys = ["tier_1", "tier_2", "tier_3", "tier_4", "tier_5"];
         for (key, slot) in keys.into_iter().zip(&mut self.tiers) {
             section.number(key, 1..=1_000_000, slot);
@@ -235,7 +256,12 @@ impl Limits {
 
 impl Hub {
     fn read(&mut self, mut section: Section<'_>) {
-        section.number("idle_seconds", 30..=3_600, &mut self.idle_seconds);
+        section.number("ping_after_seconds", 5..=3_600, &mut self.ping_after_seconds);
+        section.number("close_after_seconds", 10..=7_200, &mut self.close_after_seconds);
+        if self.close_after_seconds <= self.ping_after_seconds {
+            section
+                .wrong("close_after_seconds", "must be more than ping_after_seconds: an answer to the ping takes time");
+        }
         section.finish();
     }
 }

@@ -23,6 +23,9 @@ const JSON: &str = "application/json";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; \
     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const CONFIG: &str = "/demo/config";
+const TRIGGER: &str = "/demo/trigger";
+
 /// What is served as it is: path, type, content.
 const FILES: [(&str, &str, &[u8]); 9] = [
     ("/widget/demo.css", CSS, include_bytes!("../../widget/demo.css")),
@@ -61,31 +64,32 @@ impl Pages {
         Pages { core, demo }
     }
 
-    /// Answers if `path` is a page's; `body` is what was sent.
-    pub async fn answer(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Option<Response<Full<Bytes>>> {
+    /// Whether `path` is a page's.
+    pub fn has(&self, path: &str) -> bool {
+        match path {
+            "/" => true,
+            CONFIG | TRIGGER => self.demo.is_some(),
+            _ => FILES.iter().any(|(at, _, _)| *at == path),
+        }
+    }
+
+    /// Answers a request for a page; `body` is what was sent.
+    pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
         if let Some((_, kind, content)) = FILES.iter().find(|(at, _, _)| *at == path) {
             // Other sites load the bell as a module, which the browser only allows with this.
-            return Some(file(method, headers, kind, content, true));
+            return file(method, headers, kind, content, true);
         }
         match (path, &self.demo) {
-            ("/", Some(_)) => Some(file(method, headers, HTML, DEMO, false)),
-            ("/", None) => Some(file(method, headers, HTML, ABOUT.as_bytes(), false)),
-            ("/demo/config" | "/demo/trigger", Some(demo)) if !demo.is_addressed(headers) => {
+            ("/", Some(_)) => file(method, headers, HTML, DEMO, false),
+            ("/", None) => file(method, headers, HTML, ABOUT.as_bytes(), false),
+            (CONFIG | TRIGGER, Some(demo)) if !demo.is_addressed(headers) => {
                 let message = format!("The demo only answers to the page at {}.", demo.origin);
-                Some(json_response(StatusCode::FORBIDDEN, &json!({"message": message})))
+                json_response(StatusCode::FORBIDDEN, &json!({"message": message}))
             }
-            ("/demo/config", Some(demo)) if method == Method::GET => {
-                Some(json_response(StatusCode::OK, &demo.facts(&self.core)))
-            }
-            ("/demo/trigger", Some(demo)) if method == Method::POST => Some(demo.trigger(&self.core, body).await),
-            ("/demo/config" | "/demo/trigger", Some(_)) => Some(refused(path)),
-            _ => None,
+            (CONFIG, Some(demo)) if method == Method::GET => json_response(StatusCode::OK, &demo.facts(&self.core)),
+            (TRIGGER, Some(demo)) if method == Method::POST => demo.trigger(&self.core, body).await,
+            (CONFIG | TRIGGER, Some(_)) => no_method(if path == TRIGGER { "POST" } else { "GET" }),
+            _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "There is no such page."})),
         }
     }
 }
@@ -153,10 +157,9 @@ fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-fn refused(path: &str) -> Response<Full<Bytes>> {
-    let allowed = if path == "/demo/trigger" { "POST" } else { "GET" };
-    let mut response =
-        json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": format!("Use {allowed} here.")}));
+fn no_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let message = format!("Use {allowed} here.");
+    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": message}));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }
@@ -169,9 +172,7 @@ fn file(
     open: bool,
 ) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
-        let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "Use GET here."}));
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return no_method("GET, HEAD");
     }
     let tag = format!("\"{}\"", digest(&String::from_utf8_lossy(content)).get(..16).unwrap_or_default());
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
