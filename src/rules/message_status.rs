@@ -205,7 +205,7 @@ mod tests {
             ("bounced", &[], "equal_to", "undelivered", false, "W-MSC-06"),
             ("sent", &[], "greater_than_or_equal_to", "sent", true, "W-MSC-07"),
             ("queued", &[], "greater_than_or_equal_to", "sent", false, "W-MSC-07"),
-            ("queued", &[], "less_than", "sent", true, "W-MSC-07"),
+            ("queued", &[], "less_than", "sent", true, "W-MSC-07 W-MSC-17: as it stands now"),
             ("delivered", &[], "less_than", "sent", false, "W-MSC-07"),
             ("delivered", &[], "greater_than_or_equal_to", "delivered", true, "W-MSC-08"),
             ("sent", &[], "less_than", "delivered", true, "W-MSC-08"),

@@ -223,7 +223,10 @@ impl Reader {
     /// A path if it is one, else a JSON literal (W-CND-18).
     fn variable(&mut self, text: &str, at: &str) -> Option<Operand> {
         if let Some(path) = Path::parse(text, self.allow) {
-            return self.checked_path(path, text, at).map(Operand::Path);
+            if self.subject == "property" {
+                self.refuse_other_properties(text, at);
+            }
+            return self.checked_path(path, at).map(Operand::Path);
         }
         if let Ok(value) = serde_json::from_str(text) {
             return Some(Operand::literal(value));
@@ -236,24 +239,22 @@ impl Reader {
         None
     }
 
-    fn checked_path(&mut self, path: Path, text: &str, at: &str) -> Option<Path> {
-        let reserved = ["recipient.created_at", "recipient.updated_at"];
+    /// Dynamic audiences look at properties of users only, and at none that is reserved (W-CND-57).
+    fn refuse_other_properties(&mut self, text: &str, at: &str) {
+        if ["recipient.created_at", "recipient.updated_at"].contains(&text) {
+            self.refuse(at, format!("`{text}` is reserved and cannot be used in an audience"));
+        } else if !text.starts_with("recipient.") {
+            self.refuse(at, "must be a property of the user, such as `recipient.plan`");
+        }
+    }
+
+    fn checked_path(&mut self, path: Path, at: &str) -> Option<Path> {
         if path.below_refs().is_some() && !self.allow.message_status {
             self.refuse(
                 at,
                 "refs.* is not available here: statuses of messages are for step, branch and match conditions",
             );
             return None;
-        }
-        if self.subject == "property" && at.ends_with("property") {
-            if reserved.contains(&text) {
-                self.refuse(at, format!("`{text}` is reserved and cannot be used in an audience"));
-                return None;
-            }
-            if !text.starts_with("recipient.") {
-                self.refuse(at, "must be a property of the user, such as `recipient.plan`");
-                return None;
-            }
         }
         Some(path)
     }
@@ -286,7 +287,7 @@ impl Reader {
             return Some(Operand::Liquid(text.into()));
         }
         if let Some(found) = Path::parse(text, self.allow).filter(Path::has_rest) {
-            return self.dynamic(found, text, path);
+            return self.dynamic(found, path);
         }
         match kind {
             Kind::Order | Kind::Instant if operand::relative(text).is_some() => self.relative(text, path),
@@ -295,8 +296,8 @@ impl Reader {
         }
     }
 
-    fn dynamic(&mut self, found: Path, text: &str, path: &str) -> Option<Operand> {
-        let found = self.checked_path(found, text, path)?;
+    fn dynamic(&mut self, found: Path, path: &str) -> Option<Operand> {
+        let found = self.checked_path(found, path)?;
         let is_wait_field =
             |below: &str| split_reference(below).is_some_and(|found| WAIT_FIELDS.contains(&found.field));
         if found.below_refs().is_some_and(|below| !is_wait_field(below)) {
@@ -334,7 +335,7 @@ impl Reader {
                 Ok(decoded) => Cow::Owned(decoded),
                 Err(_) if operand::is_liquid(text) => return Some(Operand::Liquid(text.as_str().into())),
                 Err(_) => match Path::parse(text, self.allow).filter(Path::has_rest) {
-                    Some(found) => return self.dynamic(found, text, path),
+                    Some(found) => return self.dynamic(found, path),
                     None => Cow::Borrowed(value),
                 },
             },
