@@ -223,7 +223,8 @@ impl<'a> Stretch<'a> {
 
     /// The roots that templates and conditions share.
     pub(super) fn shared_roots(&self) -> Vec<(&str, &Value)> {
-        let optional = [("recipient", self.input.recipient), ("actor", self.input.actor), ("tenant", self.input.tenant)];
+        let optional =
+            [("recipient", self.input.recipient), ("actor", self.input.actor), ("tenant", self.input.tenant)];
         let mut roots = vec![("data", &self.data), ("vars", self.input.vars), ("workflow", &self.workflow)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots

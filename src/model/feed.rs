@@ -222,7 +222,9 @@ fn same_scalar(have: &Value, wanted: &Value) -> bool {
 pub fn trigger_data_filter(value: Value) -> Result<Map<String, Value>, Invalid> {
     match value {
         Value::Object(map) if map.values().all(|value| !value.is_object() && !value.is_array()) => Ok(map),
-        Value::Object(_) => Err(Invalid::new("trigger_data", "trigger_data compares top-level scalars only: no lists, no objects")),
+        Value::Object(_) => {
+            Err(Invalid::new("trigger_data", "trigger_data compares top-level scalars only: no lists, no objects"))
+        }
         _ => Err(Invalid::new("trigger_data", "trigger_data must be a JSON object")),
     }
 }
@@ -241,8 +243,22 @@ impl Filter {
     /// Reads a filter (F-FED-09 to F-FED-19, F-SOC-10). Enum words are taken in any case: one mobile client shouts.
     pub fn from_options(options: &impl Options) -> Result<Filter, Invalid> {
         Ok(Filter {
-            status: word(options, "status", &[("all", Status::All), ("unread", Status::Unread), ("read", Status::Read), ("unseen", Status::Unseen), ("seen", Status::Seen)])?,
-            archived: word(options, "archived", &[("exclude", Archived::Exclude), ("include", Archived::Include), ("only", Archived::Only)])?,
+            status: word(
+                options,
+                "status",
+                &[
+                    ("all", Status::All),
+                    ("unread", Status::Unread),
+                    ("read", Status::Read),
+                    ("unseen", Status::Unseen),
+                    ("seen", Status::Seen),
+                ],
+            )?,
+            archived: word(
+                options,
+                "archived",
+                &[("exclude", Archived::Exclude), ("include", Archived::Include), ("only", Archived::Only)],
+            )?,
             source: options.text("source"),
             categories: options.list("workflow_categories"),
             tenant: options.text("tenant"),

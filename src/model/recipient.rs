@@ -66,7 +66,9 @@ impl Serialize for RecipientRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             RecipientRef::User(id) => serializer.serialize_str(id),
-            RecipientRef::Object { collection, id } => json!({"id": id, "collection": collection}).serialize(serializer),
+            RecipientRef::Object { collection, id } => {
+                json!({"id": id, "collection": collection}).serialize(serializer)
+            }
         }
     }
 }

@@ -134,7 +134,14 @@ pub struct Run {
 
 impl Run {
     /// Appends an entry to the run's record.
-    pub fn record(&mut self, at: Time, status: EventStatus, event: &str, step: Option<(&str, &str)>, data: Option<Value>) {
+    pub fn record(
+        &mut self,
+        at: Time,
+        status: EventStatus,
+        event: &str,
+        step: Option<(&str, &str)>,
+        data: Option<Value>,
+    ) {
         let number = self.events.len().to_be_bytes();
         self.events.push(RunEvent {
             id: Ksuid::mint(at, &[self.id.as_bytes(), &number]).to_string(),

@@ -165,9 +165,9 @@ impl Row<'_> {
     pub fn maybe_text(&self, column: usize) -> Result<Option<&str>, Error> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
-            ValueRef::Text(bytes) => {
-                std::str::from_utf8(bytes).map(Some).map_err(|_| Error::Damaged(format!("column {column} is not UTF-8")))
-            }
+            ValueRef::Text(bytes) => std::str::from_utf8(bytes)
+                .map(Some)
+                .map_err(|_| Error::Damaged(format!("column {column} is not UTF-8"))),
             _ => Err(Error::Damaged(format!("column {column} is not text"))),
         }
     }
@@ -522,7 +522,10 @@ fn write_group(connection: &mut Connection, group: Vec<Order>) {
 
 type Answers = Vec<Result<Applied, Error>>;
 
-fn commit<'a>(connection: &mut Connection, batches: impl Iterator<Item = &'a Batch>) -> Result<Answers, rusqlite::Error> {
+fn commit<'a>(
+    connection: &mut Connection,
+    batches: impl Iterator<Item = &'a Batch>,
+) -> Result<Answers, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut answers = Vec::new();
     for batch in batches {

@@ -12,8 +12,7 @@ use crate::model::time::Time;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
 
-const HEAD: &str =
-    "id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen, last_at";
+const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen, last_at";
 
 /// Changes that a resume may span; a client further behind starts anew.
 pub const RESUME_LIMIT: usize = 200;
@@ -44,7 +43,13 @@ impl Store {
     }
 
     /// One page of the feed under `filter`, newest first.
-    pub async fn feed_page(&self, feed: i64, filter: &Filter, at: Option<&Edge>, size: usize) -> Result<FeedPage, Error> {
+    pub async fn feed_page(
+        &self,
+        feed: i64,
+        filter: &Filter,
+        at: Option<&Edge>,
+        size: usize,
+    ) -> Result<FeedPage, Error> {
         let mut condition = Where::default();
         condition.and("m.feed = ?", vec![feed.into()]);
         condition.feed_filter(filter);
@@ -117,7 +122,13 @@ impl Store {
     }
 
     /// The ids of the feed's messages under `filter`, oldest first, after place `seq`: one chunk of a bulk mark.
-    pub async fn feed_ids(&self, feed: i64, filter: &Filter, seq: i64, limit: usize) -> Result<Vec<(i64, String)>, Error> {
+    pub async fn feed_ids(
+        &self,
+        feed: i64,
+        filter: &Filter,
+        seq: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, String)>, Error> {
         let mut condition = Where::default();
         condition.and("m.feed = ? AND m.seq > ?", vec![feed.into(), seq.into()]);
         condition.feed_filter(filter);
@@ -241,18 +252,22 @@ impl Batch {
             format!("INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {chosen}"),
             params![feed, list.as_str()],
         );
-        self.push("DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))", params![list.as_str()]);
-        self.push("DELETE FROM messages WHERE feed = ?1 AND id IN (SELECT value FROM json_each(?2))", params![feed, list]);
+        self.push(
+            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
+            params![list.as_str()],
+        );
+        self.push(
+            "DELETE FROM messages WHERE feed = ?1 AND id IN (SELECT value FROM json_each(?2))",
+            params![feed, list],
+        );
         self.returning(format!("UPDATE feeds SET version = version WHERE id = ?1 RETURNING {HEAD}"), params![feed])
     }
 }
 
 /// `[[message, event], ...]` as JSON: the messages to change, each with the id of the event that tells of it.
 pub(crate) fn event_pairs(ids: &[String], name: &str, now: Time) -> String {
-    let pairs: Vec<(&str, String)> = ids
-        .iter()
-        .map(|id| (id.as_str(), Ksuid::mint(now, &[id.as_bytes(), name.as_bytes()]).to_string()))
-        .collect();
+    let pairs: Vec<(&str, String)> =
+        ids.iter().map(|id| (id.as_str(), Ksuid::mint(now, &[id.as_bytes(), name.as_bytes()]).to_string())).collect();
     serde_json::to_string(&pairs).unwrap_or_default()
 }
 

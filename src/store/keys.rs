@@ -57,7 +57,8 @@ fn api_key(row: &Row<'_>) -> Result<ApiKeyRow, Error> {
 impl Store {
     /// Every API key, revoked ones included, oldest first.
     pub fn api_keys(&self) -> Result<Vec<ApiKeyRow>, Error> {
-        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys ORDER BY created_at, digest";
+        let sql =
+            "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys ORDER BY created_at, digest";
         self.query(sql, &[], api_key)
     }
 
@@ -69,7 +70,8 @@ impl Store {
 
     /// The state of an environment's signing keys.
     pub fn signing_keys_stamp(&self, env: Env) -> Result<SigningKeysStamp, Error> {
-        let sql = "SELECT count(*), count(retired_at), max(created_at), max(retired_at) FROM signing_keys WHERE env = ?1";
+        let sql =
+            "SELECT count(*), count(retired_at), max(created_at), max(retired_at) FROM signing_keys WHERE env = ?1";
         let stamp = self.query_one(sql, &params![env], |row| {
             Ok(SigningKeysStamp {
                 count: row.int(0)?,

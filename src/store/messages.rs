@@ -248,7 +248,12 @@ impl Store {
     pub fn message_events(&self, message: &str) -> Result<Vec<MessageEvent>, Error> {
         let sql = "SELECT id, type, data, inserted_at FROM message_events WHERE message = ?1 ORDER BY id";
         self.query(sql, &params![message], |row| {
-            Ok(MessageEvent { id: row.string(0)?, name: row.string(1)?, data: row.maybe_string(2)?, inserted_at: row.time(3)? })
+            Ok(MessageEvent {
+                id: row.string(0)?,
+                name: row.string(1)?,
+                data: row.maybe_string(2)?,
+                inserted_at: row.time(3)?,
+            })
         })
     }
 

@@ -11,7 +11,8 @@ use crate::params;
 impl Store {
     /// One object.
     pub fn object(&self, env: Env, collection: &str, id: &str) -> Result<Option<Object>, Error> {
-        let sql = "SELECT properties, inserted_at, updated_at FROM objects WHERE env = ?1 AND collection = ?2 AND id = ?3";
+        let sql =
+            "SELECT properties, inserted_at, updated_at FROM objects WHERE env = ?1 AND collection = ?2 AND id = ?3";
         self.query_one(sql, &params![env, collection, id], |row| {
             Ok(Object {
                 collection: collection.to_owned(),

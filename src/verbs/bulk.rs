@@ -149,7 +149,8 @@ impl Core {
             let Some((last, ..)) = found.last() else { break };
             operation.progress = json!({"after": last});
             let ids: Vec<String> = found.into_iter().map(|(_, _, id)| id).collect();
-            let done = self.apply_chunk(operation.env, &spec, &ids).await.map_err(|error| Failure(error.to_string()))?;
+            let done =
+                self.apply_chunk(operation.env, &spec, &ids).await.map_err(|error| Failure(error.to_string()))?;
             operation.processed_rows += done;
             operation.success_count += done;
             operation.updated_at = self.clock.now();

@@ -81,6 +81,16 @@ impl Catalog {
         all
     }
 
+    /// Makes these the current workflows; versions that runs still follow stay known.
+    pub fn replace(&self, workflows: Vec<Workflow>) {
+        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
+        let mut held = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut held.current, current);
+        for workflow in before.into_values() {
+            held.old.insert(workflow.version_id, workflow);
+        }
+    }
+
     /// Whether the workflow may run in the environment (W-ENV-05).
     pub fn is_active(&self, env: Env, key: &str) -> bool {
         !self.read().inactive.iter().any(|(at, inactive)| *at == env && inactive == key)

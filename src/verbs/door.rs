@@ -55,7 +55,8 @@ impl Core {
     /// Lets a caller in, or says why not. Keys are read anew each time: a revocation counts at once (F-AUT-03).
     /// `claimed_user` is whom the request names; a bare HMAC is of that user's id.
     pub fn admit(&self, key: &ApiKey, token: Option<&str>, claimed_user: Option<&str>) -> Result<Caller, Barred> {
-        let unknown = || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
+        let unknown =
+            || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
         let row = self.store.api_key(&key.digest())?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
         let environment = self.catalog.environment(row.env).ok_or_else(unknown)?;
         let demand = Demand {

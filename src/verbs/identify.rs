@@ -89,11 +89,9 @@ impl RecipientRequest {
     /// Reads a user id, a reference to an object, or an inline user or object (W-TRG-06, W-TRG-07).
     pub fn parse(value: &Value, path: &str) -> Result<RecipientRequest, Vec<Invalid>> {
         match value {
-            Value::String(id) => Ok(RecipientRequest {
-                reference: user(id, path)?,
-                profile: None,
-                trigger_data: Map::new(),
-            }),
+            Value::String(id) => {
+                Ok(RecipientRequest { reference: user(id, path)?, profile: None, trigger_data: Map::new() })
+            }
             Value::Object(map) => inline(map, path),
             _ => Err(vec![Invalid::new(path, "must be a user id, {\"collection\", \"id\"}, or a map with an id")]),
         }
@@ -176,7 +174,13 @@ impl<'a> Staged<'a> {
 
     /// Merges `profile` into the recipient, creating it if it is not there (F-USR-05). `always` marks the recipient as
     /// written even if nothing changes.
-    pub fn merge(&mut self, reference: &RecipientRef, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
+    pub fn merge(
+        &mut self,
+        reference: &RecipientRef,
+        profile: &Profile,
+        always: bool,
+        path: &str,
+    ) -> Result<(), Error> {
         match reference {
             RecipientRef::User(id) => self.merge_user(id, profile, always, path)?,
             RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path)?,
@@ -201,7 +205,14 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    fn merge_object(&mut self, collection: &str, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
+    fn merge_object(
+        &mut self,
+        collection: &str,
+        id: &str,
+        profile: &Profile,
+        always: bool,
+        path: &str,
+    ) -> Result<(), Error> {
         let now = self.now;
         let entry = self.object_entry(collection, id)?;
         let before = entry.value.as_ref().map(|object| object.properties.clone());

@@ -81,7 +81,10 @@ fn recipients(value: Option<&Value>) -> Result<Vec<RecipientRequest>, Vec<Invali
         return fault("recipients", "recipients is required, as an array of 1 to 1000 entries");
     };
     if items.is_empty() || items.len() > MAX_RECIPIENTS {
-        return fault("recipients", format!("recipients has {} entries; 1 to {MAX_RECIPIENTS} are allowed", items.len()));
+        return fault(
+            "recipients",
+            format!("recipients has {} entries; 1 to {MAX_RECIPIENTS} are allowed", items.len()),
+        );
     }
     let mut faults = Vec::new();
     let mut out = Vec::with_capacity(items.len());
@@ -273,7 +276,11 @@ mod tests {
         assert_eq!(faults(json!({"recipients": []})), ["recipients"], "W-AMB-02");
         assert_eq!(faults(json!({"recipients": vec!["u"; 1001]})), ["recipients"], "W-TRG-08");
         assert_eq!(faults(json!({"recipients": [{"name": "x"}]})), ["recipients[0].id"], "W-TRG-07");
-        assert_eq!(faults(json!({"recipients": ["u"], "data": [1], "tenant": "a b"})), ["tenant", "data"], "W-VAL-01 W-TRG-24");
+        assert_eq!(
+            faults(json!({"recipients": ["u"], "data": [1], "tenant": "a b"})),
+            ["tenant", "data"],
+            "W-VAL-01 W-TRG-24"
+        );
         assert_eq!(faults(json!({"recipients": ["u"], "settings": {"skip_delay": 1}})), ["settings.skip_delay"]);
     }
 

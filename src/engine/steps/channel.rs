@@ -32,7 +32,9 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &Cha
         }
     }
     match &channel_step.template {
-        ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => feed(stretch, step, channel, template),
+        ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
+            feed(stretch, step, channel, template)
+        }
         _ => {
             // Said rather than silently passed over: this build delivers to feeds only.
             let record = json!({"channel_key": key, "channel_type": channel.kind});
@@ -54,7 +56,8 @@ fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &Fe
     let record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
     let in_feed = !stretch.run.settings.sandbox_mode;
     if let Value::Object(refs) = &mut stretch.refs {
-        let outcome = json!({"messages": [{"delivery_status": message.status, "engagement_statuses": []}], "expired": false});
+        let outcome =
+            json!({"messages": [{"delivery_status": message.status, "engagement_statuses": []}], "expired": false});
         refs.insert(step.reference.clone(), outcome);
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
