@@ -1,6 +1,6 @@
 //! Arithmetic on numbers as people write them: `0.1 + 0.2` is `0.3` (Shopify computes with decimals).
 
-use super::value::Val;
+use super::value::{Problem, Val};
 
 /// A number of the template language.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,6 +103,15 @@ impl From<Number> for Val<'_> {
             Number::Int(n) => Val::Int(n),
             Number::Float(n) => Val::Float(n),
         }
+    }
+}
+
+/// Reads a value that must be a whole number.
+pub(crate) fn whole(value: &Val<'_>) -> Result<i64, Problem> {
+    match Number::strictly(value) {
+        Some(Number::Int(n)) => Ok(n),
+        Some(Number::Float(n)) => Ok(n as i64),
+        None => Err(format!("`{}` is not a number", value.text(200).unwrap_or_default()).into()),
     }
 }
 

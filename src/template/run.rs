@@ -11,7 +11,7 @@ use super::{
         Test, When,
     },
     compare,
-    decimal::Number,
+    decimal::{self, Number},
     filters::Args,
     value::{Items, Loop, Problem, Val, within},
 };
@@ -32,7 +32,8 @@ pub(crate) struct Run<'r> {
     counters: Vec<(&'r str, i64)>,
     cycles: Vec<(String, usize)>,
     offsets: Vec<(&'r str, usize)>,
-    changed: Vec<(u32, String)>,
+    /// What `ifchanged` printed last; all of them share it (as in Shopify's).
+    changed: Option<String>,
 }
 
 /// Where rendering goes on.
@@ -60,7 +61,7 @@ impl<'r> Run<'r> {
             counters: Vec::new(),
             cycles: Vec::new(),
             offsets: Vec::new(),
-            changed: Vec::new(),
+            changed: None,
         }
     }
 
@@ -115,7 +116,7 @@ impl<'r> Run<'r> {
             Node::Cycle { line, group, values } => self.cycle(*line, group, values, out)?,
             Node::Increment(name) => self.count(name, 0, 1, out)?,
             Node::Decrement(name) => self.count(name, -1, -1, out)?,
-            Node::IfChanged { slot, body } => return self.if_changed(*slot, body, out),
+            Node::IfChanged(body) => return self.if_changed(body, out),
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
             Node::Group(nodes) => return self.body(nodes, out),
@@ -259,12 +260,12 @@ impl<'r> Run<'r> {
         let mut is_matched = false;
         for branch in branches {
             at(line, self.spend(1))?;
-            let applies = match &branch.values {
-                None => !is_matched,
-                Some(values) => self.is_among(line, &subject, values)?,
+            let times = match &branch.values {
+                None => usize::from(!is_matched),
+                Some(values) => self.matches(line, &subject, values)?,
             };
-            if applies {
-                is_matched |= branch.values.is_some();
+            is_matched |= branch.values.is_some() && times > 0;
+            for _ in 0..times {
                 let flow = self.body(&branch.body, out)?;
                 if flow != Flow::Next {
                     return Ok(flow);
@@ -274,14 +275,14 @@ impl<'r> Run<'r> {
         Ok(Flow::Next)
     }
 
-    fn is_among(&mut self, line: u32, subject: &Val<'r>, values: &'r [Expr]) -> Result<bool, Error> {
+    /// How many of the values of a `when` match: its body is rendered for each (as Shopify does).
+    fn matches(&mut self, line: u32, subject: &Val<'r>, values: &'r [Expr]) -> Result<usize, Error> {
+        let mut count = 0;
         for value in values {
             let value = at(line, self.value(value, true))?;
-            if compare::equal(subject, &value) {
-                return Ok(true);
-            }
+            count += usize::from(compare::equal(subject, &value));
         }
-        Ok(false)
+        Ok(count)
     }
 
     /// Renders `body` to a string of its own.
@@ -300,16 +301,12 @@ impl<'r> Run<'r> {
         Ok(flow)
     }
 
-    fn if_changed(&mut self, slot: u32, body: &'r [Node], out: &mut String) -> Result<Flow, Error> {
+    fn if_changed(&mut self, body: &'r [Node], out: &mut String) -> Result<Flow, Error> {
         let (flow, text) = self.aside(body)?;
-        let last = self.changed.iter_mut().find(|(known, _)| *known == slot);
-        if last.as_ref().is_none_or(|(_, last)| *last != text) {
+        if self.changed.as_ref() != Some(&text) {
             out.push_str(&text);
             at(1, within(out, self.limit))?;
-            match last {
-                Some((_, last)) => *last = text,
-                None => self.changed.push((slot, text)),
-            }
+            self.changed = Some(text);
         }
         Ok(flow)
     }
@@ -321,7 +318,7 @@ impl<'r> Run<'r> {
         let offset = match &each.offset {
             None => 0,
             Some(Offset::Continue) => self.offsets.iter().find(|(name, _)| *name == &*each.name).map_or(0, |(_, n)| *n),
-            Some(Offset::At(expr)) => at(line, self.value(expr, false)).map(|value| size(&value))?,
+            Some(Offset::At(expr)) => self.size_or(line, Some(expr), 0)?,
         };
         let limit = self.size_or(line, each.limit.as_ref(), usize::MAX)?;
         let from = offset.min(items.len());
@@ -375,7 +372,10 @@ impl<'r> Run<'r> {
     fn size_or(&mut self, line: u32, expr: Option<&'r Expr>, default: usize) -> Result<usize, Error> {
         let Some(expr) = expr else { return Ok(default) };
         let value = at(line, self.value(expr, false))?;
-        Ok(if value.is_nil() { default } else { size(&value) })
+        match value.is_nil() {
+            true => Ok(default),
+            false => at(line, decimal::whole(&value)).map(|n| usize::try_from(n).unwrap_or(0)),
+        }
     }
 
     fn table_row(&mut self, table: &'r TableRow, out: &mut String) -> Result<Flow, Error> {
@@ -432,17 +432,16 @@ impl<'r> Run<'r> {
                 format!("name {}", at(line, name.text(self.value_limit()))?)
             }
         };
-        let index = match self.cycles.iter_mut().find(|(known, _)| *known == group) {
-            Some((_, place)) => {
-                *place += 1;
-                *place
-            }
-            None => {
-                self.cycles.push((group, 0));
-                0
-            }
-        };
-        let value = at(line, self.value(&values[index % values.len()], false))?;
+        let known = self.cycles.iter().position(|(known, _)| *known == group);
+        let slot = known.unwrap_or_else(|| {
+            self.cycles.push((group, 0));
+            self.cycles.len() - 1
+        });
+        let place = self.cycles[slot].1;
+        self.cycles[slot].1 = if place + 1 < values.len() { place + 1 } else { 0 };
+        // A longer cycle of the same name may have gone further than this one reaches: then nothing is printed.
+        let Some(value) = values.get(place) else { return Ok(()) };
+        let value = at(line, self.value(value, false))?;
         at(line, value.print(out, self.limit))
     }
 
@@ -569,8 +568,4 @@ fn integer(value: &Val<'_>) -> i64 {
         Number::Int(n) => n,
         Number::Float(n) => n as i64,
     }
-}
-
-fn size(value: &Val<'_>) -> usize {
-    usize::try_from(integer(value)).unwrap_or(0)
 }

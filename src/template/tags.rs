@@ -10,7 +10,8 @@ use super::{
     parser::{Parser, without_text},
 };
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
+    "doc",
     "assign",
     "break",
     "capture",
@@ -174,10 +175,8 @@ impl<'s> Parser<'s> {
 
     fn if_changed(&mut self, tag: Tag<'s>) -> Result<Node, Error> {
         Cursor::new(tag.markup, tag.line)?.end()?;
-        let slot = self.slots;
-        self.slots += 1;
         let (body, _) = self.body(tag, &["endifchanged"])?;
-        Ok(Node::IfChanged { slot, body })
+        Ok(Node::IfChanged(body))
     }
 
     /// `{% t %}…{% endt %}`: the text between, as written, is the key (D-TPL-94).
