@@ -44,9 +44,17 @@ enum Flow {
     Continue,
 }
 
-/// Names a problem's line.
+/// Names a problem's line and makes a sentence of it.
 fn at<T>(line: u32, result: Result<T, Problem>) -> Result<T, Error> {
-    result.map_err(|Problem(message)| Error::new(line, message))
+    result.map_err(|Problem(message)| {
+        let mut chars = message.chars();
+        let first = chars.next().into_iter().flat_map(char::to_uppercase);
+        let mut sentence: String = first.chain(chars).collect();
+        if !sentence.ends_with('.') {
+            sentence.push('.');
+        }
+        Error::new(line, sentence)
+    })
 }
 
 impl<'r> Run<'r> {
@@ -101,7 +109,7 @@ impl<'r> Run<'r> {
         match node {
             Node::Text(text) | Node::Raw(text) => {
                 out.push_str(text);
-                at(1, within(out, self.limit))?;
+                at(1, self.spend(text.len() / 256).and_then(|()| within(out, self.limit)))?;
             }
             Node::Output(chain) => self.output(chain, out)?,
             Node::Assign { name, value } => {
@@ -128,7 +136,9 @@ impl<'r> Run<'r> {
 
     fn output(&mut self, chain: &'r Chain, out: &mut String) -> Result<(), Error> {
         let value = self.chain(chain)?;
-        at(chain.line, value.print(out, self.limit))
+        let before = out.len();
+        at(chain.line, value.print(out, self.limit))?;
+        at(chain.line, self.spend((out.len() - before) / 256))
     }
 
     /// The value of an expression behind its filters.
@@ -143,10 +153,11 @@ impl<'r> Run<'r> {
     }
 
     fn call(&mut self, call: &'r super::ast::Call, input: Val<'r>) -> Result<Val<'r>, Problem> {
-        self.spend(1)?;
+        self.spend(1 + input.weight())?;
         let mut args = Args::default();
         for arg in &call.args {
             let value = self.value(arg, false)?;
+            self.spend(value.weight())?;
             args.positional.push(value);
         }
         for (name, arg) in &call.named {
@@ -235,6 +246,9 @@ impl<'r> Run<'r> {
             None => left.is_truthy(),
             Some((comparison, right)) => {
                 let right = self.value(right, true)?;
+                // A list is compared item by item with what it may contain.
+                let rounds = if left.as_str().is_some() { 1 } else { left.size().unwrap_or(1) };
+                self.spend(right.weight().saturating_mul(rounds).saturating_add(left.weight()))?;
                 compare::holds(&left, *comparison, &right)
             }
         })

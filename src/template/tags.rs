@@ -188,7 +188,9 @@ impl<'s> Parser<'s> {
             ));
         }
         let (body, end) = self.body(tag, &["endt"])?;
-        let key = self.source.get(tag.span.1..end.span.0).unwrap_or_default();
+        let Some(key) = self.source.get(tag.span.1..end.span.0) else {
+            return Err(inside_liquid(tag));
+        };
         Ok(Node::Translate { line: tag.line, key: key.into(), body })
     }
 }
@@ -269,7 +271,15 @@ fn render(mut cursor: Cursor<'_>) -> Result<Node, Error> {
     Ok(Node::Render(Box::new(Render { line: cursor.line, key, args })))
 }
 
+/// What is read as written has no place among the lines of a `liquid` tag.
+fn inside_liquid(tag: Tag<'_>) -> Error {
+    Error::new(tag.line, format!("`{}` cannot stand inside `liquid`.", tag.name))
+}
+
 fn unknown(tag: Tag<'_>) -> Error {
+    if matches!(tag.name, "raw" | "doc" | "comment") {
+        return inside_liquid(tag);
+    }
     let name = tag.name;
     let message = match name {
         "include" => "`include` is not supported; use `render`.".to_owned(),

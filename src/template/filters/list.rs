@@ -23,7 +23,7 @@ fn flatten<'r>(run: &mut Run<'r>, value: &Val<'r>, into: &mut Vec<Val<'r>>, is_t
         Val::Array(_) | Val::List(_) | Val::Range(..) => {}
         _ => {
             into.push(value.clone());
-            return Ok(());
+            return run.spend(value.weight());
         }
     }
     let Some(items) = value.items() else { return Ok(()) };
@@ -61,6 +61,7 @@ fn matches(item: &Val<'_>, key: &str, wanted: Option<&Val<'_>>) -> bool {
 fn search<'r>(run: &mut Run<'r>, input: &Val<'r>, args: &Args<'r>) -> Result<Option<(usize, Val<'r>)>, Problem> {
     let key = key(run, args)?.unwrap_or_default();
     let items = list(run, input)?;
+    run.spend(items.len().saturating_mul(args.at(1).weight()))?;
     Ok(items.into_iter().enumerate().find(|(_, item)| matches(item, &key, args.given(1))))
 }
 
@@ -79,6 +80,7 @@ pub(super) fn has<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Mad
 fn filtered<'r>(run: &mut Run<'r>, input: &Val<'r>, args: &Args<'r>, wanted: bool) -> Made<'r> {
     let key = key(run, args)?.unwrap_or_default();
     let mut items = list(run, input)?;
+    run.spend(items.len().saturating_mul(args.at(1).weight()))?;
     items.retain(|item| matches(item, &key, args.given(1)) == wanted);
     Ok(Val::from(items))
 }
@@ -162,6 +164,7 @@ pub(super) fn sort<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Ma
     let items = list(run, &input)?;
     let by = |item: Val<'r>| (key.as_ref().map_or_else(|| item.clone(), |key| property(&item, key)), item);
     let mut items: Vec<_> = items.into_iter().map(by).collect();
+    run.spend(items.iter().map(|(by, _)| by.weight()).sum::<usize>().saturating_mul(8))?;
     items.sort_by(|(a, _), (b, _)| compare::sorting(a, b));
     Ok(Val::from(items.into_iter().map(|(_, item)| item).collect::<Vec<_>>()))
 }

@@ -70,8 +70,8 @@ fn encodings() {
     check_errors(
         "D-AMB-20",
         &[
-            ("{{ '@@@' | base64_decode }}", "line 1: `base64_decode`: the text is not base64"),
-            ("{{ '%ff' | url_decode }}", "line 1: `url_decode`: what was decoded is not text"),
+            ("{{ '@@@' | base64_decode }}", "line 1: `base64_decode`: the text is not base64."),
+            ("{{ '%ff' | url_decode }}", "line 1: `url_decode`: what was decoded is not text."),
         ],
     );
 }
@@ -161,9 +161,9 @@ fn lists() {
     check_errors(
         "D-AMB-20",
         &[
-            ("{{ nums | concat: 'a' }}", "line 1: `concat`: a list is needed to add to a list"),
-            ("{{ name | slice: 'x' }}", "line 1: `slice`: `x` is not a number"),
-            ("{% for i in nums limit: 'x' %}{% endfor %}", "line 1: `x` is not a number"),
+            ("{{ nums | concat: 'a' }}", "line 1: `concat`: a list is needed to add to a list."),
+            ("{{ name | slice: 'x' }}", "line 1: `slice`: `x` is not a number."),
+            ("{% for i in nums limit: 'x' %}{% endfor %}", "line 1: `x` is not a number."),
         ],
     );
 }
@@ -190,6 +190,6 @@ fn dates() {
     );
     check_errors(
         "D-AMB-20",
-        &[("{{ at | date: '%H', 'Mars/Base' }}", "line 1: `date`: there is no time zone `Mars/Base`")],
+        &[("{{ at | date: '%H', 'Mars/Base' }}", "line 1: `date`: there is no time zone `Mars/Base`.")],
     );
 }
