@@ -288,6 +288,12 @@ fn entities_are_looked_up() {
 }
 
 #[test]
+fn look_ups_are_bounded() {
+    let error = in_house("{% for i in (1..5000) %}{% assign u = 'u1' | user %}{% endfor %}").unwrap_err();
+    assert!(error.message.contains("more than 100000 steps"), "D-TPL-19 {error}");
+}
+
+#[test]
 fn data_is_named_without_its_prefix_unless_a_root_has_the_name() {
     check_house("W-SCP-05 D-TPL-31", &[("{{ page }} {{ data.page }} {{ recipient.name }}", "home home Ada")]);
 }
