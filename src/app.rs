@@ -111,7 +111,7 @@ impl App {
             clock,
             catalog,
         });
-        reload::publish(&core, core.catalog.workflows().as_slice()).await?;
+        reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
         deactivate(&core)?;
         let identity = match mode {
             Mode::Serve => None,

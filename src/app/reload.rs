@@ -22,11 +22,14 @@ const LOOK: Duration = Duration::from_secs(1);
 const DEEPEST: usize = 8;
 
 /// Writes `workflows` to the store as the current versions of every environment.
-pub(super) async fn publish(core: &Core, workflows: &[Arc<Workflow>]) -> Result<(), StartError> {
+pub(super) async fn publish<'a>(
+    core: &Core,
+    workflows: impl Iterator<Item = &'a Workflow> + Clone,
+) -> Result<(), StartError> {
     let now = core.clock.now();
     let mut batch = Batch::new();
     for environment in core.catalog.environments() {
-        for workflow in workflows {
+        for workflow in workflows.clone() {
             batch.publish_workflow(environment.number, &workflow.key, workflow.version_id, &workflow.source, now);
         }
     }
@@ -90,9 +93,8 @@ async fn read(core: &Core, dir: &Path) {
         .map(|workflow| workflow.key.clone())
         .collect();
     let count = loaded.len();
-    let loaded: Vec<Arc<Workflow>> = loaded.into_iter().map(Arc::new).collect();
     // The store first: a run that starts with a version must find it there.
-    if let Err(fault) = publish(core, &loaded).await {
+    if let Err(fault) = publish(core, loaded.iter()).await {
         error!(error = %fault, "changed workflows could not be stored, and stay as they were");
         return;
     }

@@ -91,14 +91,13 @@ impl Catalog {
         all
     }
 
-    /// Puts `workflows` in the place of the current ones. The versions that they replace stay known, for the runs that
-    /// follow them (W-ENG-15).
-    pub fn replace(&self, workflows: Vec<Arc<Workflow>>) {
-        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), workflow)).collect();
-        let mut guard = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut guard.current, current);
+    /// Makes these the current workflows. Versions that they replace stay known, for the runs that follow them (W-ENG-15).
+    pub fn replace(&self, workflows: Vec<Workflow>) {
+        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
+        let mut held = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut held.current, current);
         for workflow in before.into_values() {
-            guard.keep_old(workflow.version_id, workflow);
+            held.keep_old(workflow.version_id, workflow);
         }
     }
 
@@ -154,7 +153,7 @@ mod tests {
     fn runs_keep_the_version_that_was_replaced() {
         let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
         let before = catalog.workflow("hello").expect("the first version").version_id;
-        catalog.replace(vec![Arc::new(workflow("Two"))]);
+        catalog.replace(vec![workflow("Two")]);
         assert_eq!(catalog.workflow("hello").expect("the second version").name, "Two");
         let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
         assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");

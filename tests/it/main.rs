@@ -1,3 +1,8 @@
-//! Integration tests, in folders that mirror the source and the URLs.
+//! The integration tests; the folders mirror `src` and the URLs.
+
+#![allow(unreachable_pub, reason = "one binary: nothing here is reached from elsewhere")]
 
 mod cli;
+mod engine;
+mod store;
+mod world;
