@@ -229,7 +229,7 @@ mod tests {
     fn numbers_carry_the_digits_that_mean_something() {
         assert_eq!(
             [number(1_234_567.8), number(999.6), number(12.34), number(0.126)],
-            ["1,234,567", "1000", "12.3", "0.13"]
+            ["1,234,568", "1000", "12.3", "0.13"]
         );
     }
 }

@@ -206,7 +206,7 @@ mod tests {
     fn frames_of_every_length_come_through_however_they_are_cut() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let bytes = [server_frame(TEXT, &vec![b'a'; length]), server_frame(TEXT, b"last")].concat();
-            for cut in [1, 2, 3, 9, bytes.len() - 1] {
+            for cut in [1, 2, 3, 7, bytes.len() - 1] {
                 let (mut carry, mut seen, mut answers) = (Vec::new(), Vec::new(), Vec::new());
                 for part in [&bytes[..cut], &bytes[cut..]] {
                     receive(&mut carry, part, &mut answers, &mut |text| seen.push(text.len())).expect("frames");
