@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 /// The unit of CPU time in /proc is fixed at a hundredth of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Other processes that use less than this share of a core disturb little.
+const QUIET: f64 = 0.3;
+/// How long they are observed.
+const SAMPLE: Duration = Duration::from_millis(500);
 
 /// CPU time of a process, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,6 +90,21 @@ impl Noise {
     pub(crate) fn worst(self, other: Noise) -> Noise {
         Noise { steal: self.steal.max(other.steal), other: self.other.max(other.other) }
     }
+}
+
+/// Waits until other processes leave the machine alone, at most for `patience`.
+pub(crate) async fn await_quiet(patience: Duration) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < patience {
+        // Nothing is measured yet: what is not this process is another's.
+        let (busy, own) = (machine()?.0, cpu(std::process::id())?);
+        tokio::time::sleep(SAMPLE).await;
+        let other = machine()?.0 - busy - cpu(std::process::id())?.since(own).total();
+        if other / SAMPLE.as_secs_f64() < QUIET {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// The CPU time a process has used.

@@ -26,8 +26,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use serde_json::Value;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
 
 use crate::options::{Common, Options, Scenario};
 use crate::process::Scratch;
@@ -63,10 +63,14 @@ fn load(mut common: Common, scenario: &Scenario) -> Result<()> {
     let place = Place::here(scratch.path(), cores);
     let frame_bytes = Cell::new(common.frame_bytes);
     let run = Run { common, progress: Progress::new(), scratch, frame_bytes };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcomes = LocalSet::new().block_on(&runtime, bounded(&run, scenario))?;
+    let outcomes = local_runtime()?.block_on(bounded(&run, scenario))?;
     run.progress.clear();
     publish(&outcomes, &place, &run.common)
+}
+
+/// A runtime of one thread, whose tasks share what they share without locks.
+fn local_runtime() -> Result<LocalRuntime> {
+    Ok(Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?)
 }
 
 /// Ends the run when its time is up or someone asks for it.

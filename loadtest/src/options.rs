@@ -38,6 +38,9 @@ pub(crate) struct Common {
     /// The core this client runs on
     #[arg(long, global = true, default_value_t = 1, value_name = "CPU")]
     pub(crate) client_cpu: u32,
+    /// Before each turn, wait at most this long for other processes to calm down
+    #[arg(long, global = true, default_value_t = 5, value_name = "SECONDS")]
+    pub(crate) quiet_wait: u64,
     /// Where databases are laid for the run; removed afterwards (default: the system's temporary directory)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
@@ -173,7 +176,7 @@ pub(crate) struct Feed {
     #[arg(long, value_delimiter = ',', default_values_t = [10, 1_000, 100_000], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) items: Vec<u32>,
     /// Reads of each feed per round
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) reads: u32,
     /// Connections that fill the feeds
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5_000))]

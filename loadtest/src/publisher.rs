@@ -187,7 +187,7 @@ pub(crate) async fn flood(
             continue;
         }
         let before = watch.delivered();
-        watch.arrival(Duration::from_millis(500)).await;
+        watch.arrival(due + each - window, Duration::from_millis(500)).await;
         stalled = if watch.delivered() == before { stalled + 1 } else { 0 };
         if stalled > 10 {
             bail!("deliveries have stopped: {due} were due, {before} came");

@@ -49,6 +49,9 @@ pub(crate) fn table(outcome: &Outcome, place: &Place, common: &Common) -> String
     );
     text.push_str(&aligned(&rows));
     text.push('\n');
+    if outcome.sides.len() > 1 {
+        text.push_str("ratio: bellwire's median over the bare program's, taken turn by turn in this run\n");
+    }
     for (side, rounds) in &outcome.sides {
         let _ = writeln!(text, "{}", noise(*side, rounds));
     }

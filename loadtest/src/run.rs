@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
-use crate::machine::Noise;
+use crate::machine::{self, Noise};
 use crate::options::Common;
 use crate::process::Scratch;
 use crate::progress::Progress;
@@ -75,6 +76,8 @@ impl Run {
         for round in 0..self.common.rounds {
             let count = sides.len();
             for place in 0..count {
+                self.progress.part("waiting for a quiet machine", 1);
+                machine::await_quiet(Duration::from_secs(self.common.quiet_wait)).await?;
                 let (side, rounds) = &mut sides[(place + round as usize) % count];
                 let done = turn(*side).await;
                 rounds.push(done.with_context(|| format!("{scenario}, {}, round {}", side.name(), round + 1))?);

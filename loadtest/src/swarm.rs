@@ -19,6 +19,8 @@ use crate::watch::{Watch, histogram};
 const SCRATCH: usize = 64 << 10;
 /// A handshake that takes longer has failed.
 const HANDSHAKE: Duration = Duration::from_secs(20);
+/// How often the opening is looked after.
+const CHECK: Duration = Duration::from_millis(2);
 /// Heartbeats keep a socket from being taken for dead; phoenix.js sends one every 30 s.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -74,7 +76,7 @@ impl Swarm {
                 return Err(failure.context(format!("after {} sockets", opening.joined.get())));
             }
             progress.at(opening.joined.get().into());
-            opening.watch.arrival(Duration::from_millis(50)).await;
+            tokio::time::sleep(CHECK).await;
         }
         let handshakes = opening.handshakes.borrow().clone();
         Ok(Swarm { tasks, watch: Rc::clone(&opening.watch), elapsed: began.elapsed(), handshakes })

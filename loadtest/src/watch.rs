@@ -25,6 +25,8 @@ pub(crate) struct Watch {
     latency: RefCell<Histogram<u64>>,
     /// For marks: when each user's was due, zero when none is under way.
     due: RefCell<Vec<u64>>,
+    /// Whoever waits is woken when this many have been delivered, or a socket is closed.
+    awaited: Cell<u64>,
     arrived: Notify,
 }
 
@@ -39,6 +41,7 @@ impl Watch {
             closed: Cell::default(),
             latency: RefCell::new(histogram()),
             due: RefCell::new(vec![0; users as usize]),
+            awaited: Cell::new(u64::MAX),
             arrived: Notify::new(),
         }
     }
@@ -84,7 +87,9 @@ impl Watch {
         if last != 0 {
             self.bytes.set(self.bytes.get() + payload.len() as u64);
             self.frames.set(self.frames.get() + 1);
-            self.arrived.notify_one();
+            if self.delivered() >= self.awaited.get() {
+                self.arrived.notify_one();
+            }
         }
     }
 
@@ -129,16 +134,21 @@ impl Watch {
         self.latency.borrow().clone()
     }
 
-    /// Waits for the next frame that counts, but not for long.
-    pub(crate) async fn arrival(&self, patience: Duration) {
+    /// Waits until `count` have been delivered, but not for long.
+    pub(crate) async fn arrival(&self, count: u64, patience: Duration) {
+        if self.delivered() >= count {
+            return;
+        }
+        self.awaited.set(count);
         let _ = tokio::time::timeout(patience, self.arrived.notified()).await;
+        self.awaited.set(u64::MAX);
     }
 
     /// Waits until `expected` deliveries have come, or nothing has for two seconds; answers how many are missing.
     pub(crate) async fn settle(&self, expected: u64) -> u64 {
         let (mut seen, mut since) = (self.delivered(), Instant::now());
         while self.delivered() < expected && since.elapsed() < Duration::from_secs(2) {
-            self.arrival(Duration::from_millis(100)).await;
+            self.arrival(expected, Duration::from_millis(100)).await;
             if self.delivered() != seen {
                 (seen, since) = (self.delivered(), Instant::now());
             }
@@ -162,7 +172,7 @@ fn markers(payload: &[u8]) -> impl Iterator<Item = u64> {
     let mut rest = payload;
     std::iter::from_fn(move || {
         loop {
-            let sign = rest.iter().position(|byte| *byte == SIGN)?;
+            let sign = memchr::memchr(SIGN, rest)?;
             rest = &rest[sign + 1..];
             let digits = rest.get(..DIGITS).and_then(|digits| std::str::from_utf8(digits).ok());
             if let Some(at) = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {

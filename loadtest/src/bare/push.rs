@@ -38,9 +38,8 @@ struct Hub {
 
 /// The hidden command.
 pub(crate) fn serve(options: &BarePush) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     end_with_parent();
-    tokio::task::LocalSet::new().block_on(&runtime, run(options))
+    crate::local_runtime()?.block_on(run(options))
 }
 
 async fn run(options: &BarePush) -> Result<()> {

@@ -190,11 +190,10 @@ pub(crate) struct Done {
 
 /// The hidden command: callers in this process, each waiting for one commit before the next write.
 pub(crate) fn serve(options: &BareRows) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, _thread) = start(&options.rows, None)?;
     end_with_parent();
     tell(&Done { writes: 0, seconds: 0.0 })?;
-    let done = tokio::task::LocalSet::new().block_on(&runtime, call(options, sender))?;
+    let done = crate::local_runtime()?.block_on(call(options, sender))?;
     tell(&done)?;
     std::thread::park(); // the parent reads this process's clocks before it ends it
     Ok(())

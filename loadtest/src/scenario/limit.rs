@@ -27,7 +27,7 @@ pub(crate) async fn run(run: &Run, options: &Limit) -> Result<Vec<Outcome>> {
     let trigger = Trigger { callers: 1_000, users: 1_000, listeners: 100, rate: 1_000, seconds };
     let trigger = trigger::run(run, &trigger).await?;
     let fanout = fanout::run(run, &Fanout { recipients: 1_000, repeat: 20 }).await?;
-    let feed = feed::run(run, &Feed { items: vec![10, 1_000, 100_000], reads: 500, callers: 1 }).await?;
+    let feed = feed::run(run, &Feed { items: vec![10, 1_000, 100_000], reads: 2_000, callers: 1 }).await?;
     let mark = mark::run(run, &Mark { users: 200, callers: 100, rate: 500, seconds }).await?;
     Ok(vec![connect, own, shared, trigger, fanout, feed, mark])
 }
