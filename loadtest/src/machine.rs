@@ -14,6 +14,9 @@ const QUIET: f64 = 0.3;
 /// How long they are observed.
 const SAMPLE: Duration = Duration::from_millis(500);
 
+/// How long a process is observed to be called idle.
+const IDLE_SAMPLE: Duration = Duration::from_millis(100);
+
 /// CPU time of a process, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cpu {
@@ -105,6 +108,22 @@ pub(crate) async fn await_quiet(patience: Duration) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until a process has nothing left to do, at most for `patience`, and answers how long it still worked.
+pub(crate) async fn await_idle(pid: u32, patience: Duration) -> Result<Duration> {
+    let began = Instant::now();
+    let mut worked = Duration::ZERO;
+    while began.elapsed() < patience {
+        let before = cpu(pid)?;
+        tokio::time::sleep(IDLE_SAMPLE).await;
+        // One tick may be the clock's; a backlog takes nearly all of them.
+        if cpu(pid)?.since(before).total() < 0.25 * IDLE_SAMPLE.as_secs_f64() {
+            break;
+        }
+        worked = began.elapsed();
+    }
+    Ok(worked)
 }
 
 /// The CPU time a process has used.

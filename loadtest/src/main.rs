@@ -110,7 +110,7 @@ fn publish(outcomes: &[Outcome], place: &Place, common: &Common) -> Result<()> {
     }
     if let Some(path) = &common.svg {
         let series = outcomes.iter().flat_map(series).collect::<Vec<_>>();
-        let title = outcomes.iter().map(|outcome| outcome.scenario.as_str()).collect::<Vec<_>>().join(", ");
+        let title = if let [only] = outcomes { &only.scenario } else { "what this machine allows" };
         fs::write(path, svg::draw(&format!("Latency: {title}"), &series))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -123,6 +123,9 @@ fn series(outcome: &Outcome) -> Vec<Series> {
     outcome
         .sides
         .iter()
-        .filter_map(|(side, rounds)| Some(Series { name: named(*side), latency: report::latency(rounds)? }))
+        .filter_map(|(side, rounds)| {
+            let is_bare = *side == target::Side::Bare;
+            Some(Series { name: named(*side), is_bare, latency: report::latency(rounds)? })
+        })
         .collect()
 }

@@ -19,6 +19,7 @@ pub(crate) struct Options {
 
 /// What every scenario takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Every scenario")]
 pub(crate) struct Common {
     /// The bellwire binary under test
     #[arg(long, global = true, default_value = "target/release/bellwire", value_name = "PATH")]

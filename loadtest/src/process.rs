@@ -147,7 +147,8 @@ fn pinned(common: &Common, program: &Path) -> Command {
     }
     words.push(program.as_os_str());
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]);
+    // Settings of the caller's environment would win over the configuration laid out for the run.
+    command.args(&words[1..]).env_clear().env("PATH", "/usr/bin:/bin");
     command
 }
 

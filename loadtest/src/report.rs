@@ -63,7 +63,7 @@ pub(crate) fn table(outcome: &Outcome, place: &Place, common: &Common) -> String
 
 /// The outcome with every round, for programs.
 pub(crate) fn json(outcome: &Outcome, place: &Place, common: &Common) -> Value {
-    let sides: Vec<Value> = outcome.sides.iter().map(|(side, rounds)| side_json(*side, rounds)).collect();
+    let sides: Vec<Value> = outcome.sides.iter().map(|(side, rounds)| side_json(outcome, *side, rounds)).collect();
     let ratios: Vec<Value> = figures(outcome)
         .iter()
         .filter_map(|figure| Some(json!({"figure": figure.name, "ratio": ratio(outcome, figure)?})))
@@ -187,7 +187,14 @@ fn thousands(value: f64) -> String {
     text
 }
 
-fn side_json(side: Side, rounds: &[Round]) -> Value {
+fn side_json(outcome: &Outcome, side: Side, rounds: &[Round]) -> Value {
+    let summaries: Vec<Value> = figures(outcome)
+        .iter()
+        .filter_map(|figure| {
+            let Summary { best, median } = summary(rounds, figure)?;
+            Some(json!({"figure": figure.name, "unit": figure.unit, "best": best, "median": median}))
+        })
+        .collect();
     let rounds: Vec<Value> = rounds
         .iter()
         .map(|round| {
@@ -199,7 +206,7 @@ fn side_json(side: Side, rounds: &[Round]) -> Value {
             json!({"values": values, "steal_percent": round.noise.steal, "other_percent": round.noise.other})
         })
         .collect();
-    json!({"name": side.name(), "rounds": rounds})
+    json!({"name": side.name(), "summary": summaries, "rounds": rounds})
 }
 
 #[cfg(test)]

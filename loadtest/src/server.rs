@@ -130,7 +130,7 @@ impl Signing {
 fn lay_out(room: &Path, address: SocketAddr) -> Result<PathBuf> {
     let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
     let config = format!(
-        "workflows = {workflows:?}\n\n[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[limits]\nenabled = false\n\n\
+        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
          [environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
          name = \"Feed\"\n",
         room.join("bellwire.db"),
@@ -157,6 +157,7 @@ fn lay_out(room: &Path, address: SocketAddr) -> Result<PathBuf> {
 /// Has the server's own command make a key, and answers the JSON it prints.
 fn create_key(server: &Path, config: &Path, kind: &str) -> Result<Value> {
     let output = Command::new(server)
+        .env_clear()
         .args(["keys", "create", "--config"])
         .arg(config)
         .args(["--env", ENVIRONMENT, "--kind", kind, "--json"])

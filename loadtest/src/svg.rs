@@ -13,13 +13,16 @@ const TOP: f64 = 64.0;
 const GAP: f64 = 70.0;
 /// Bars to each power of ten.
 const BARS_PER_DECADE: f64 = 24.0;
-const COLOURS: [&str; 3] = ["#2563a8", "#8a8f98", "#b5651d"];
+const MEASURED: &str = "#2563a8";
+const BARE: &str = "#737983";
 const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// One row of the picture.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
+    /// Drawn in grey: what the machine allows.
+    pub(crate) is_bare: bool,
     /// In microseconds.
     pub(crate) latency: Histogram<u64>,
 }
@@ -45,7 +48,7 @@ pub(crate) fn draw(title: &str, series: &[Series]) -> String {
     );
     for (place, one) in series.iter().enumerate() {
         let top = TOP + place as f64 * (PANEL + GAP);
-        panel(&mut svg, one, axis, top, COLOURS[place % COLOURS.len()]);
+        panel(&mut svg, one, axis, top, if one.is_bare { BARE } else { MEASURED });
     }
     svg.push_str("</svg>\n");
     svg
@@ -169,7 +172,7 @@ mod tests {
         for value in micros {
             latency.record(*value).expect("in bounds");
         }
-        Series { name: "bellwire <push>".into(), latency }
+        Series { name: "bellwire <push>".into(), is_bare: false, latency }
     }
 
     #[test]

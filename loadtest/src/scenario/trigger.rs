@@ -14,7 +14,7 @@ use crate::bare::record::Store;
 use crate::bare::rows::Done;
 use crate::disk;
 use crate::http::Pool;
-use crate::machine::Reading;
+use crate::machine::{self, Reading, Usage};
 use crate::options::{Driver, Join, Trigger};
 use crate::progress::Progress;
 use crate::publisher::{Publisher, Rota, pace, trigger_body};
@@ -22,6 +22,9 @@ use crate::run::{Outcome, Round, Run};
 use crate::server;
 use crate::swarm::{Plan, Swarm};
 use crate::target::{Side, Target};
+
+/// How long accepted triggers may still be carried out after the last answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(run: &Run, options: &Trigger) -> Result<Outcome> {
     let mut outcome = run.interleave("trigger", async |side| turn(run, options, side).await).await?;
@@ -80,7 +83,10 @@ async fn flood_server(run: &Run, options: &Trigger, target: &Target, round: &mut
     let began = Instant::now();
     let triggers = call(&pool, options, options.seconds, &run.progress).await?;
     let seconds = began.elapsed().as_secs_f64();
+    // What was accepted but not yet carried out belongs to the triggers too, and must not slow down the next part.
+    let backlog = machine::await_idle(target.pid(), PATIENCE).await?;
     rates(round, triggers as f64, seconds, reading.usage(target.pid())?);
+    round.less("then busy for", "s", backlog.as_secs_f64());
     Ok(())
 }
 
@@ -114,7 +120,7 @@ async fn call(pool: &Pool, options: &Trigger, seconds: u32, progress: &Progress)
     }
 }
 
-fn rates(round: &mut Round, count: f64, seconds: f64, usage: crate::machine::Usage) {
+fn rates(round: &mut Round, count: f64, seconds: f64, usage: Usage) {
     round.more("durable triggers", "/s", count / seconds);
     round.less("CPU per trigger", "µs", usage.measured.total() * 1e6 / count.max(1.0));
     round.less("of it user", "µs", usage.measured.user * 1e6 / count.max(1.0));
