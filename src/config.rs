@@ -1,1 +1,3 @@
 //! Configuration: the only reader of files and environment.
+
+pub mod workflows;

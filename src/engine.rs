@@ -1,1 +1,7 @@
 //! Workflow runs: what happens next, and making it happen.
+
+pub mod lookup;
+pub mod run;
+pub mod start;
+pub mod steps;
+pub mod work;

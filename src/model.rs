@@ -1,6 +1,15 @@
 //! The nouns: plain values that are already true.
 
+pub mod bulk_operation;
+pub mod channel;
+pub mod environment;
+pub mod feed;
 pub mod ids;
 pub mod invalid;
+pub mod mark;
+pub mod message;
+pub mod recipient;
+pub mod run;
 pub mod scope;
 pub mod time;
+pub mod workflow;

@@ -1,1 +1,10 @@
 //! Keys, tokens and signatures: what proves who is asking.
+
+pub mod access;
+pub mod admission;
+pub mod api_key;
+pub mod issue;
+pub mod key_pair;
+pub mod key_ring;
+pub mod refusal;
+pub mod user_token;

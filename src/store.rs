@@ -1,1 +1,24 @@
-//! Rows: what is known, durably.
+//! Rows: what is known, durably. The database is the only truth.
+//!
+//! A change is a [`Batch`] of statements, applied whole or not at all, durable when [`Store::apply`] returns.
+
+pub mod db;
+mod migrate;
+
+pub mod bulk_operations;
+pub mod environments;
+pub mod feeds;
+mod filter;
+pub mod idempotency;
+pub mod jobs;
+pub mod keys;
+pub mod messages;
+pub mod objects;
+pub mod runs;
+pub mod users;
+pub mod workflows;
+
+pub use db::{Applied, Batch, Error, Param, Row, Store};
+
+/// The number by which rows name an environment.
+pub type Env = i64;

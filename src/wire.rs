@@ -1,1 +1,9 @@
 //! How things are spelled on the wire.
+
+pub mod cursor;
+pub mod duration;
+pub mod join;
+pub mod json;
+pub mod news;
+pub mod phoenix;
+pub mod query;

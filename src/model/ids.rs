@@ -72,9 +72,14 @@ fn base62(raw: [u8; 20]) -> [u8; 27] {
     out
 }
 
-/// The id of one recipient's run, derived from the workflow run and the recipient (W-RUN-01).
-pub fn recipient_run_id(workflow_run: Uuid, recipient: &str) -> Uuid {
-    Uuid::new_v5(&workflow_run, recipient.as_bytes())
+/// The id of one recipient's run, derived from the workflow run and the recipient (W-RUN-01). It is laid out as a
+/// UUIDv7, so that rows are added in order.
+pub fn recipient_run_id(workflow_run: Uuid, recipient: &str, at: Time) -> Uuid {
+    let digest = Sha256::new().chain_update(workflow_run.as_bytes()).chain_update(recipient).finalize();
+    let mut random = [0u8; 10];
+    random.copy_from_slice(&digest[..10]);
+    let millis = at.micros().div_euclid(1_000).max(0).unsigned_abs();
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 #[cfg(test)]

@@ -1,0 +1,5 @@
+//! The steps, one file each.
+
+pub(super) mod branch;
+pub(super) mod channel;
+pub(super) mod delay;

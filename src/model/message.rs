@@ -1,0 +1,237 @@
+//! A message: what one channel step told one recipient, and what became of it.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::feed::Mode;
+use super::recipient::RecipientRef;
+use super::time::Time;
+
+/// A message as stored. What is served is kept as the JSON it is served as, and spliced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub id: String,
+    pub env: i64,
+    /// The number of the feed it stands in; none for a message that is in no feed.
+    pub feed: Option<i64>,
+    /// Its place in the feed: higher is newer.
+    pub seq: i64,
+    /// The feed's version at its latest change.
+    pub version: i64,
+    pub channel: String,
+    pub recipient: RecipientRef,
+    pub tenant: Option<String>,
+    /// The first actor's key.
+    pub actor: Option<String>,
+    pub workflow: String,
+    pub version_id: String,
+    /// The workflow's categories as a JSON array.
+    pub categories: String,
+    pub step_ref: String,
+    pub workflow_run: String,
+    pub run: String,
+    pub status: String,
+    /// The rendered blocks as a JSON array.
+    pub blocks: Arc<str>,
+    /// Full records of at most ten actors as a JSON array.
+    pub actors: Arc<str>,
+    pub total_actors: i64,
+    /// The run's data as a JSON object, attachments left out.
+    pub data: Arc<str>,
+    /// Its top-level scalars as a JSON object, where that differs.
+    pub slim_data: Option<Arc<str>>,
+    /// The activities behind a batched message as a JSON array; a message of one trigger has one, made from the rest.
+    pub activities: Option<Arc<str>>,
+    pub total_activities: i64,
+    /// A JSON object.
+    pub metadata: Option<String>,
+    pub inserted_at: Time,
+    pub updated_at: Time,
+    pub scheduled_at: Option<Time>,
+    pub seen_at: Option<Time>,
+    pub read_at: Option<Time>,
+    pub interacted_at: Option<Time>,
+    pub link_clicked_at: Option<Time>,
+    pub archived_at: Option<Time>,
+}
+
+impl Message {
+    /// The engagement statuses that hold (F-MSG-03), lowest first.
+    pub fn engagement_statuses(&self) -> Vec<&'static str> {
+        let stamps = [
+            ("seen", self.seen_at),
+            ("read", self.read_at),
+            ("interacted", self.interacted_at),
+            ("link_clicked", self.link_clicked_at),
+            ("archived", self.archived_at),
+        ];
+        stamps.into_iter().filter(|(_, at)| at.is_some()).map(|(name, _)| name).collect()
+    }
+
+    /// Appends the message as a feed item (F-FED-29). `cursor` is its own place, spelled; `recipient` is the reader's
+    /// record, which activities embed and only the rich mode shows (F-FED-22 to F-FED-24).
+    pub fn write_feed_item(&self, out: &mut String, mode: Mode, cursor: &str, recipient: &str) {
+        out.push_str(r#"{"__typename":"FeedItem","__cursor":""#);
+        out.push_str(cursor);
+        out.push_str(r#"","id":""#);
+        out.push_str(&self.id);
+        out.push('"');
+        for (name, at) in self.stamps() {
+            stamp(out, name, at);
+        }
+        out.push_str(r#","actors":"#);
+        match mode {
+            Mode::Compact if self.total_actors > 1 => out.push_str(&first_of(&self.actors)),
+            _ => out.push_str(&self.actors),
+        }
+        let _ = write!(out, r#","total_actors":{}"#, self.total_actors);
+        out.push_str(r#","blocks":"#);
+        out.push_str(&self.blocks);
+        out.push_str(r#","data":"#);
+        match (mode, &self.slim_data) {
+            (Mode::Compact, Some(slim)) => out.push_str(slim),
+            _ => out.push_str(&self.data),
+        }
+        if mode == Mode::Rich {
+            out.push_str(r#","activities":"#);
+            self.write_activities(out, recipient);
+            let _ = write!(out, r#","total_activities":{}"#, self.total_activities);
+        }
+        out.push_str(r#","source":{"__typename":"Workflow","key":"#);
+        quote(out, &self.workflow);
+        out.push_str(r#","version_id":""#);
+        out.push_str(&self.version_id);
+        out.push_str(r#"","categories":"#);
+        out.push_str(&self.categories);
+        out.push_str(r#"},"tenant":"#);
+        match &self.tenant {
+            Some(tenant) => quote(out, tenant),
+            None => out.push_str("null"),
+        }
+        out.push('}');
+    }
+
+    /// Appends the activities behind the message as a JSON array (F-FED-32).
+    pub fn write_activities(&self, out: &mut String, recipient: &str) {
+        if let Some(activities) = &self.activities {
+            out.push_str(activities);
+            return;
+        }
+        let at = self.inserted_at;
+        let actor = if self.total_actors == 0 { "null".to_owned() } else { unwrap_one(&self.actors).to_owned() };
+        let _ = write!(
+            out,
+            r#"[{{"__typename":"Activity","id":"{}","actor":{actor},"recipient":{recipient},"data":{},"inserted_at":"{at}","updated_at":"{at}"}}]"#,
+            self.activity_id(),
+            self.data,
+        );
+    }
+
+    /// The id of the single activity behind an unbatched message.
+    pub fn activity_id(&self) -> String {
+        super::ids::Ksuid::mint(self.inserted_at, &[b"activity", self.id.as_bytes()]).to_string()
+    }
+
+    fn stamps(&self) -> [(&'static str, Option<Time>); 8] {
+        [
+            ("inserted_at", Some(self.inserted_at)),
+            ("updated_at", Some(self.updated_at)),
+            ("seen_at", self.seen_at),
+            ("read_at", self.read_at),
+            ("interacted_at", self.interacted_at),
+            ("archived_at", self.archived_at),
+            ("link_clicked_at", self.link_clicked_at),
+            ("clicked_at", self.link_clicked_at),
+        ]
+    }
+
+    /// The message resource (F-MSG-02, F-MSG-04). `channel` is the channel's own JSON.
+    pub fn to_json(&self, channel: &Value) -> Value {
+        let actors: Vec<Value> = serde_json::from_str::<Vec<Value>>(&self.actors).unwrap_or_default();
+        let mut out = json!({
+            "__typename": "Message",
+            "id": self.id,
+            "channel": channel,
+            "channel_id": self.channel,
+            "engagement_statuses": self.engagement_statuses(),
+            "recipient": self.recipient,
+            "recipient_snapshot": null,
+            "source": {
+                "__typename": "NotificationSource",
+                "key": self.workflow,
+                "version_id": self.version_id,
+                "categories": raw(&self.categories),
+                "step_ref": self.step_ref,
+                "type": "workflow",
+                "workflow_run_id": self.workflow_run,
+                "workflow_recipient_run_id": self.run,
+            },
+            "status": self.status,
+            "tenant": self.tenant,
+            "workflow": self.workflow,
+            "actors": actors.iter().map(reference).collect::<Vec<_>>(),
+            "data": raw(&self.data),
+            "metadata": self.metadata.as_deref().map(raw),
+            "scheduled_at": self.scheduled_at,
+        });
+        for (name, at) in self.stamps() {
+            out[name] = at.map_or(Value::Null, |at| at.to_string().into());
+        }
+        out
+    }
+}
+
+/// The compact reference to an embedded recipient (F-REC-07).
+fn reference(recipient: &Value) -> Value {
+    match recipient.get("collection") {
+        Some(collection) => json!({"id": recipient["id"], "collection": collection}),
+        None => recipient["id"].clone(),
+    }
+}
+
+fn raw(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The JSON array with only its first element.
+fn first_of(array: &str) -> String {
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(array).unwrap_or_default();
+    items.first().map_or_else(|| "[]".to_owned(), |first| format!("[{first}]"))
+}
+
+/// The single element of a JSON array of one.
+fn unwrap_one(array: &str) -> &str {
+    array.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|inner| !inner.is_empty()).unwrap_or("null")
+}
+
+/// Appends `text` as a JSON string.
+pub(crate) fn quote(out: &mut String, text: &str) {
+    match serde_json::to_string(text) {
+        Ok(quoted) => out.push_str(&quoted),
+        Err(_) => out.push_str("\"\""),
+    }
+}
+
+fn stamp(out: &mut String, name: &str, at: Option<Time>) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":");
+    match at {
+        None => out.push_str("null"),
+        Some(at) => {
+            out.push('"');
+            out.push_str(std::str::from_utf8(&at.ascii()).unwrap_or_default());
+            out.push('"');
+        }
+    }
+}
+
+/// The top-level scalars of `data`: what compact feeds show and filters see (F-FED-18, F-FED-23).
+pub fn scalars(data: &Map<String, Value>) -> Map<String, Value> {
+    data.iter()
+        .filter(|(_, value)| !value.is_object() && !value.is_array())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}

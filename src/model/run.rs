@@ -1,0 +1,201 @@
+//! A recipient run: one recipient's way through one workflow, and the record of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::ids::Ksuid;
+use super::recipient::RecipientRef;
+use super::time::Time;
+use super::workflow::Position;
+
+/// Where a run stands (W-RUN-07, W-RUN-08).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    Queued,
+    Processing,
+    Paused,
+    Completed,
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The status's name on the wire and in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunStatus::Queued => "queued",
+            RunStatus::Processing => "processing",
+            RunStatus::Paused => "paused",
+            RunStatus::Completed => "completed",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads a status's name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Queued, Self::Processing, Self::Paused, Self::Completed, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, RunStatus::Completed | RunStatus::Cancelled)
+    }
+}
+
+/// What started a run (W-RUN-10). The cancellation key stands here on the wire and in the run's own field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceType {
+    #[default]
+    Api,
+    Audience,
+    Schedule,
+    Broadcast,
+    WorkflowStep,
+    Integration,
+    Rehearsal,
+}
+
+/// What the trigger asked of the run (W-TRG-27, W-TRG-28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct RunSettings {
+    #[serde(default)]
+    pub sandbox_mode: bool,
+    #[serde(default)]
+    pub skip_delay: bool,
+}
+
+/// What a run remembers between steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct RunState {
+    /// The step to execute next; none before the first and after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Whether that step is a pause that is over.
+    #[serde(default)]
+    pub is_waiting: bool,
+    /// How often that step has failed (W-ENG-13).
+    #[serde(default)]
+    pub failures: u32,
+    /// The messages each channel step produced.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub messages: BTreeMap<String, Vec<String>>,
+}
+
+/// One entry of a run's record (W-RUN-12).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    pub id: String,
+    pub event: String,
+    pub status: EventStatus,
+    pub attempt: u32,
+    pub step_ref: Option<String>,
+    pub step_type: Option<String>,
+    pub data: Option<Value>,
+    pub inserted_at: Time,
+}
+
+/// Whether what an event tells of went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventStatus {
+    Ok,
+    Error,
+}
+
+/// One recipient's run of a workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub id: Uuid,
+    pub env: i64,
+    /// Raised by every change; whoever holds an older one has been overtaken.
+    pub rev: i64,
+    pub workflow_run: Uuid,
+    pub workflow: String,
+    pub version_id: Uuid,
+    pub status: RunStatus,
+    pub recipient: RecipientRef,
+    pub actor: Option<RecipientRef>,
+    pub tenant: Option<String>,
+    pub cancellation_key: Option<String>,
+    pub source: SourceType,
+    pub settings: RunSettings,
+    pub data: Map<String, Value>,
+    pub state: RunState,
+    pub events: Vec<RunEvent>,
+    pub inserted_at: Time,
+    pub updated_at: Time,
+}
+
+impl Run {
+    /// Appends an entry to the run's record.
+    pub fn record(
+        &mut self,
+        at: Time,
+        status: EventStatus,
+        event: &str,
+        step: Option<(&str, &str)>,
+        data: Option<Value>,
+    ) {
+        let number = self.events.len().to_be_bytes();
+        self.events.push(RunEvent {
+            id: Ksuid::mint(at, &[self.id.as_bytes(), &number]).to_string(),
+            event: event.to_owned(),
+            status,
+            attempt: self.state.failures + 1,
+            step_ref: step.map(|(step_ref, _)| step_ref.to_owned()),
+            step_type: step.map(|(_, step_type)| step_type.to_owned()),
+            data,
+            inserted_at: at,
+        });
+    }
+
+    /// How many entries tell of an error (W-RUN-14).
+    pub fn error_count(&self) -> usize {
+        self.events.iter().filter(|event| event.status == EventStatus::Error).count()
+    }
+
+    /// The run on the wire, without its events (W-RUN-06).
+    pub fn to_json(&self) -> Value {
+        json!({
+            "__typename": "WorkflowRecipientRun",
+            "id": self.id,
+            "workflow_run_id": self.workflow_run,
+            "workflow": self.workflow,
+            "status": self.status,
+            "recipient": self.recipient,
+            "actor": self.actor,
+            "tenant": self.tenant,
+            "trigger_source": {
+                "type": self.source,
+                "cancellation_key": self.cancellation_key,
+                "schedule_id": null,
+                "audience_key": null,
+            },
+            "error_count": self.error_count(),
+            "inserted_at": self.inserted_at,
+            "updated_at": self.updated_at,
+        })
+    }
+
+    /// The run with every step's outcome (W-RUN-02, W-RUN-12).
+    pub fn to_detail_json(&self) -> Value {
+        let mut out = self.to_json();
+        let events: Vec<Value> = self
+            .events
+            .iter()
+            .map(|event| {
+                let mut event = serde_json::to_value(event).unwrap_or_default();
+                event["__typename"] = "WorkflowRecipientRunEvent".into();
+                event
+            })
+            .collect();
+        out["events"] = events.into();
+        out
+    }
+}

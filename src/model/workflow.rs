@@ -1,0 +1,375 @@
+//! A workflow: its document, read once into steps that are ready to run, and the ways through them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::channel::ChannelKind;
+use super::invalid::Invalid;
+use crate::rules::condition::Group;
+use crate::rules::delay::Delay;
+use crate::template::blocks::FeedTemplate;
+
+pub use data_schema::DataSchema;
+pub use position::{NotAPosition, Position};
+pub use send_windows::{SendWindows, Window};
+
+mod data_schema;
+mod parse;
+mod position;
+mod reader;
+mod send_windows;
+
+/// A valid workflow; [`Workflow::parse`] is the way to get one.
+#[derive(Debug)]
+pub struct Workflow {
+    /// What triggers name it by.
+    pub key: String,
+    /// What people call it.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What recipients' preferences name it by, beside the key.
+    pub categories: Vec<String>,
+    /// Words for the team's own order; nothing depends on them.
+    pub tags: Vec<String>,
+    /// The trigger's conditions (W-FRQ-01); `None` always holds.
+    pub conditions: Option<Group>,
+    /// How often it may run for one recipient.
+    pub trigger_frequency: TriggerFrequency,
+    /// What the data of a trigger must look like.
+    pub trigger_data_json_schema: Option<DataSchema>,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+    /// Derived from the key and the content: the same content keeps its version.
+    pub version_id: Uuid,
+    /// The document without its read-only fields.
+    pub source: Value,
+}
+
+/// How often a workflow may run for one recipient (W-FRQ-04).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerFrequency {
+    /// As often as it is triggered.
+    #[default]
+    EveryTrigger,
+    /// Once, ever.
+    OncePerRecipient,
+    /// Once in each tenant; no tenant counts as one.
+    OncePerRecipientPerTenant,
+}
+
+/// The settings of a whole workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Commercial mail: unsubscribe headers and the commercial opt-out apply (W-WFD-09).
+    pub is_commercial: bool,
+    /// The recipient's preferences are not asked (W-WFD-10).
+    pub override_preferences: bool,
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Step {
+    /// Unique in the workflow, branches included (W-STP-02).
+    pub reference: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What it does.
+    pub kind: StepKind,
+    /// Must hold for the step to run; `None` always holds (W-STP-09).
+    pub conditions: Option<Group>,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub enum StepKind {
+    /// Tells the recipient something.
+    Channel(ChannelStep),
+    /// Waits.
+    Delay(Delay),
+    /// Takes the first branch whose conditions hold; the default branch is the last one.
+    Branch(Vec<Branch>),
+    /// A type that is known but can't run in this version. A valid workflow has none.
+    Later(String),
+}
+
+/// A step that tells the recipient something over a channel.
+#[derive(Debug)]
+pub struct ChannelStep {
+    /// Over which channel, or which group of them.
+    pub target: Target,
+    /// What kind of channel that is.
+    pub channel_type: ChannelKind,
+    /// What to tell.
+    pub template: ChannelTemplate,
+    /// When it may be sent; `None` is always (W-SNW-13).
+    pub send_windows: Option<SendWindows>,
+    /// The overrides of the channel's own settings, as written (W-CHS-16).
+    pub overrides: Option<Value>,
+}
+
+impl ChannelStep {
+    /// The key of the one channel it sends over; `None` for a group.
+    pub fn channel_key(&self) -> Option<&str> {
+        match &self.target {
+            Target::Channel(key) => Some(key),
+            Target::Group(_) => None,
+        }
+    }
+}
+
+/// Where a channel step sends: one of the two, never both (W-CHS-02).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The channel with this key.
+    Channel(String),
+    /// The channel group with this key.
+    Group(String),
+}
+
+/// What a channel step tells.
+#[derive(Debug)]
+pub enum ChannelTemplate {
+    /// An item of the in-app feed.
+    Feed(FeedTemplate),
+    /// The template of another kind of channel, as written; null where the kind needs none. Its Liquid has been checked.
+    Other(Value),
+}
+
+/// One branch of a branch step.
+#[derive(Debug)]
+pub struct Branch {
+    /// What people call it.
+    pub name: Option<String>,
+    /// Must hold for it to be taken; the default has none (W-BRN-03).
+    pub conditions: Option<Group>,
+    /// Ends the run after its steps (W-BRN-07).
+    pub terminates: bool,
+    /// Its steps; there may be none.
+    pub steps: Vec<Step>,
+    /// Taken when no other is.
+    pub is_default: bool,
+}
+
+/// Where a run goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// To this step.
+    Step(Position),
+    /// Nowhere: the run is complete.
+    End,
+}
+
+impl Workflow {
+    /// The first step of a run.
+    pub fn first(&self) -> Next {
+        if self.steps.is_empty() { Next::End } else { Next::Step(Position::top(0)) }
+    }
+
+    /// The step at `position`.
+    pub fn step(&self, position: &Position) -> Option<&Step> {
+        let (first, inner) = position.split();
+        let mut step = self.steps.get(first)?;
+        for (branch, index) in inner {
+            step = step.branches().get(branch)?.steps.get(index)?;
+        }
+        Some(step)
+    }
+
+    /// Where a run goes when the step at `position` is done or skipped: on in the same list, else on after the branch
+    /// step around it (W-BRN-06), unless the branch terminates (W-BRN-07).
+    pub fn next_after(&self, position: &Position) -> Next {
+        let sibling = position.sibling();
+        if self.step(&sibling).is_some() {
+            return Next::Step(sibling);
+        }
+        match position.outer() {
+            None => Next::End,
+            Some((outer, branch)) => self.leave(&outer, branch),
+        }
+    }
+
+    /// Where a run goes when the branch step at `position` chose its branch number `branch` (W-BRN-02).
+    pub fn enter(&self, position: &Position, branch: usize) -> Next {
+        let first = position.inside(branch, 0);
+        if self.step(&first).is_some() { Next::Step(first) } else { self.leave(position, branch) }
+    }
+
+    /// Where a run goes after the last step of a branch.
+    fn leave(&self, position: &Position, branch: usize) -> Next {
+        match self.step(position).and_then(|step| step.branches().get(branch)) {
+            Some(branch) if !branch.terminates => self.next_after(position),
+            // A branch this document does not have leads nowhere.
+            _ => Next::End,
+        }
+    }
+
+    /// Every step with its position, as the document reads, branches included.
+    pub fn all_steps(&self) -> Vec<(Position, &Step)> {
+        let mut found = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            collect(step, Position::top(i), &mut found);
+        }
+        found
+    }
+
+    /// The `ref` of every step, as the document reads.
+    pub fn refs(&self) -> Vec<&str> {
+        self.all_steps().into_iter().map(|(_, step)| step.reference.as_str()).collect()
+    }
+
+    /// What the document asks for that this version can't honour yet. It is refused where workflows are loaded: a
+    /// workflow that ran without it would do something else than it says.
+    pub fn not_yet(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if self.trigger_frequency != TriggerFrequency::EveryTrigger {
+            let message = "this version runs a workflow at every trigger; remove the key, or set it to `every_trigger`";
+            found.push(Invalid::new("trigger_frequency", message));
+        }
+        for (position, step) in self.all_steps() {
+            if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
+                let message = "this version sends at once and can't wait for a window; remove the send windows";
+                found.push(Invalid::new(format!("{}.send_windows", position.path()), message));
+            }
+        }
+        found
+    }
+
+    /// Everything in a trigger's data that its schema does not allow, by paths such as `data.name` (W-VAL-06). Without
+    /// a schema any object is accepted (W-VAL-07).
+    pub fn validate_data(&self, data: &Value) -> Vec<Invalid> {
+        self.trigger_data_json_schema.as_ref().map(|schema| schema.validate(data)).unwrap_or_default()
+    }
+}
+
+impl Step {
+    /// The branches of a branch step; none for other steps.
+    pub fn branches(&self) -> &[Branch] {
+        match &self.kind {
+            StepKind::Branch(branches) => branches,
+            _ => &[],
+        }
+    }
+}
+
+fn collect<'a>(step: &'a Step, position: Position, found: &mut Vec<(Position, &'a Step)>) {
+    found.push((position.clone(), step));
+    for (b, branch) in step.branches().iter().enumerate() {
+        for (i, inner) in branch.steps.iter().enumerate() {
+            collect(inner, position.inside(b, i), found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wait(reference: &str) -> Value {
+        json!({"type": "delay", "ref": reference, "settings": {"delay_for": {"unit": "minutes", "value": 1}}})
+    }
+
+    fn when(value: &str) -> Value {
+        json!({"all": [{"variable": "data.x", "operator": "equal_to", "argument": value}]})
+    }
+
+    /// 0 `a`; 1 `b` with branches: 0 (`b1`, `b2` with branches: 0 terminating (`c`), 1 empty), 1 terminating empty,
+    /// 2 the default, empty; 2 `d`.
+    fn workflow() -> Workflow {
+        let inner = json!({"type": "branch", "ref": "b2", "branches": [
+            {"name": "ends", "conditions": when("1"), "terminates": true, "steps": [wait("c")]},
+            {"name": "default", "conditions": null, "steps": []}
+        ]});
+        let document = json!({"name": "Ways", "steps": [
+            wait("a"),
+            {"type": "branch", "ref": "b", "branches": [
+                {"name": "long", "conditions": when("1"), "steps": [wait("b1"), inner]},
+                {"name": "stop", "conditions": when("2"), "terminates": true, "steps": []},
+                {"name": "default", "steps": []}
+            ]},
+            wait("d")
+        ]});
+        Workflow::parse("ways", &document, &[]).expect("a valid workflow")
+    }
+
+    fn at(position: &str) -> Position {
+        position.parse().expect("a position")
+    }
+
+    fn to(position: &str) -> Next {
+        Next::Step(at(position))
+    }
+
+    #[test]
+    fn positions_name_steps_and_nothing_else() {
+        let workflow = workflow();
+        let named: Vec<(String, &str)> =
+            workflow.all_steps().iter().map(|(p, s)| (p.to_string(), s.reference.as_str())).collect();
+        let expected = [("0", "a"), ("1", "b"), ("1.0.0", "b1"), ("1.0.1", "b2"), ("1.0.1.0.0", "c"), ("2", "d")];
+        assert_eq!(named, expected.map(|(p, r)| (p.to_owned(), r)), "W-BRN-11");
+        for (position, step) in workflow.all_steps() {
+            assert!(std::ptr::eq(workflow.step(&position).expect("a step"), step), "{position}");
+        }
+        for nowhere in ["3", "0.0.0", "1.3.0", "1.0.2", "1.1.0"] {
+            assert!(workflow.step(&at(nowhere)).is_none(), "{nowhere}");
+        }
+        assert_eq!(workflow.refs(), ["a", "b", "b1", "b2", "c", "d"]);
+    }
+
+    #[test]
+    fn a_run_starts_at_the_first_step_or_is_over() {
+        assert_eq!(workflow().first(), to("0"));
+        let empty =
+            Workflow::parse("empty", &json!({"name": "Empty", "steps": []}), &[]).expect("W-WFD-02: may be empty");
+        assert_eq!(empty.first(), Next::End, "W-WFD-02");
+    }
+
+    #[test]
+    fn after_a_branch_the_run_goes_on_behind_the_branch_step() {
+        let workflow = workflow();
+        assert_eq!(workflow.next_after(&at("0")), to("1"));
+        assert_eq!(workflow.next_after(&at("1")), to("2"), "a branch step that is skipped");
+        assert_eq!(workflow.next_after(&at("2")), Next::End);
+        assert_eq!(workflow.next_after(&at("1.0.0")), to("1.0.1"), "in a branch");
+        assert_eq!(workflow.next_after(&at("1.0.1")), to("2"), "W-BRN-06");
+    }
+
+    #[test]
+    fn a_terminating_branch_ends_the_run_after_its_steps() {
+        let workflow = workflow();
+        assert_eq!(workflow.next_after(&at("1.0.1.0.0")), Next::End, "W-BRN-07: also when it stands in another branch");
+        assert_eq!(workflow.enter(&at("1"), 1), Next::End, "W-BRN-07: with no steps it ends at once");
+    }
+
+    #[test]
+    fn the_chosen_branch_is_entered_and_an_empty_one_passed_through() {
+        let workflow = workflow();
+        assert_eq!(workflow.enter(&at("1"), 0), to("1.0.0"), "W-BRN-02");
+        assert_eq!(workflow.enter(&at("1"), 2), to("2"), "W-BRN-03: a default without steps");
+        assert_eq!(workflow.enter(&at("1.0.1"), 1), to("2"), "W-BRN-06: out of two branches at once");
+    }
+
+    #[test]
+    fn what_the_document_does_not_have_leads_nowhere() {
+        let workflow = workflow();
+        assert_eq!(workflow.enter(&at("0"), 0), Next::End, "no branch step");
+        assert_eq!(workflow.enter(&at("1"), 9), Next::End);
+        assert_eq!(workflow.next_after(&at("9")), Next::End);
+        assert_eq!(workflow.next_after(&at("1.9.0")), Next::End);
+    }
+
+    #[test]
+    fn data_is_checked_only_where_there_is_a_schema() {
+        assert_eq!(workflow().validate_data(&json!({"anything": [1]})), [], "W-VAL-07");
+        let schema = json!({"type": "object", "required": ["name"]});
+        let document = json!({"name": "Strict", "steps": [], "trigger_data_json_schema": schema});
+        let strict = Workflow::parse("strict", &document, &[]).expect("W-VAL-05");
+        assert_eq!(strict.validate_data(&json!({})), [Invalid::new("data.name", "is required")], "W-VAL-06");
+        assert_eq!(strict.validate_data(&json!({"name": 1})), [], "W-VAL-06");
+    }
+}

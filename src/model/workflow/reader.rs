@@ -1,0 +1,142 @@
+//! Reads the values of a document by their types, and gathers what is wrong with them.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::model::channel::Channel;
+use crate::model::invalid::{Invalid, nearest};
+
+/// An object of the document, and where it stands.
+pub(super) struct Node<'a> {
+    pub(super) map: &'a Map<String, Value>,
+    pub(super) path: String,
+}
+
+impl<'a> Node<'a> {
+    /// The value of `key`; null means unset (W-STP-08).
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn at(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// Gathers the problems on the way through a document. A reading method that finds one says so and answers `None` (or
+/// the default): the caller reads on, so that all problems are found at once.
+pub(super) struct Reader<'c> {
+    pub(super) channels: &'c [Channel],
+    pub(super) problems: Vec<Invalid>,
+    /// Where each `ref` was first seen.
+    pub(super) refs: HashMap<String, String>,
+}
+
+impl<'c> Reader<'c> {
+    pub(super) fn new(channels: &'c [Channel]) -> Self {
+        Reader { channels, problems: Vec::new(), refs: HashMap::new() }
+    }
+
+    pub(super) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Invalid::new(path, message));
+    }
+
+    /// The value of a part that reads itself, or its problems beside the others.
+    pub(super) fn keep<T>(&mut self, part: Result<T, Vec<Invalid>>) -> Option<T> {
+        part.map_err(|problems| self.problems.extend(problems)).ok()
+    }
+
+    pub(super) fn object<'a>(&mut self, value: &'a Value, path: &str) -> Option<Node<'a>> {
+        let Value::Object(map) = value else {
+            self.wrong(path, "must be an object");
+            return None;
+        };
+        Some(Node { map, path: path.to_owned() })
+    }
+
+    pub(super) fn object_at<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<Node<'a>> {
+        node.get(key).and_then(|value| self.object(value, &node.at(key)))
+    }
+
+    /// Refuses keys that nothing reads: a misspelt condition must not be a missing one.
+    pub(super) fn known(&mut self, node: &Node<'_>, known: &[&str]) {
+        for key in node.map.keys().filter(|key| !known.contains(&key.as_str())) {
+            let hint = match meant(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here are {}", known.join(", ")),
+            };
+            self.wrong(node.at(key), format!("unknown key `{}`; {hint}", short(key)));
+        }
+    }
+
+    pub(super) fn text<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<&'a str> {
+        let value = node.get(key)?;
+        let text = value.as_str();
+        if text.is_none() {
+            self.wrong(node.at(key), "must be text");
+        }
+        text
+    }
+
+    pub(super) fn required_text<'a>(&mut self, node: &Node<'a>, key: &str) -> Option<&'a str> {
+        if node.get(key).is_none_or(|value| value == "") {
+            self.wrong(node.at(key), "is required");
+            return None;
+        }
+        self.text(node, key)
+    }
+
+    pub(super) fn at_most(&mut self, node: &Node<'_>, key: &str, longest: usize) {
+        let length = node.get(key).and_then(Value::as_str).map_or(0, |text| text.chars().count());
+        if length > longest {
+            self.wrong(node.at(key), format!("is {length} characters long; {longest} are allowed"));
+        }
+    }
+
+    pub(super) fn flag(&mut self, node: &Node<'_>, key: &str) -> bool {
+        match node.get(key) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong(node.at(key), "must be true or false");
+                false
+            }
+        }
+    }
+
+    pub(super) fn list<'a>(&mut self, node: &Node<'a>, key: &str) -> &'a [Value] {
+        match node.get(key) {
+            None => &[],
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                self.wrong(node.at(key), "must be a list");
+                &[]
+            }
+        }
+    }
+
+    pub(super) fn texts(&mut self, node: &Node<'_>, key: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for (i, item) in self.list(node, key).iter().enumerate() {
+            match item.as_str() {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.wrong(format!("{}[{i}]", node.at(key)), "must be text"),
+            }
+        }
+        texts
+    }
+}
+
+/// Nothing longer is a typo of a known word, or worth repeating whole.
+const LONGEST_WORD: usize = 64;
+
+/// The known word that `word` was meant to be.
+pub(super) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > LONGEST_WORD { None } else { nearest(word, known) }
+}
+
+/// The beginning of a word somebody else wrote, for a message.
+pub(super) fn short(word: &str) -> String {
+    word.chars().take(LONGEST_WORD).collect()
+}

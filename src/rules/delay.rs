@@ -1,0 +1,235 @@
+//! When a delay step lets its run go on.
+
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use super::window::Window;
+use crate::model::invalid::{Invalid, nearest};
+use crate::model::scope::Scope;
+use crate::model::time::Time;
+use crate::wire::duration::Duration;
+
+/// The longest delay: 365 days (W-DLY-14).
+pub const MAX_SECONDS: i64 = 365 * 86_400;
+
+/// The settings of a delay step: for how long, until when, or how long before or after when (W-DLY-01).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delay {
+    /// For a fixed time from when the step executes (W-DLY-02).
+    For(Duration),
+    /// Until what the value at a path says (W-DLY-03).
+    Until(String),
+    /// So long after the timestamp at a path, or before it when negative (W-DLY-04).
+    Around(String, Duration),
+}
+
+const KEYS: [&str; 2] = ["delay_for", "delay_until_field_path"];
+const ROOTS: [&str; 5] = ["data", "recipient", "actor", "tenant", "vars"];
+
+impl Delay {
+    /// Reads the step's settings; nulls mean unset. `path` says where they stand, for the errors.
+    pub fn parse(settings: &Value, path: &str) -> Result<Self, Vec<Invalid>> {
+        let Value::Object(map) = settings else {
+            return Err(vec![Invalid::new(path, "must be an object with `delay_for` or `delay_until_field_path`")]);
+        };
+        let mut errors: Vec<Invalid> =
+            map.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| unknown_key(key, path)).collect();
+        let set = |key: &str| map.get(key).filter(|value| !value.is_null());
+        let duration = set(KEYS[0]).map(|value| parse_duration(value, &join(path, KEYS[0])));
+        let field = set(KEYS[1]).map(|value| parse_field(value, &join(path, KEYS[1])));
+        if errors.is_empty() && duration.is_none() && field.is_none() {
+            errors.push(Invalid::new(path, "needs `delay_for`, `delay_until_field_path` or both"));
+        }
+        let mut keep = |error| errors.push(error);
+        let duration = duration.and_then(|result| result.map_err(&mut keep).ok());
+        let field = field.and_then(|result| result.map_err(&mut keep).ok());
+        match (duration, field) {
+            _ if !errors.is_empty() => Err(errors),
+            (Some(duration), None) => Ok(Delay::For(duration)),
+            (Some(duration), Some(field)) => Ok(Delay::Around(field, duration)),
+            (None, Some(field)) => Ok(Delay::Until(field)),
+            (None, None) => Err(errors),
+        }
+    }
+
+    /// When the run goes on, or why the delay is skipped and the run goes on at once (W-DLY-06).
+    pub fn wake_at(&self, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
+        match self {
+            Delay::For(duration) => Window::For(*duration).closes_at(now, zone),
+            Delay::Until(field) => until(field, scope, now, zone),
+            Delay::Around(field, offset) => around(field, offset, scope, now, zone),
+        }
+    }
+}
+
+fn until(field: &str, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
+    let at_field = |reason: String| format!("`{field}`: {reason}");
+    let window = Window::parse(value_at(field, scope)?).map_err(at_field)?;
+    let wake = window.closes_at(now, zone).map_err(at_field)?;
+    // Twelve calendar months may be 366 days, and are still a year.
+    let is_too_long = match window {
+        Window::For(duration) => duration.exceeds(MAX_SECONDS),
+        _ => wake > now.plus_seconds(MAX_SECONDS),
+    };
+    if is_too_long { Err(at_field(too_long(wake))) } else { Ok(wake) }
+}
+
+/// The timestamp itself may be past: what counts is the computed time (W-DLY-09).
+fn around(field: &str, offset: &Duration, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
+    let base = match Window::parse(value_at(field, scope)?) {
+        Ok(Window::At(base)) => base,
+        Ok(_) => return Err(format!("`{field}`: a relative delay needs an ISO-8601 timestamp")),
+        Err(reason) => return Err(format!("`{field}`: {reason}")),
+    };
+    let wake = offset.after(base, zone).ok_or_else(|| format!("`{field}` and {offset} are out of any calendar"))?;
+    if wake <= now {
+        return Err(format!("`{field}` and {offset} give {wake}, which is not in the future"));
+    }
+    if wake > now.plus_seconds(MAX_SECONDS) { Err(format!("`{field}`: {}", too_long(wake))) } else { Ok(wake) }
+}
+
+fn value_at<'a>(field: &str, scope: &Scope<'a>) -> Result<&'a Value, String> {
+    scope.path(field).ok_or_else(|| format!("`{field}` is not set"))
+}
+
+fn too_long(wake: Time) -> String {
+    format!("{wake} is more than 365 days away")
+}
+
+fn parse_duration(value: &Value, path: &str) -> Result<Duration, Invalid> {
+    let duration = Duration::parse(value, path)?;
+    if duration.exceeds(MAX_SECONDS) {
+        return Err(Invalid::new(path, format!("{duration} is too long: a delay is at most 365 days")));
+    }
+    Ok(duration)
+}
+
+fn parse_field(value: &Value, path: &str) -> Result<String, Invalid> {
+    let refuse = || Invalid::new(path, "must be a path that begins with data., recipient., actor., tenant. or vars.");
+    let field = value.as_str().map(str::trim).ok_or_else(refuse)?;
+    match field.split_once('.') {
+        Some((root, rest)) if ROOTS.contains(&root) && !rest.is_empty() => Ok(field.to_owned()),
+        _ => Err(refuse()),
+    }
+}
+
+fn unknown_key(key: &str, path: &str) -> Invalid {
+    let hint = nearest(key, KEYS).map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default();
+    let allowed = "a delay has `delay_for` ({\"unit\": .., \"value\": ..}) and `delay_until_field_path`";
+    Invalid::new(join(path, key), format!("is not a setting of a delay{hint}: {allowed}"))
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: &str = "2026-08-21T10:00:00Z";
+
+    fn wake_in(settings: Value, data: Value, zone: &str) -> Result<String, String> {
+        let delay = Delay::parse(&settings, "settings").unwrap();
+        let scope = Scope::new(vec![("data", &data), ("recipient", &data), ("vars", &data)]);
+        let zone = TimeZone::get(zone).unwrap();
+        delay.wake_at(&scope, Time::parse(NOW).unwrap(), &zone).map(|at| at.timestamp().to_string())
+    }
+
+    fn wake(settings: Value, at: Value) -> Result<String, String> {
+        wake_in(settings, json!({"at": at}), "Etc/UTC")
+    }
+
+    fn until_at() -> Value {
+        json!({"delay_until_field_path": "data.at"})
+    }
+
+    fn around_at(unit: &str, value: i64) -> Value {
+        json!({"delay_until_field_path": "data.at", "delay_for": {"unit": unit, "value": value}})
+    }
+
+    #[test]
+    fn a_fixed_delay_counts_from_when_the_step_executes() {
+        let fixed = json!({"delay_for": {"unit": "minutes", "value": 5}, "delay_until_field_path": null});
+        assert_eq!(wake(fixed, json!(null)), Ok("2026-08-21T10:05:00Z".into()), "W-DLY-01 W-DLY-02");
+    }
+
+    #[test]
+    fn a_dynamic_delay_takes_a_timestamp_a_duration_or_a_rule() {
+        for (value, expected) in [
+            (json!("2026-08-22T10:00:00+02:00"), "2026-08-22T08:00:00Z"),
+            (json!({"unit": "weeks", "value": 1}), "2026-08-28T10:00:00Z"),
+            (json!({"frequency": "daily", "hours": 9}), "2026-08-22T09:00:00Z"),
+        ] {
+            assert_eq!(wake(until_at(), value.clone()), Ok(expected.into()), "W-DLY-03 {value}");
+        }
+        let rule = json!({"at": {"frequency": "daily", "hours": 9}});
+        let found = wake_in(until_at(), rule, "America/New_York");
+        assert_eq!(found, Ok("2026-08-21T13:00:00Z".into()), "W-DLY-08");
+    }
+
+    #[test]
+    fn a_relative_delay_lies_before_or_after_its_timestamp() {
+        let at = json!("2026-08-22T10:00:00Z");
+        assert_eq!(wake(around_at("hours", -2), at.clone()), Ok("2026-08-22T08:00:00Z".into()), "W-DLY-04 W-DLY-10");
+        assert_eq!(wake(around_at("hours", 2), at.clone()), Ok("2026-08-22T12:00:00Z".into()), "W-DLY-04 W-DLY-10");
+        let past = json!("2026-08-20T10:00:00Z");
+        assert_eq!(wake(around_at("days", 14), past), Ok("2026-09-03T10:00:00Z".into()), "W-DLY-09: the result counts");
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_skipped_with_its_reason() {
+        for (settings, value, expected, claim) in [
+            (until_at(), json!(null), "must be an ISO-8601", "W-DLY-06"),
+            (until_at(), json!("tomorrow"), "not an ISO-8601", "W-DLY-06"),
+            (until_at(), json!(12), "must be an ISO-8601", "W-DLY-06"),
+            (json!({"delay_until_field_path": "data.gone"}), json!(null), "`data.gone` is not set", "W-DLY-06"),
+            (json!({"delay_until_field_path": "actor.at"}), json!(null), "`actor.at` is not set", "W-DLY-06"),
+            (until_at(), json!("2026-08-21T10:00:00Z"), "not in the future", "W-DLY-07"),
+            (until_at(), json!("2020-01-01"), "not in the future", "W-DLY-07"),
+            (around_at("days", -2), json!("2026-08-22T10:00:00Z"), "not in the future", "W-DLY-09"),
+            (around_at("days", 0), json!(NOW), "not in the future", "W-DLY-09"),
+            (around_at("days", 1), json!({"unit": "days", "value": 1}), "needs an ISO-8601 timestamp", "W-DLY-04"),
+            (around_at("days", 1), json!("soon"), "not an ISO-8601", "W-DLY-06"),
+            (json!({"delay_for": {"unit": "days", "value": 0}}), json!(null), "not a positive", "W-AMB-24"),
+            (json!({"delay_for": {"unit": "days", "value": -1}}), json!(null), "not a positive", "W-AMB-24"),
+            (until_at(), json!("2027-08-21T10:00:01Z"), "more than 365 days", "W-DLY-14 W-AMB-24"),
+            (until_at(), json!({"unit": "days", "value": 366}), "more than 365 days", "W-DLY-14 W-AMB-24"),
+            (around_at("days", 300), json!("2026-12-21T10:00:00Z"), "more than 365 days", "W-DLY-14"),
+            (around_at("days", 300), json!("9999-12-21T10:00:00Z"), "out of any calendar", "W-DLY-14"),
+        ] {
+            let reason = wake(settings.clone(), value.clone()).unwrap_err();
+            assert!(reason.contains(expected), "{claim}: {settings} with {value} gave `{reason}`");
+        }
+    }
+
+    #[test]
+    fn a_year_is_the_longest() {
+        assert_eq!(wake(until_at(), json!("2027-08-21T10:00:00Z")), Ok("2027-08-21T10:00:00Z".into()), "W-DLY-14");
+        let year = json!({"delay_for": {"unit": "days", "value": 365}});
+        assert_eq!(wake(year, json!(null)), Ok("2027-08-21T10:00:00Z".into()), "W-DLY-14");
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused() {
+        for (settings, expected, claim) in [
+            (json!({"duration": "5 minutes"}), "settings.duration: is not a setting of a delay", "W-DLY-18"),
+            (json!({}), "settings: needs `delay_for`", "W-DLY-01"),
+            (json!({"delay_for": null}), "settings: needs `delay_for`", "W-DLY-01"),
+            (json!(null), "settings: must be an object", "W-DLY-01"),
+            (json!({"delay_for": "5 minutes"}), "settings.delay_for: a duration is", "W-DLY-18"),
+            (json!({"delay_for": {"unit": "days", "value": 366}}), "at most 365 days", "W-DLY-14 W-AMB-24"),
+            (json!({"delay_until_field_path": "run.at"}), "must be a path that begins with data.", "W-DLY-05"),
+            (json!({"delay_until_field_path": "data."}), "must be a path that begins with data.", "W-DLY-05"),
+            (json!({"delay_until_field_path": 7}), "must be a path that begins with data.", "W-DLY-05"),
+        ] {
+            let errors = Delay::parse(&settings, "settings").unwrap_err();
+            assert!(errors[0].to_string().contains(expected), "{claim}: {settings} gave {errors:?}");
+        }
+        for root in ROOTS {
+            let settings = json!({"delay_until_field_path": format!("{root}.at")});
+            assert!(Delay::parse(&settings, "").is_ok(), "W-DLY-05 W-DUR-04 {root}");
+        }
+    }
+}

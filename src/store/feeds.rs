@@ -1,0 +1,314 @@
+//! Feeds: their versions and counters, their pages, and what changed in them since a version.
+
+use super::db::{Applied, Batch, Cell, Error, Param, Row, Store};
+use super::filter::{Where, status_condition};
+use super::messages::{COLUMNS, from_row};
+use super::{Env, messages};
+use crate::model::feed::{Counts, Filter, Head};
+use crate::model::ids::Ksuid;
+use crate::model::mark::Mark;
+use crate::model::message::Message;
+use crate::model::time::Time;
+use crate::params;
+use crate::wire::cursor::{Cursor, Edge};
+
+const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen, last_at";
+
+/// Changes that a resume may span; a client further behind starts anew.
+pub const RESUME_LIMIT: usize = 200;
+
+/// One page of a feed, newest first, and whether there is more on either side.
+#[derive(Debug)]
+pub struct FeedPage {
+    pub messages: Vec<Message>,
+    pub has_newer: bool,
+    pub has_older: bool,
+}
+
+/// What changed in a feed since a version.
+#[derive(Debug)]
+pub enum Changes {
+    /// The version is too old, or unknown: start anew.
+    TooOld,
+    /// These messages are new or changed, those ids are gone.
+    Since { changed: Vec<Message>, removed: Vec<String> },
+}
+
+impl Store {
+    /// The feed's version and counters; a feed that never held anything is all zeros.
+    pub fn feed_head(&self, env: Env, channel: &str, recipient: &str) -> Result<Head, Error> {
+        let sql = "SELECT id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen \
+                   FROM feeds WHERE env = ?1 AND channel = ?2 AND recipient = ?3";
+        Ok(self.query_one(sql, &params![env, channel, recipient], head)?.unwrap_or_default())
+    }
+
+    /// One page of the feed under `filter`, newest first.
+    pub async fn feed_page(
+        &self,
+        feed: i64,
+        filter: &Filter,
+        at: Option<&Edge>,
+        size: usize,
+    ) -> Result<FeedPage, Error> {
+        let mut condition = Where::default();
+        condition.and("m.feed = ?", vec![feed.into()]);
+        condition.feed_filter(filter);
+        condition.status(filter.status);
+        let mut backwards = false;
+        match at {
+            Some(Edge::After(Cursor::Seq(seq))) => condition.and("m.seq < ?", vec![(*seq).into()]),
+            Some(Edge::Before(Cursor::Seq(seq))) => {
+                backwards = true;
+                condition.and("m.seq > ?", vec![(*seq).into()]);
+            }
+            _ => {}
+        }
+        let (clause, params) = condition.finish();
+        let order = if backwards { "ASC" } else { "DESC" };
+        let sql = format!("SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.seq {order} LIMIT {}", size + 1);
+        let mut found = self.answer(filter, sql, params, from_row).await?;
+        let more = found.len() > size;
+        found.truncate(size);
+        if backwards {
+            found.reverse();
+        }
+        let (has_newer, has_older) = match at {
+            None => (false, more),
+            Some(Edge::After(_)) => (true, more),
+            Some(Edge::Before(_)) => (more, true),
+        };
+        Ok(FeedPage { messages: found, has_newer, has_older })
+    }
+
+    /// The counts under `filter`: from the counters where they suffice, else by counting.
+    pub async fn feed_counts(&self, head: &Head, filter: &Filter) -> Result<Counts, Error> {
+        if filter.is_counted() {
+            return Ok(head.counts(filter.archived, filter.status));
+        }
+        let mut condition = Where::default();
+        condition.and("m.feed = ?", vec![head.id.into()]);
+        condition.feed_filter(filter);
+        let (clause, params) = condition.finish();
+        let total = status_condition(filter.status).unwrap_or("1 = 1");
+        let sql = format!(
+            "SELECT count(*) FILTER (WHERE {total}), count(*) FILTER (WHERE m.read_at IS NULL), \
+             count(*) FILTER (WHERE m.seen_at IS NULL) FROM messages m WHERE {clause}"
+        );
+        let counted = self
+            .scan(sql, params, |row| Ok(Counts { total: row.int(0)?, unread: row.int(1)?, unseen: row.int(2)? }))
+            .await?;
+        Ok(counted.into_iter().next().unwrap_or_default())
+    }
+
+    /// What changed in the feed after version `since`.
+    pub fn feed_changes(&self, head: &Head, since: i64) -> Result<Changes, Error> {
+        if since > head.version || since < head.forgotten || head.version - since > RESUME_LIMIT as i64 {
+            return Ok(Changes::TooOld);
+        }
+        // New items by their place, older ones by the version of their latest change: each half has its index.
+        let limit = RESUME_LIMIT + 1;
+        let sql = format!(
+            "SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.seq > ?2 LIMIT {limit}) \
+             UNION ALL SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.version > ?2 \
+             AND m.version <> m.seq AND m.seq <= ?2 LIMIT {limit}) ORDER BY seq DESC"
+        );
+        let changed = self.query(&sql, &params![head.id, since], from_row)?;
+        let removed = self.query(
+            "SELECT message FROM removals WHERE feed = ?1 AND version > ?2",
+            &params![head.id, since],
+            |row| row.string(0),
+        )?;
+        if changed.len() + removed.len() > RESUME_LIMIT {
+            return Ok(Changes::TooOld);
+        }
+        Ok(Changes::Since { changed, removed })
+    }
+
+    /// The ids of the feed's messages under `filter`, oldest first, after place `seq`: one chunk of a bulk mark.
+    pub async fn feed_ids(
+        &self,
+        feed: i64,
+        filter: &Filter,
+        seq: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, String)>, Error> {
+        let mut condition = Where::default();
+        condition.and("m.feed = ? AND m.seq > ?", vec![feed.into(), seq.into()]);
+        condition.feed_filter(filter);
+        condition.status(filter.status);
+        let (clause, params) = condition.finish();
+        let sql = format!("SELECT m.seq, m.id FROM messages m WHERE {clause} ORDER BY m.seq LIMIT {limit}");
+        self.scan(sql, params, |row| Ok((row.int(0)?, row.string(1)?))).await
+    }
+
+    /// Counters of the feed as a recount finds them: what audits compare with [`Store::feed_head`].
+    pub async fn recount(&self, feed: i64) -> Result<(Counts, Counts), Error> {
+        let sql = "SELECT count(*) FILTER (WHERE archived_at IS NULL), \
+             count(*) FILTER (WHERE archived_at IS NULL AND read_at IS NULL), \
+             count(*) FILTER (WHERE archived_at IS NULL AND seen_at IS NULL), \
+             count(*) FILTER (WHERE archived_at IS NOT NULL), \
+             count(*) FILTER (WHERE archived_at IS NOT NULL AND read_at IS NULL), \
+             count(*) FILTER (WHERE archived_at IS NOT NULL AND seen_at IS NULL) FROM messages WHERE feed = ?1";
+        let rows = self.scan(sql, params![feed], |row| {
+            let active = Counts { total: row.int(0)?, unread: row.int(1)?, unseen: row.int(2)? };
+            Ok((active, Counts { total: row.int(3)?, unread: row.int(4)?, unseen: row.int(5)? }))
+        });
+        Ok(rows.await?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Answers in place when an index leads straight to the rows, else on the blocking pool.
+    async fn answer<T: Send + 'static>(
+        &self,
+        filter: &Filter,
+        sql: String,
+        params: Vec<Param>,
+        map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Vec<T>, Error> {
+        if filter.is_counted() { self.query(&sql, &params, map) } else { self.scan(sql, params, map).await }
+    }
+}
+
+fn head(row: &Row<'_>) -> Result<Head, Error> {
+    Ok(Head {
+        id: row.int(0)?,
+        version: row.int(1)?,
+        forgotten: row.int(2)?,
+        active: Counts { total: row.int(3)?, unread: row.int(4)?, unseen: row.int(5)? },
+        archived: Counts { total: row.int(6)?, unread: row.int(7)?, unseen: row.int(8)? },
+    })
+}
+
+/// The feed's head as a batch gives it back, and the instant of its newest item; none when the feed did not change.
+pub fn head_after(applied: &Applied, number: usize) -> Option<(Head, Time)> {
+    let cells: &Vec<Cell> = applied.rows(number).first()?;
+    let n = |at: usize| cells.get(at).map_or(0, Cell::int);
+    let head = Head {
+        id: n(0),
+        version: n(1),
+        forgotten: n(2),
+        active: Counts { total: n(3), unread: n(4), unseen: n(5) },
+        archived: Counts { total: n(6), unread: n(7), unseen: n(8) },
+    };
+    Some((head, Time::from_micros(n(9))))
+}
+
+impl Batch {
+    /// Adds a new message to the feed of its channel and recipient; gives back the number of the feed's head.
+    /// The feed stamps the message: items of one feed never share an instant or run backwards (F-FED-06).
+    pub fn add_to_feed(&mut self, message: &Message) -> usize {
+        let recipient = message.recipient.key();
+        let number = self.returning(
+            format!(
+                "INSERT INTO feeds (env, channel, recipient, version, last_at, total, unread, unseen, archived, archived_unread, archived_unseen) \
+                 VALUES (?1, ?2, ?3, 1, ?4, 1, 1, 1, 0, 0, 0) \
+                 ON CONFLICT (env, channel, recipient) DO UPDATE SET version = version + 1, \
+                 last_at = max(last_at + 1, excluded.last_at), total = total + 1, unread = unread + 1, unseen = unseen + 1 \
+                 RETURNING {HEAD}"
+            ),
+            params![message.env, message.channel.as_str(), recipient, message.inserted_at],
+        );
+        self.push(messages::INSERT_IN_FEED, messages::insert_params(message));
+        number
+    }
+
+    /// Adds a mark on messages of one feed. Refused when it would change nothing (F-STA-17). Gives back the number of
+    /// the feed's head afterwards.
+    pub fn mark_in_feed(&mut self, feed: i64, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
+        let pairs = event_pairs(ids, mark.name(), now);
+        let chosen = format!("m.feed = ?1 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}", changes(mark));
+        self.guard(
+            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', &chosen)),
+            params![feed, pairs.as_str()],
+        );
+        self.push(
+            format!(
+                "INSERT INTO message_events (message, id, type, data, inserted_at) \
+                 SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
+                 WHERE m.feed = ?1{} ON CONFLICT DO NOTHING",
+                changes(mark)
+            ),
+            params![feed, pairs.as_str(), format!("message.{}", mark.name()), data, now],
+        );
+        self.push(
+            format!(
+                "UPDATE messages AS m SET {}, updated_at = ?3, version = (SELECT version FROM feeds WHERE id = ?1) WHERE {chosen}",
+                assignments(mark)
+            ),
+            params![feed, pairs, now],
+        );
+        let changed = "m.feed = ?1 AND m.version = feeds.version";
+        self.returning(
+            format!("UPDATE feeds SET {} WHERE id = ?1 RETURNING {HEAD}", recounted('+', changed)),
+            params![feed],
+        )
+    }
+
+    /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Refused when none is there.
+    pub fn remove_from_feed(&mut self, feed: i64, ids: &[String]) -> usize {
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let chosen = "m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
+        self.guard(
+            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', chosen)),
+            params![feed, list.as_str()],
+        );
+        self.push(
+            format!("INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {chosen}"),
+            params![feed, list.as_str()],
+        );
+        self.push(
+            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
+            params![list.as_str()],
+        );
+        self.push(
+            "DELETE FROM messages WHERE feed = ?1 AND id IN (SELECT value FROM json_each(?2))",
+            params![feed, list],
+        );
+        self.returning(format!("UPDATE feeds SET version = version WHERE id = ?1 RETURNING {HEAD}"), params![feed])
+    }
+}
+
+/// `[[message, event], ...]` as JSON: the messages to change, each with the id of the event that tells of it.
+pub(crate) fn event_pairs(ids: &[String], name: &str, now: Time) -> String {
+    let pairs: Vec<(&str, String)> =
+        ids.iter().map(|id| (id.as_str(), Ksuid::mint(now, &[id.as_bytes(), name.as_bytes()]).to_string())).collect();
+    serde_json::to_string(&pairs).unwrap_or_default()
+}
+
+/// The feed's six counters with the chosen messages' share taken away or given back.
+fn recounted(sign: char, chosen: &str) -> String {
+    let share = |counter: &str, archived: &str, also: &str| {
+        format!("feeds.{counter} {sign} count(*) FILTER (WHERE m.archived_at IS {archived}{also})")
+    };
+    format!(
+        "(total, unread, unseen, archived, archived_unread, archived_unseen) = (SELECT {}, {}, {}, {}, {}, {} FROM messages m WHERE {chosen})",
+        share("total", "NULL", ""),
+        share("unread", "NULL", " AND m.read_at IS NULL"),
+        share("unseen", "NULL", " AND m.seen_at IS NULL"),
+        share("archived", "NOT NULL", ""),
+        share("archived_unread", "NOT NULL", " AND m.read_at IS NULL"),
+        share("archived_unseen", "NOT NULL", " AND m.seen_at IS NULL"),
+    )
+}
+
+/// What must hold for the mark to change a message: taking back what was never given is silent (F-STA-17).
+pub(crate) fn changes(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Unseen => " AND m.seen_at IS NOT NULL",
+        Mark::Unread => " AND m.read_at IS NOT NULL",
+        Mark::Unarchived => " AND m.archived_at IS NOT NULL",
+        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived => "",
+    }
+}
+
+/// What the mark writes (F-STA-11 to F-STA-14, F-AMB-46); `?3` is now.
+pub(crate) fn assignments(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Seen => "seen_at = ?3",
+        Mark::Unseen => "seen_at = NULL",
+        Mark::Read => "read_at = ?3",
+        Mark::Unread => "read_at = NULL",
+        Mark::Interacted => "interacted_at = ?3, read_at = coalesce(read_at, ?3)",
+        Mark::Archived => "archived_at = ?3",
+        Mark::Unarchived => "archived_at = NULL",
+    }
+}

@@ -1,0 +1,82 @@
+//! Jobs and timers: what must happen, and who has taken it on.
+
+use super::db::{Batch, Cell, Error, Store};
+use crate::model::time::Time;
+use crate::params;
+
+/// A job that has been claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub id: i64,
+    /// What is to be done, such as `run`.
+    pub kind: String,
+    /// To what: a run's id, a bulk operation's id.
+    pub subject: String,
+    /// How often it has been tried before.
+    pub attempts: i64,
+    /// The claim; whoever holds it may finish the job.
+    pub lease: String,
+}
+
+impl Store {
+    /// Claims at most `limit` jobs that are due and that nobody holds, until `until`.
+    pub async fn claim_jobs(&self, lease: &str, now: Time, until: Time, limit: usize) -> Result<Vec<Job>, Error> {
+        let mut batch = Batch::new();
+        let number = batch.returning(
+            format!(
+                "UPDATE jobs SET lease = ?1, leased_until = ?3, attempts = attempts + 1 WHERE id IN \
+                 (SELECT id FROM jobs WHERE due_at <= ?2 AND leased_until <= ?2 ORDER BY due_at LIMIT {limit}) \
+                 RETURNING id, kind, subject, attempts"
+            ),
+            params![lease, now, until],
+        );
+        let applied = self.apply(batch).await?;
+        let cell = |row: &Vec<Cell>, at: usize| row.get(at).cloned().unwrap_or(Cell::Null);
+        let jobs = applied.rows(number).iter().map(|row| Job {
+            id: cell(row, 0).int(),
+            kind: cell(row, 1).text().to_owned(),
+            subject: cell(row, 2).text().to_owned(),
+            attempts: cell(row, 3).int() - 1,
+            lease: lease.to_owned(),
+        });
+        Ok(jobs.collect())
+    }
+
+    /// When the next job that nobody holds is due.
+    pub fn next_job_at(&self) -> Result<Option<Time>, Error> {
+        let sql = "SELECT max(due_at, leased_until) FROM jobs ORDER BY due_at LIMIT 1";
+        self.query_one(sql, &[], |row| row.time(0))
+    }
+
+    /// How many jobs wait or run, and when the oldest was due.
+    pub fn job_backlog(&self) -> Result<(i64, Option<Time>), Error> {
+        let sql = "SELECT count(*), min(due_at) FROM jobs";
+        let found = self.query_one(sql, &[], |row| Ok((row.int(0)?, row.maybe_time(1)?)))?;
+        Ok(found.unwrap_or((0, None)))
+    }
+}
+
+impl Batch {
+    /// Adds a job.
+    pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
+        self.push("INSERT INTO jobs (kind, subject, due_at) VALUES (?1, ?2, ?3)", params![kind, subject, due_at]);
+    }
+
+    /// Adds the end of a job; refused when the claim has been lost, so that nothing is done twice.
+    pub fn finish_job(&mut self, job: &Job) {
+        self.guard("DELETE FROM jobs WHERE id = ?1 AND lease = ?2", params![job.id, job.lease.as_str()]);
+    }
+
+    /// Adds that the job is to be tried again at `due_at`; refused when the claim has been lost.
+    pub fn retry_job(&mut self, job: &Job, due_at: Time) {
+        self.guard(
+            "UPDATE jobs SET due_at = ?3, lease = NULL, leased_until = 0 WHERE id = ?1 AND lease = ?2",
+            params![job.id, job.lease.as_str(), due_at],
+        );
+    }
+
+    /// Adds the removal of every job about a subject.
+    pub fn drop_jobs(&mut self, subject: &str) {
+        self.push("DELETE FROM jobs WHERE subject = ?1", params![subject]);
+    }
+}

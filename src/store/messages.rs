@@ -1,0 +1,314 @@
+//! Messages and what was done to them.
+
+use serde_json::{Map, Value};
+
+use super::Env;
+use super::db::{Batch, Error, Param, Row, Store};
+use super::feeds::{assignments, changes, event_pairs};
+use super::filter::Where;
+use crate::model::feed::Bounds;
+use crate::model::mark::Mark;
+use crate::model::message::Message;
+use crate::model::recipient::RecipientRef;
+use crate::model::time::Time;
+use crate::params;
+use crate::wire::cursor::{Cursor, Edge};
+
+pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.channel, m.recipient, m.tenant, m.actor, m.workflow, \
+     m.version_id, m.categories, m.step_ref, m.workflow_run, m.run, m.status, m.blocks, m.actors, m.total_actors, m.data, \
+     m.slim_data, m.activities, m.total_activities, m.metadata, m.inserted_at, m.updated_at, m.scheduled_at, m.seen_at, \
+     m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at";
+
+macro_rules! insert {
+    ($place:literal) => {
+        concat!(
+            "INSERT INTO messages (id, env, channel, recipient, tenant, actor, workflow, version_id, categories, step_ref, ",
+            "workflow_run, run, status, blocks, actors, total_actors, data, slim_data, activities, total_activities, ",
+            "metadata, scheduled_at, feed, seq, version, inserted_at, updated_at) VALUES ",
+            "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ",
+            $place,
+            ")"
+        )
+    };
+}
+
+/// Puts a message into the feed whose row the statement before has just raised. (Subqueries rather than
+/// `INSERT ... SELECT`: for one row of `VALUES` SQLite keeps no journal of the statement.)
+pub(crate) const INSERT_IN_FEED: &str = insert!(
+    "(SELECT id FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT version FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT version FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4)"
+);
+const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?23, ?23");
+
+pub(crate) fn insert_params(message: &Message) -> Vec<Param> {
+    params![
+        message.id.as_str(),
+        message.env,
+        message.channel.as_str(),
+        message.recipient.key(),
+        message.tenant.as_deref(),
+        message.actor.as_deref(),
+        message.workflow.as_str(),
+        message.version_id.as_str(),
+        message.categories.as_str(),
+        message.step_ref.as_str(),
+        message.workflow_run.as_str(),
+        message.run.as_str(),
+        message.status.as_str(),
+        &message.blocks,
+        &message.actors,
+        message.total_actors,
+        &message.data,
+        message.slim_data.as_ref(),
+        message.activities.as_ref(),
+        message.total_activities,
+        message.metadata.as_deref(),
+        message.scheduled_at,
+    ]
+}
+
+/// Reads a row of [`COLUMNS`].
+pub(crate) fn from_row(row: &Row<'_>) -> Result<Message, Error> {
+    Ok(Message {
+        id: row.string(0)?,
+        env: row.int(1)?,
+        feed: row.maybe_int(2)?,
+        seq: row.int(3)?,
+        version: row.int(4)?,
+        channel: row.string(5)?,
+        recipient: RecipientRef::from_key(row.text(6)?),
+        tenant: row.maybe_string(7)?,
+        actor: row.maybe_string(8)?,
+        workflow: row.string(9)?,
+        version_id: row.string(10)?,
+        categories: row.string(11)?,
+        step_ref: row.string(12)?,
+        workflow_run: row.string(13)?,
+        run: row.string(14)?,
+        status: row.string(15)?,
+        blocks: row.text(16)?.into(),
+        actors: row.text(17)?.into(),
+        total_actors: row.int(18)?,
+        data: row.text(19)?.into(),
+        slim_data: row.maybe_text(20)?.map(Into::into),
+        activities: row.maybe_text(21)?.map(Into::into),
+        total_activities: row.int(22)?,
+        metadata: row.maybe_string(23)?,
+        inserted_at: row.time(24)?,
+        updated_at: row.time(25)?,
+        scheduled_at: row.maybe_time(26)?,
+        seen_at: row.maybe_time(27)?,
+        read_at: row.maybe_time(28)?,
+        interacted_at: row.maybe_time(29)?,
+        link_clicked_at: row.maybe_time(30)?,
+        archived_at: row.maybe_time(31)?,
+    })
+}
+
+/// Something that was done to a message (F-MSG-11).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageEvent {
+    pub id: String,
+    /// `message.read` and its like.
+    pub name: String,
+    /// A JSON object.
+    pub data: Option<String>,
+    pub inserted_at: Time,
+}
+
+/// What a list of messages is narrowed to (F-MSG-05). Conditions are ANDed; tenants compare strictly (F-MSG-07).
+#[derive(Debug, Clone, Default)]
+pub struct MessageFilter {
+    pub tenant: Option<String>,
+    pub channel: Option<String>,
+    /// Any of these delivery statuses.
+    pub statuses: Vec<String>,
+    /// All of these engagement statuses (F-MSG-06).
+    pub engagement: Vec<String>,
+    pub ids: Option<Vec<String>>,
+    pub categories: Vec<String>,
+    pub source: Option<String>,
+    pub workflow_run: Option<String>,
+    pub run: Option<String>,
+    pub trigger_data: Map<String, Value>,
+    pub inserted_at: Bounds,
+    pub recipient: Option<RecipientRef>,
+}
+
+impl MessageFilter {
+    fn clause(&self, env: Env) -> Where {
+        let mut out = Where::default();
+        out.and("m.env = ?", vec![env.into()]);
+        let equals = [
+            ("m.tenant = ?", &self.tenant),
+            ("m.channel = ?", &self.channel),
+            ("m.workflow = ?", &self.source),
+            ("m.workflow_run = ?", &self.workflow_run),
+            ("m.run = ?", &self.run),
+        ];
+        for (condition, value) in equals {
+            if let Some(value) = value {
+                out.and(condition, vec![value.into()]);
+            }
+        }
+        if let Some(recipient) = &self.recipient {
+            out.and("m.recipient = ?", vec![recipient.key().into()]);
+        }
+        if !self.statuses.is_empty() {
+            out.any_of("m.status", &self.statuses);
+        }
+        for status in &self.engagement {
+            out.and(engagement_condition(status), vec![]);
+        }
+        if let Some(ids) = &self.ids {
+            out.any_of("m.id", ids);
+        }
+        if !self.categories.is_empty() {
+            out.categories(&self.categories);
+        }
+        out.trigger_data("m.data", &self.trigger_data);
+        out.bounds("m.inserted_at", &self.inserted_at);
+        out
+    }
+}
+
+/// The condition an engagement status stands for; a word that is none matches nothing.
+fn engagement_condition(status: &str) -> &'static str {
+    match status {
+        "seen" => "m.seen_at IS NOT NULL",
+        "unseen" => "m.seen_at IS NULL",
+        "read" => "m.read_at IS NOT NULL",
+        "unread" => "m.read_at IS NULL",
+        "archived" => "m.archived_at IS NOT NULL",
+        "unarchived" => "m.archived_at IS NULL",
+        "interacted" => "m.interacted_at IS NOT NULL",
+        "link_clicked" => "m.link_clicked_at IS NOT NULL",
+        _ => "1 = 0",
+    }
+}
+
+impl Store {
+    /// One message.
+    pub fn message(&self, env: Env, id: &str) -> Result<Option<Message>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = ?1 AND m.env = ?2");
+        self.query_one(&sql, &params![id, env], from_row)
+    }
+
+    /// The messages with these ids that exist, in the order asked.
+    pub fn messages_by_ids(&self, env: Env, ids: &[String]) -> Result<Vec<Message>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE m.env = ?2 ORDER BY j.key"
+        );
+        self.query(&sql, &params![serde_json::to_string(ids).unwrap_or_default(), env], from_row)
+    }
+
+    /// A page of messages, newest first: at most `limit`, on the asked side of `at` (F-MSG-09).
+    pub async fn messages(
+        &self,
+        env: Env,
+        filter: &MessageFilter,
+        at: Option<&Edge>,
+        limit: usize,
+    ) -> Result<Vec<Message>, Error> {
+        let mut clause = filter.clause(env);
+        let backwards = matches!(at, Some(Edge::Before(_)));
+        match at {
+            Some(Edge::After(Cursor::At(time, id))) => {
+                clause.and("(m.inserted_at, m.id) < (?, ?)", vec![(*time).into(), id.into()]);
+            }
+            Some(Edge::Before(Cursor::At(time, id))) => {
+                clause.and("(m.inserted_at, m.id) > (?, ?)", vec![(*time).into(), id.into()]);
+            }
+            _ => {}
+        }
+        let (clause, params) = clause.finish();
+        let order = if backwards { "ASC" } else { "DESC" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.inserted_at {order}, m.id {order} LIMIT {limit}"
+        );
+        self.scan(sql, params, from_row).await
+    }
+
+    /// The ids of a channel's messages under `filter`, oldest first, after row `n`: one chunk of a bulk mark.
+    /// Each comes with its row number and its feed.
+    pub async fn message_ids(
+        &self,
+        env: Env,
+        filter: &MessageFilter,
+        n: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Option<i64>, String)>, Error> {
+        let mut clause = filter.clause(env);
+        clause.and("m.n > ?", vec![n.into()]);
+        let (clause, params) = clause.finish();
+        let sql = format!("SELECT m.n, m.feed, m.id FROM messages m WHERE {clause} ORDER BY m.n LIMIT {limit}");
+        self.scan(sql, params, |row| Ok((row.int(0)?, row.maybe_int(1)?, row.string(2)?))).await
+    }
+
+    /// What was done to the message, oldest first; `created` and `delivered` are read off the message itself.
+    pub fn message_events(&self, message: &str) -> Result<Vec<MessageEvent>, Error> {
+        let sql = "SELECT id, type, data, inserted_at FROM message_events WHERE message = ?1 ORDER BY id";
+        self.query(sql, &params![message], |row| {
+            Ok(MessageEvent {
+                id: row.string(0)?,
+                name: row.string(1)?,
+                data: row.maybe_string(2)?,
+                inserted_at: row.time(3)?,
+            })
+        })
+    }
+
+    /// Whose feed this is: its channel and recipient key.
+    pub fn feed_of(&self, feed: i64) -> Result<Option<(String, String)>, Error> {
+        let sql = "SELECT channel, recipient FROM feeds WHERE id = ?1";
+        self.query_one(sql, &params![feed], |row| Ok((row.string(0)?, row.string(1)?)))
+    }
+}
+
+impl Batch {
+    /// Adds a message that stands in no feed.
+    pub fn add_message(&mut self, message: &Message) {
+        let mut params = insert_params(message);
+        params.push(message.inserted_at.into());
+        self.push(INSERT_ALONE, params);
+    }
+
+    /// Adds the removal of messages that stand in no feed.
+    pub fn remove_messages(&mut self, env: Env, ids: &[String]) {
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        self.push(
+            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
+            params![list.as_str()],
+        );
+        self.push(
+            "DELETE FROM messages WHERE env = ?1 AND feed IS NULL AND id IN (SELECT value FROM json_each(?2))",
+            params![env, list],
+        );
+    }
+
+    /// Adds a mark on messages that stand in no feed.
+    pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
+        let pairs = event_pairs(ids, mark.name(), now);
+        self.push(
+            format!(
+                "INSERT INTO message_events (message, id, type, data, inserted_at) \
+                 SELECT m.id, j.value ->> 1, ?2, ?3, ?4 FROM json_each(?1) j JOIN messages m ON m.id = j.value ->> 0 \
+                 WHERE m.feed IS NULL{} ON CONFLICT DO NOTHING",
+                changes(mark)
+            ),
+            params![pairs.as_str(), format!("message.{}", mark.name()), data, now],
+        );
+        self.push(
+            format!(
+                "UPDATE messages AS m SET {}, updated_at = ?3 WHERE m.env = ?1 AND m.feed IS NULL \
+                 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}",
+                assignments(mark),
+                changes(mark)
+            ),
+            params![env, pairs, now],
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Recipient runs.
+
+use super::Env;
+use super::db::{Batch, Error, Param, Row, Store};
+use super::filter::Where;
+use crate::model::feed::Bounds;
+use crate::model::recipient::RecipientRef;
+use crate::model::run::{Run, RunStatus};
+use crate::model::time::Time;
+use crate::params;
+use crate::wire::cursor::{Cursor, Edge};
+
+const COLUMNS: &str = "id, env, rev, workflow_run, workflow, version_id, status, recipient, actor, tenant, cancellation_key, \
+     source, settings, data, state, events, inserted_at, updated_at";
+
+fn run(row: &Row<'_>) -> Result<Run, Error> {
+    Ok(Run {
+        id: row.uuid(0)?,
+        env: row.int(1)?,
+        rev: row.int(2)?,
+        workflow_run: row.uuid(3)?,
+        workflow: row.string(4)?,
+        version_id: row.uuid(5)?,
+        status: RunStatus::from_name(row.text(6)?).ok_or_else(|| Error::Damaged("unknown run status".to_owned()))?,
+        recipient: RecipientRef::from_key(row.text(7)?),
+        actor: row.maybe_text(8)?.map(RecipientRef::from_key),
+        tenant: row.maybe_string(9)?,
+        cancellation_key: row.maybe_string(10)?,
+        source: row.json(11)?,
+        settings: row.json(12)?,
+        data: row.json(13)?,
+        state: row.json(14)?,
+        events: row.json(15)?,
+        inserted_at: row.time(16)?,
+        updated_at: row.time(17)?,
+    })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Param {
+    Param::from(serde_json::to_string(value).unwrap_or_default())
+}
+
+/// What a list of runs is narrowed to (W-RUN-04).
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    pub workflow: Option<String>,
+    pub statuses: Vec<String>,
+    pub tenant: Option<String>,
+    pub has_errors: Option<bool>,
+    pub recipient: Option<RecipientRef>,
+    pub started: Bounds,
+}
+
+impl Store {
+    /// One run, in whatever environment.
+    pub fn run(&self, id: &str) -> Result<Option<Run>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1");
+        self.query_one(&sql, &params![id], run)
+    }
+
+    /// A page of runs, newest first: at most `limit`, on the asked side of `at`.
+    pub async fn runs(&self, env: Env, filter: &RunFilter, at: Option<&Edge>, limit: usize) -> Result<Vec<Run>, Error> {
+        let mut clause = Where::default();
+        clause.and("env = ?", vec![env.into()]);
+        for (condition, value) in [("workflow = ?", &filter.workflow), ("tenant = ?", &filter.tenant)] {
+            if let Some(value) = value {
+                clause.and(condition, vec![value.into()]);
+            }
+        }
+        if let Some(recipient) = &filter.recipient {
+            clause.and("recipient = ?", vec![recipient.key().into()]);
+        }
+        if !filter.statuses.is_empty() {
+            clause.any_of("status", &filter.statuses);
+        }
+        match filter.has_errors {
+            Some(true) => clause.and("error_count > 0", vec![]),
+            Some(false) => clause.and("error_count = 0", vec![]),
+            None => {}
+        }
+        clause.bounds("inserted_at", &filter.started);
+        let backwards = matches!(at, Some(Edge::Before(_)));
+        match at {
+            Some(Edge::After(Cursor::At(time, id))) => {
+                clause.and("(inserted_at, id) < (?, ?)", vec![(*time).into(), id.into()]);
+            }
+            Some(Edge::Before(Cursor::At(time, id))) => {
+                clause.and("(inserted_at, id) > (?, ?)", vec![(*time).into(), id.into()]);
+            }
+            _ => {}
+        }
+        let (clause, params) = clause.finish();
+        let order = if backwards { "ASC" } else { "DESC" };
+        let sql =
+            format!("SELECT {COLUMNS} FROM runs WHERE {clause} ORDER BY inserted_at {order}, id {order} LIMIT {limit}");
+        self.scan(sql, params, run).await
+    }
+
+    /// The unfinished runs of a workflow that carry this cancellation key (W-CAN-03, W-CAN-05).
+    pub fn runs_to_cancel(&self, env: Env, workflow: &str, cancellation_key: &str) -> Result<Vec<Run>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs WHERE env = ?1 AND workflow = ?2 AND cancellation_key = ?3 \
+             AND status IN ('queued', 'processing', 'paused')"
+        );
+        self.query(&sql, &params![env, workflow, cancellation_key], run)
+    }
+}
+
+impl Batch {
+    /// Adds a new run.
+    pub fn add_run(&mut self, run: &Run) {
+        self.push(
+            "INSERT INTO runs (id, env, rev, workflow_run, workflow, version_id, status, recipient, actor, tenant, \
+             cancellation_key, source, settings, data, state, events, error_count, inserted_at, updated_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+            params![
+                run.id,
+                run.env,
+                run.rev,
+                run.workflow_run,
+                run.workflow.as_str(),
+                run.version_id,
+                run.status.name(),
+                run.recipient.key(),
+                run.actor.as_ref().map(RecipientRef::key),
+                run.tenant.as_deref(),
+                run.cancellation_key.as_deref(),
+                json(&run.source),
+                json(&run.settings),
+                json(&run.data),
+                json(&run.state),
+                json(&run.events),
+                run.error_count(),
+                run.inserted_at,
+                run.updated_at,
+            ],
+        );
+    }
+
+    /// Adds a run's next state; refused when somebody else has changed it since `run.rev` was read (W-CAN-10).
+    pub fn update_run(&mut self, run: &Run, now: Time) {
+        self.guard(
+            "UPDATE runs SET rev = rev + 1, status = ?3, data = ?4, state = ?5, events = ?6, error_count = ?7, updated_at = ?8 \
+             WHERE id = ?1 AND rev = ?2",
+            params![
+                run.id,
+                run.rev,
+                run.status.name(),
+                json(&run.data),
+                json(&run.state),
+                json(&run.events),
+                run.error_count(),
+                now
+            ],
+        );
+    }
+}

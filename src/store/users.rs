@@ -1,0 +1,126 @@
+//! Users, their preferences and channel data.
+
+use serde_json::Value;
+
+use super::Env;
+use super::db::{Batch, Error, Row, Store};
+use crate::model::recipient::{User, missing_user};
+use crate::model::time::Time;
+use crate::params;
+use crate::wire::cursor::{Cursor, Edge};
+
+const COLUMNS: &str = "id, properties, inserted_at, updated_at";
+
+fn user(row: &Row<'_>) -> Result<User, Error> {
+    Ok(User { id: row.string(0)?, properties: row.json(1)?, inserted_at: row.time(2)?, updated_at: row.time(3)? })
+}
+
+impl Store {
+    /// One user.
+    pub fn user(&self, env: Env, id: &str) -> Result<Option<User>, Error> {
+        let sql = "SELECT id, properties, inserted_at, updated_at FROM users WHERE env = ?1 AND id = ?2";
+        self.query_one(sql, &params![env, id], user)
+    }
+
+    /// The users among these ids that exist.
+    pub fn users_by_ids(&self, env: Env, ids: &[&str]) -> Result<Vec<User>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE env = ?1 AND id IN (SELECT value FROM json_each(?2))");
+        self.query(&sql, &params![env, serde_json::to_string(ids).unwrap_or_default()], user)
+    }
+
+    /// A page of users, newest first (F-AMB-18): at most `limit`, on the asked side of `at`.
+    pub fn users(&self, env: Env, at: Option<&Edge>, limit: usize) -> Result<Vec<User>, Error> {
+        let page = |condition: &str, order: &str, params: &[super::Param]| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM users WHERE env = ?1{condition} ORDER BY inserted_at {order}, id {order} LIMIT {limit}"
+            );
+            self.query(&sql, params, user)
+        };
+        match at {
+            Some(Edge::After(Cursor::At(time, id))) => {
+                page(" AND (inserted_at, id) < (?2, ?3)", "DESC", &params![env, *time, id])
+            }
+            Some(Edge::Before(Cursor::At(time, id))) => {
+                page(" AND (inserted_at, id) > (?2, ?3)", "ASC", &params![env, *time, id])
+            }
+            _ => page("", "DESC", &params![env]),
+        }
+    }
+
+    /// How many users there are, counted to 10,000 at most (F-PAG-03).
+    pub async fn user_count(&self, env: Env) -> Result<i64, Error> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM users WHERE env = ?1 LIMIT 10000)";
+        Ok(self.scan(sql, params![env], |row| row.int(0)).await?.into_iter().next().unwrap_or(0))
+    }
+
+    /// The preference sets stored for a recipient, by set id.
+    pub fn preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value)>, Error> {
+        let sql = "SELECT set_id, body FROM preference_sets WHERE env = ?1 AND recipient = ?2 ORDER BY set_id";
+        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?)))
+    }
+}
+
+impl Batch {
+    /// Adds a user as it now is; refused when it is no longer as it was `before` (none: not there).
+    pub fn put_user(&mut self, env: Env, user: &User, before: Option<Time>) {
+        let properties = Value::Object(user.properties.clone()).to_string();
+        match before {
+            None => self.guard(
+                "INSERT INTO users (env, id, properties, inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT DO NOTHING",
+                params![env, user.id.as_str(), properties, user.inserted_at, user.updated_at],
+            ),
+            Some(before) => self.guard(
+                "UPDATE users SET properties = ?3, updated_at = ?4 WHERE env = ?1 AND id = ?2 AND updated_at = ?5",
+                params![env, user.id.as_str(), properties, user.updated_at, before],
+            ),
+        }
+    }
+
+    /// Adds a preference set as it now is.
+    pub fn put_preference_set(&mut self, env: Env, recipient: &str, set_id: &str, body: &Value, now: Time) {
+        self.push(
+            "INSERT INTO preference_sets (env, recipient, set_id, body, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (env, recipient, set_id) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at",
+            params![env, recipient, set_id, body, now],
+        );
+    }
+
+    /// Adds channel data, which replaces what was there (F-REC-05).
+    pub fn put_channel_data(&mut self, env: Env, recipient: &str, channel: &str, data: &Value, now: Time) {
+        self.push(
+            "INSERT INTO channel_data (env, recipient, channel, data, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (env, recipient, channel) DO UPDATE SET data = excluded.data, updated_at = excluded.updated_at",
+            params![env, recipient, channel, data, now],
+        );
+    }
+
+    /// Adds the removal of a user and of everything that is theirs (F-USR-12); refused if there is no such user.
+    /// Feed items of others in which they acted show a missing user from then on (F-USR-13).
+    pub fn delete_user(&mut self, env: Env, id: &str, now: Time) {
+        self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
+        for sql in [
+            "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2",
+            "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2",
+            "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)",
+            "DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m JOIN feeds f ON f.id = m.feed WHERE f.env = ?1 AND f.recipient = ?2)",
+            "DELETE FROM removals WHERE feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)",
+            "DELETE FROM messages WHERE feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)",
+            "DELETE FROM messages WHERE feed IS NULL AND run IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)",
+            "DELETE FROM runs WHERE env = ?1 AND recipient = ?2",
+        ] {
+            self.push(sql, params![env, id]);
+        }
+        // The feed's version goes on, so that a bell still open learns that everything is gone.
+        self.push(
+            "UPDATE feeds SET version = version + 1, forgotten = version + 1, total = 0, unread = 0, unseen = 0, archived = 0, \
+             archived_unread = 0, archived_unseen = 0 WHERE env = ?1 AND recipient = ?2",
+            params![env, id],
+        );
+        let marker = Value::Array(vec![missing_user(id, now)]).to_string();
+        self.push(
+            "UPDATE messages SET actors = ?3 WHERE env = ?1 AND actor = ?2 AND total_actors = 1",
+            params![env, id, marker],
+        );
+    }
+}

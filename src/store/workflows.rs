@@ -1,0 +1,46 @@
+//! Workflow versions, and which of them is current in an environment.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Env;
+use super::db::{Batch, Error, Store};
+use crate::model::time::Time;
+use crate::params;
+
+impl Store {
+    /// The document of a version, with its workflow's key.
+    pub fn workflow_version(&self, id: Uuid) -> Result<Option<(String, Value)>, Error> {
+        let sql = "SELECT key, document FROM workflow_versions WHERE id = ?1";
+        self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?)))
+    }
+
+    /// The workflows of an environment that are not active (W-ENV-05).
+    pub fn inactive_workflows(&self, env: Env) -> Result<Vec<String>, Error> {
+        let sql = "SELECT key FROM workflows WHERE env = ?1 AND is_active = 0";
+        self.query(sql, &params![env], |row| row.string(0))
+    }
+}
+
+impl Batch {
+    /// Adds a version, and makes it the current one of its environment.
+    pub fn publish_workflow(&mut self, env: Env, key: &str, version: Uuid, document: &Value, now: Time) {
+        self.push(
+            "INSERT INTO workflow_versions (id, key, document, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![version, key, document, now],
+        );
+        self.push(
+            "INSERT INTO workflows (env, key, version_id, is_active, updated_at) VALUES (?1, ?2, ?3, 1, ?4) \
+             ON CONFLICT (env, key) DO UPDATE SET version_id = excluded.version_id, updated_at = excluded.updated_at",
+            params![env, key, version, now],
+        );
+    }
+
+    /// Adds that a workflow is active in an environment, or not.
+    pub fn activate_workflow(&mut self, env: Env, key: &str, is_active: bool, now: Time) {
+        self.push(
+            "UPDATE workflows SET is_active = ?3, updated_at = ?4 WHERE env = ?1 AND key = ?2",
+            params![env, key, is_active, now],
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! What is configured rather than stored: environments, channels, and the workflows that run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use uuid::Uuid;
+
+use crate::model::channel::{Channel, ChannelKind};
+use crate::model::environment::Environment;
+use crate::model::workflow::Workflow;
+use crate::store::{self, Env, Store};
+
+/// Old workflow versions kept parsed for the runs that still follow them.
+const OLD_VERSIONS: usize = 256;
+
+/// Environments, channels and workflows, looked up by what requests and rows call them.
+pub struct Catalog {
+    environments: Vec<Arc<Environment>>,
+    channels: Arc<[Channel]>,
+    workflows: RwLock<Workflows>,
+}
+
+#[derive(Default)]
+struct Workflows {
+    current: HashMap<String, Arc<Workflow>>,
+    old: HashMap<Uuid, Arc<Workflow>>,
+    inactive: Vec<(Env, String)>,
+}
+
+impl Catalog {
+    /// A catalog of what is configured.
+    pub fn new(environments: Vec<Environment>, channels: Vec<Channel>, workflows: Vec<Workflow>) -> Self {
+        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
+        Catalog {
+            environments: environments.into_iter().map(Arc::new).collect(),
+            channels: channels.into(),
+            workflows: RwLock::new(Workflows { current, ..Workflows::default() }),
+        }
+    }
+
+    /// The environment with this number.
+    pub fn environment(&self, env: Env) -> Option<&Arc<Environment>> {
+        self.environments.iter().find(|environment| environment.number == env)
+    }
+
+    /// Every environment.
+    pub fn environments(&self) -> &[Arc<Environment>] {
+        &self.environments
+    }
+
+    /// The channel with this key.
+    pub fn channel_by_key(&self, key: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.key == key)
+    }
+
+    /// The channel with this id, in its usual spelling.
+    pub fn channel(&self, id: &str) -> Option<&Channel> {
+        let id = Uuid::try_parse(id).ok()?;
+        self.channels.iter().find(|channel| channel.id == id)
+    }
+
+    /// Every channel.
+    pub fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// The in-app feed channel with this id (F-FED-01).
+    pub fn feed_channel(&self, id: &str) -> Option<&Channel> {
+        self.channel(id).filter(|channel| channel.kind == ChannelKind::InAppFeed)
+    }
+
+    /// The current version of a workflow.
+    pub fn workflow(&self, key: &str) -> Option<Arc<Workflow>> {
+        self.read().current.get(key).cloned()
+    }
+
+    /// Every current workflow, by key.
+    pub fn workflows(&self) -> Vec<Arc<Workflow>> {
+        let mut all: Vec<_> = self.read().current.values().cloned().collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    /// Makes these the current workflows; versions that runs still follow stay known.
+    pub fn replace(&self, workflows: Vec<Workflow>) {
+        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
+        let mut held = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut held.current, current);
+        for workflow in before.into_values() {
+            held.old.insert(workflow.version_id, workflow);
+        }
+    }
+
+    /// Whether the workflow may run in the environment (W-ENV-05).
+    pub fn is_active(&self, env: Env, key: &str) -> bool {
+        !self.read().inactive.iter().any(|(at, inactive)| *at == env && inactive == key)
+    }
+
+    /// Switches a workflow off or on in an environment.
+    pub fn set_active(&self, env: Env, key: &str, is_active: bool) {
+        let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        workflows.inactive.retain(|(at, inactive)| *at != env || inactive != key);
+        if !is_active {
+            workflows.inactive.push((env, key.to_owned()));
+        }
+    }
+
+    /// The version a run follows (W-ENG-15): a current one, or an older one out of the store.
+    pub fn version(&self, store: &Store, id: Uuid) -> Result<Option<Arc<Workflow>>, store::Error> {
+        {
+            let workflows = self.read();
+            let known = workflows.current.values().find(|workflow| workflow.version_id == id);
+            if let Some(found) = known.or_else(|| workflows.old.get(&id)) {
+                return Ok(Some(Arc::clone(found)));
+            }
+        }
+        let Some((key, document)) = store.workflow_version(id)? else { return Ok(None) };
+        let parsed = Workflow::parse(&key, &document, &self.channels).map_err(|faults| {
+            let first = faults.first().map(ToString::to_string).unwrap_or_default();
+            store::Error::Damaged(format!("workflow version {id} of `{key}`: {first}"))
+        })?;
+        let parsed = Arc::new(parsed);
+        let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
+        if workflows.old.len() >= OLD_VERSIONS {
+            workflows.old.clear();
+        }
+        workflows.old.insert(id, Arc::clone(&parsed));
+        Ok(Some(parsed))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Workflows> {
+        self.workflows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

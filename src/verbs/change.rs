@@ -1,0 +1,126 @@
+//! A change and its news: applied in one transaction, told after it is on disk.
+
+use std::sync::Arc;
+
+use crate::bus::{FeedEvent, News};
+use crate::model::feed::Head;
+use crate::model::mark::Mark;
+use crate::model::message::Message;
+use crate::model::time::Time;
+use crate::store::feeds::head_after;
+use crate::store::{self, Applied, Batch, Env};
+
+use super::Core;
+
+/// A batch, who must hear of it, and when workers must wake.
+#[derive(Debug, Default)]
+pub struct Change {
+    pub batch: Batch,
+    feeds: Vec<Touched>,
+    wake_at: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Touched {
+    answer: usize,
+    env: Env,
+    channel: String,
+    recipient: String,
+    item: Option<Box<Message>>,
+}
+
+impl Change {
+    /// A change that does nothing yet.
+    pub fn new() -> Self {
+        Change::default()
+    }
+
+    /// Adds a message; one with a feed goes into it and is told to its bells.
+    pub fn add_message(&mut self, message: Message, in_feed: bool) {
+        if !in_feed {
+            self.batch.add_message(&message);
+            return;
+        }
+        let answer = self.batch.add_to_feed(&message);
+        self.feeds.push(Touched {
+            answer,
+            env: message.env,
+            channel: message.channel.clone(),
+            recipient: message.recipient.key(),
+            item: Some(Box::new(message)),
+        });
+    }
+
+    /// Adds a mark on messages of one feed.
+    pub fn mark(&mut self, feed: &FeedName, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
+        let answer = self.batch.mark_in_feed(feed.id, ids, mark, data, now);
+        self.touch(feed, answer);
+    }
+
+    /// Adds the removal of messages from one feed.
+    pub fn remove(&mut self, feed: &FeedName, ids: &[String]) {
+        let answer = self.batch.remove_from_feed(feed.id, ids);
+        self.touch(feed, answer);
+    }
+
+    fn touch(&mut self, feed: &FeedName, answer: usize) {
+        self.feeds.push(Touched {
+            answer,
+            env: feed.env,
+            channel: feed.channel.clone(),
+            recipient: feed.recipient.clone(),
+            item: None,
+        });
+    }
+
+    /// Adds a job, and wakes the workers for it.
+    pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
+        self.batch.add_job(kind, subject, due_at);
+        self.wake_at = Some(self.wake_at.map_or(due_at, |at| at.min(due_at)));
+    }
+}
+
+/// A feed by its number and by what topics call it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FeedName {
+    pub id: i64,
+    pub env: Env,
+    pub channel: String,
+    /// The recipient's key.
+    pub recipient: String,
+}
+
+impl Core {
+    /// Applies `change`; once it is on disk, tells the feeds' bells and wakes the workers.
+    pub async fn commit(&self, change: Change) -> Result<Applied, store::Error> {
+        let Change { batch, feeds, wake_at } = change;
+        let applied = self.store.apply(batch).await?;
+        for touched in feeds {
+            if let Some((head, newest_at)) = head_after(&applied, touched.answer) {
+                self.bus.publish(&touched.told(head, newest_at));
+            }
+        }
+        if let Some(at) = wake_at {
+            self.waker.due(at);
+        }
+        Ok(applied)
+    }
+}
+
+impl Touched {
+    fn told(self, head: Head, newest_at: Time) -> FeedEvent {
+        let news = match self.item {
+            None => News::Changed,
+            Some(mut item) => {
+                // What the feed stamped on the row, stamped on the copy that goes out.
+                item.feed = Some(head.id);
+                item.seq = head.version;
+                item.version = head.version;
+                item.inserted_at = newest_at;
+                item.updated_at = newest_at;
+                News::Item(Arc::new(*item))
+            }
+        };
+        FeedEvent { env: self.env, channel: self.channel, recipient: self.recipient, head, news }
+    }
+}

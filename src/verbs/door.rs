@@ -1,0 +1,125 @@
+//! The door: who is asking, by API key and user token; the same for requests and sockets (F-SOC-04).
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+
+use crate::model::environment::Environment;
+use crate::model::feed::Tenants;
+use crate::sign::access::{Access, Confined, Grant};
+use crate::sign::admission::Demand;
+use crate::sign::api_key::{ApiKey, Kind};
+use crate::sign::key_ring::{KeyRing, Material, SigningKey};
+use crate::sign::refusal::{Code, Refusal};
+use crate::sign::user_token::Claims;
+use crate::store::keys::{SigningKeyRow, SigningKeysStamp};
+use crate::store::{self, Env};
+
+use super::Core;
+
+/// Who is asking.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub environment: Arc<Environment>,
+    pub kind: Kind,
+    /// What the user token says, where one counts.
+    pub claims: Option<Claims>,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Barred {
+    /// The key or the token does not do.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The keys could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl From<Refusal> for Barred {
+    fn from(refusal: Refusal) -> Self {
+        Barred::Refused(refusal)
+    }
+}
+
+/// Key rings as last read, each with the stamp of the rows it was made from.
+#[derive(Default)]
+pub struct Rings {
+    by_env: DashMap<Env, (SigningKeysStamp, KeyRing)>,
+}
+
+impl Core {
+    /// Lets a caller in, or says why not. Keys are read anew each time: a revocation counts at once (F-AUT-03).
+    /// `claimed_user` is whom the request names; a bare HMAC is of that user's id.
+    pub fn admit(&self, key: &ApiKey, token: Option<&str>, claimed_user: Option<&str>) -> Result<Caller, Barred> {
+        let unknown =
+            || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
+        let row = self.store.api_key(&key.digest())?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
+        let environment = self.catalog.environment(row.env).ok_or_else(unknown)?;
+        let demand = Demand {
+            is_enhanced: environment.settings.enhanced_security,
+            keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env)? },
+        };
+        let claims = demand.admit(key.kind(), token, claimed_user, self.clock.now())?;
+        Ok(Caller { environment: Arc::clone(environment), kind: key.kind(), claims })
+    }
+
+    /// The environment's live signing keys.
+    pub fn key_ring(&self, env: Env) -> Result<KeyRing, Barred> {
+        let stamp = self.store.signing_keys_stamp(env)?;
+        if let Some(known) = self.rings.by_env.get(&env)
+            && known.0 == stamp
+        {
+            return Ok(known.1.clone());
+        }
+        let rows = self.store.signing_keys()?;
+        let live = rows.iter().filter(|row| row.env == env && row.retired_at.is_none());
+        let keys = live.map(signing_key).collect::<Result<Vec<_>, _>>()?;
+        let ring = KeyRing::new(&keys).map_err(|fault| store::Error::Damaged(format!("signing keys: {fault}")))?;
+        self.rings.by_env.insert(env, (stamp, ring.clone()));
+        Ok(ring)
+    }
+}
+
+fn signing_key(row: &SigningKeyRow) -> Result<SigningKey, store::Error> {
+    let damaged = || store::Error::Damaged(format!("signing key `{}` cannot be read", row.kid));
+    let secret = || URL_SAFE_NO_PAD.decode(&row.material).map_err(|_| damaged());
+    let material = match row.alg.as_str() {
+        "hs256" => Material::Hs256(secret()?),
+        "hmac" => Material::BareHmac(secret()?),
+        "rs256" => Material::Rs256(row.material.clone().into_bytes()),
+        _ => return Err(damaged()),
+    };
+    Ok(SigningKey { kid: Some(row.kid.clone()), material })
+}
+
+impl Caller {
+    /// The environment's number.
+    pub fn env(&self) -> Env {
+        self.environment.number
+    }
+
+    /// What the caller's token grants; none when everything of the key's kind is open to it.
+    pub fn access(&self) -> Option<&Access> {
+        self.claims.as_ref().map(|claims| &claims.access)
+    }
+
+    /// Refuses unless the caller may do `grant` for `user` (F-AUT-15, F-GRN-08).
+    pub fn require_user(&self, grant: Grant, user: &str) -> Result<(), Refusal> {
+        self.access().map_or(Ok(()), |access| access.require_user(grant, user))
+    }
+
+    /// Which tenants' items the caller may see under `grant`, when it asks for `tenant` (F-GRN-11 to F-GRN-13).
+    pub fn tenants(&self, grant: Grant, tenant: Option<&str>) -> Result<Tenants, Refusal> {
+        let Some(access) = self.access() else { return Ok(Tenants::Any) };
+        Ok(match access.scope(grant).confine(tenant)? {
+            None => Tenants::Any,
+            Some(Confined { tenants, include_none }) => {
+                Tenants::These { tenants: tenants.into_iter().collect(), with_none: include_none }
+            }
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads of a feed that both faces serve: items as JSON, pages, and what changed since a version.
+
+use serde_json::Value;
+
+use crate::model::channel::{Channel, Exposure, ResponseFilter};
+use crate::model::feed::{Counts, Filter, Head, Mode};
+use crate::model::message::Message;
+use crate::model::recipient::missing_user;
+use crate::store::feeds::{Changes, FeedPage};
+use crate::store::{self, Env};
+use crate::wire::cursor::{Cursor, Edge, List, page_info_json};
+
+use super::{Core, Error};
+
+/// A page of a feed, ready to be sent.
+#[derive(Debug)]
+pub struct View {
+    pub head: Head,
+    pub counts: Counts,
+    /// A JSON array of feed items.
+    pub entries: String,
+    /// A JSON object.
+    pub page_info: String,
+}
+
+/// What changed in a feed, ready to be sent.
+#[derive(Debug)]
+pub struct Delta {
+    /// A JSON array of whole feed items, new or changed.
+    pub items: String,
+    /// A JSON array of ids that are gone, or that have left the filter.
+    pub removed: String,
+}
+
+/// How items are to be shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Showing<'a> {
+    pub channel: &'a Channel,
+    pub mode: Mode,
+}
+
+impl Core {
+    /// One page of a feed with its counts (F-FED-04 to F-FED-08). A user nobody knows has an empty feed (F-FED-02).
+    pub async fn feed(
+        &self,
+        env: Env,
+        recipient: &str,
+        showing: Showing<'_>,
+        filter: &Filter,
+        at: Option<&Edge>,
+        size: usize,
+    ) -> Result<View, Error> {
+        // The head is read before the page: a count may then be older than an item, never an item than its count's
+        // version, and whoever resumes from this version hears of everything after it.
+        let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient)?;
+        let page = if head.id == 0 {
+            FeedPage { messages: Vec::new(), has_newer: false, has_older: false }
+        } else {
+            self.store.feed_page(head.id, filter, at, size).await?
+        };
+        let counts = self.store.feed_counts(&head, filter).await?;
+        let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
+        let after = cursor(page.messages.last().filter(|_| page.has_older));
+        let before = cursor(page.messages.first().filter(|_| page.has_newer));
+        Ok(View {
+            head,
+            counts,
+            entries: self.feed_items(env, recipient, showing, &page.messages)?,
+            page_info: page_info_json(after.as_deref(), before.as_deref(), size, None),
+        })
+    }
+
+    /// What changed in a feed since `since`, as a reader with this filter sees it; none when it must start anew.
+    pub fn feed_delta(
+        &self,
+        env: Env,
+        recipient: &str,
+        showing: Showing<'_>,
+        filter: &Filter,
+        head: &Head,
+        since: i64,
+    ) -> Result<Option<Delta>, Error> {
+        match self.store.feed_changes(head, since)? {
+            Changes::TooOld => Ok(None),
+            Changes::Since { changed, removed } => {
+                let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
+                let gone: Vec<&str> =
+                    left.iter().map(|message| message.id.as_str()).chain(removed.iter().map(String::as_str)).collect();
+                Ok(Some(Delta {
+                    items: self.feed_items(env, recipient, showing, &kept)?,
+                    removed: serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned()),
+                }))
+            }
+        }
+    }
+
+    /// Messages as a JSON array of feed items.
+    pub fn feed_items(
+        &self,
+        env: Env,
+        recipient: &str,
+        showing: Showing<'_>,
+        messages: &[Message],
+    ) -> Result<String, store::Error> {
+        let reader = match showing.mode {
+            Mode::Compact => String::new(),
+            Mode::Rich if messages.is_empty() => String::new(),
+            Mode::Rich => self.reader(env, recipient)?,
+        };
+        let mut out = String::with_capacity(2 + messages.len() * 1_024);
+        out.push('[');
+        for (at, message) in messages.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            message.write_feed_item(&mut out, showing.mode, &Cursor::Seq(message.seq).encode(List::Feed), &reader);
+        }
+        out.push(']');
+        let filter = &showing.channel.response_filter;
+        if *filter == ResponseFilter::default() { Ok(out) } else { Ok(filtered(&out, filter)) }
+    }
+
+    /// The reader's own record as JSON, for activities to embed.
+    fn reader(&self, env: Env, recipient: &str) -> Result<String, store::Error> {
+        let user = self.store.user(env, recipient)?;
+        Ok(user.map_or_else(|| missing_user(recipient, self.clock.now()), |user| user.to_json()).to_string())
+    }
+
+    /// The public variables as a feed of this channel shows them; none when the channel hides them (F-FED-04, F-FED-27).
+    pub fn feed_vars(&self, env: Env, channel: &Channel) -> Option<Value> {
+        let vars = self.catalog.environment(env).map(|environment| environment.settings.vars.clone());
+        channel.response_filter.vars.apply(Value::Object(vars.unwrap_or_default()))
+    }
+}
+
+/// Items with what the channel hides left out (F-FED-27).
+fn filtered(items: &str, filter: &ResponseFilter) -> String {
+    let mut items: Vec<Value> = serde_json::from_str(items).unwrap_or_default();
+    for item in &mut items {
+        hide(item, "data", &filter.data);
+        hide_each(item, "actors", &filter.actor);
+        if let Some(Value::Array(activities)) = item.get_mut("activities") {
+            for activity in activities {
+                hide(activity, "data", &filter.data);
+                hide(activity, "actor", &filter.actor);
+                hide(activity, "recipient", &filter.recipient);
+            }
+        }
+    }
+    Value::Array(items).to_string()
+}
+
+fn hide(holder: &mut Value, name: &str, exposure: &Exposure) {
+    let Some(map) = holder.as_object_mut() else { return };
+    if let Some(value) = map.remove(name)
+        && let Some(shown) = if value.is_null() { Some(value) } else { exposure.apply(value) }
+    {
+        map.insert(name.to_owned(), shown);
+    }
+}
+
+fn hide_each(holder: &mut Value, name: &str, exposure: &Exposure) {
+    let Some(map) = holder.as_object_mut() else { return };
+    if let Some(Value::Array(values)) = map.remove(name) {
+        let shown: Vec<Value> = values.into_iter().filter_map(|value| exposure.apply(value)).collect();
+        if *exposure != Exposure::Nothing {
+            map.insert(name.to_owned(), Value::Array(shown));
+        }
+    }
+}

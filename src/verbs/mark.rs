@@ -1,0 +1,123 @@
+//! Mark: what a reader does with messages, seen on all their other devices in the same instant.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::model::feed::{Filter, Head, Tenants};
+use crate::model::mark::Mark;
+use crate::model::message::Message;
+use crate::store::{self, Batch, Env};
+
+use super::change::FeedName;
+use super::{Change, Core, Error};
+
+/// Messages marked in one transaction at most; a larger mark is made of several.
+pub const CHUNK: usize = 500;
+
+/// Whose messages a caller may mark.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// Only this recipient's (F-AUT-16); anybody's when absent.
+    pub recipient: Option<String>,
+    /// Only messages of these tenants (F-GRN-16).
+    pub tenants: Tenants,
+}
+
+impl Reach {
+    /// Whether the caller may mark `message`.
+    pub fn covers(&self, message: &Message) -> bool {
+        let filter = Filter { allowed: self.tenants.clone(), ..Filter::default() };
+        self.recipient.as_ref().is_none_or(|recipient| *recipient == message.recipient.key())
+            && filter.matches_tenant(message.tenant.as_deref())
+    }
+}
+
+impl Core {
+    /// Marks messages by id; ids that are unknown or out of reach are left out (F-STA-21). Answers the messages as
+    /// they now are, in the order asked, each once (F-AMB-45).
+    pub async fn mark(
+        &self,
+        env: Env,
+        ids: &[String],
+        mark: Mark,
+        metadata: Option<&Map<String, Value>>,
+        reach: &Reach,
+    ) -> Result<Vec<Message>, Error> {
+        let mut seen = std::collections::HashSet::new();
+        let ids: Vec<String> = ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let messages: Vec<Message> =
+            self.store.messages_by_ids(env, &ids)?.into_iter().filter(|message| reach.covers(message)).collect();
+        let data = metadata.map(|map| Value::Object(map.clone()).to_string());
+        let mut by_feed: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(messages.len());
+        for message in messages {
+            let feed = message.feed.map(|id| FeedName {
+                id,
+                env,
+                channel: message.channel.clone(),
+                recipient: message.recipient.key(),
+            });
+            kept.push(message.id.clone());
+            by_feed.entry(feed).or_default().push(message.id);
+        }
+        for (feed, ids) in by_feed {
+            match feed {
+                Some(feed) => drop(self.mark_feed(&feed, &ids, mark, data.as_deref()).await?),
+                None => {
+                    let mut batch = Batch::new();
+                    batch.mark_alone(env, &ids, mark, data.as_deref(), self.clock.now());
+                    self.store.apply(batch).await?;
+                }
+            }
+        }
+        Ok(self.store.messages_by_ids(env, &kept)?)
+    }
+
+    /// Marks messages of one feed, in chunks; whether anything changed.
+    pub(crate) async fn mark_feed(
+        &self,
+        feed: &FeedName,
+        ids: &[String],
+        mark: Mark,
+        data: Option<&str>,
+    ) -> Result<bool, Error> {
+        let mut changed = false;
+        for chunk in ids.chunks(CHUNK) {
+            let mut change = Change::new();
+            change.mark(feed, chunk, mark, data, self.clock.now());
+            match self.commit(change).await {
+                Ok(_) => changed = true,
+                // Taking back what was never given is no change (F-STA-17).
+                Err(store::Error::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Marks everything of one feed under `filter`; answers the feed's head afterwards.
+    pub async fn mark_all(
+        &self,
+        env: Env,
+        channel: &str,
+        recipient: &str,
+        filter: &Filter,
+        mark: Mark,
+    ) -> Result<Head, Error> {
+        let head = self.store.feed_head(env, channel, recipient)?;
+        if head.id == 0 {
+            return Ok(head);
+        }
+        let feed = FeedName { id: head.id, env, channel: channel.to_owned(), recipient: recipient.to_owned() };
+        let mut seq = 0;
+        loop {
+            let found = self.store.feed_ids(feed.id, filter, seq, CHUNK).await?;
+            let Some((last, _)) = found.last() else { break };
+            seq = *last;
+            let ids: Vec<String> = found.into_iter().map(|(_, id)| id).collect();
+            self.mark_feed(&feed, &ids, mark, None).await?;
+        }
+        Ok(self.store.feed_head(env, channel, recipient)?)
+    }
+}

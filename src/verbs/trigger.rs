@@ -1,0 +1,322 @@
+//! Trigger: a request to run a workflow, read, checked and made into runs. The engine starts them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::model::environment::Environment;
+use crate::model::ids::recipient_run_id;
+use crate::model::invalid::Invalid;
+use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
+use crate::model::run::{Run, RunSettings, RunState, RunStatus, SourceType};
+use crate::model::time::Time;
+use crate::model::workflow::Workflow;
+
+use super::identify::{Profile, RecipientRequest, Staged};
+use super::{Core, Error};
+use crate::store::Env;
+
+/// Recipients of one trigger at most (W-TRG-08).
+pub const MAX_RECIPIENTS: usize = 1_000;
+/// Characters of a cancellation key at most.
+const MAX_KEY: usize = 255;
+
+/// A trigger's body, read (W-TRG-04).
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub recipients: Vec<RecipientRequest>,
+    pub actor: Option<RecipientRequest>,
+    pub tenant: Option<(String, Option<Profile>)>,
+    pub data: Map<String, Value>,
+    pub cancellation_key: Option<String>,
+    pub settings: RunSettings,
+}
+
+impl Request {
+    /// Reads a body; unknown keys are ignored (W-TRG-36).
+    pub fn parse(body: &Value) -> Result<Request, Vec<Invalid>> {
+        let mut faults = Vec::new();
+        let recipients = keep(recipients(body.get("recipients")), &mut faults);
+        let actor = keep(optional(body, "actor", |value| RecipientRequest::parse(value, "actor")), &mut faults);
+        let tenant = keep(optional(body, "tenant", tenant), &mut faults);
+        let data = keep(optional(body, "data", data), &mut faults);
+        let cancellation_key = keep(optional(body, "cancellation_key", cancellation_key), &mut faults);
+        let settings = keep(optional(body, "settings", settings), &mut faults);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Request {
+            recipients: recipients.unwrap_or_default(),
+            actor: actor.flatten(),
+            tenant: tenant.flatten(),
+            data: data.flatten().unwrap_or_default(),
+            cancellation_key: cancellation_key.flatten(),
+            settings: settings.flatten().unwrap_or_default(),
+        })
+    }
+}
+
+fn keep<T>(read: Result<T, Vec<Invalid>>, faults: &mut Vec<Invalid>) -> Option<T> {
+    read.map_err(|more| faults.extend(more)).ok()
+}
+
+fn optional<T>(
+    body: &Value,
+    name: &str,
+    read: impl FnOnce(&Value) -> Result<T, Vec<Invalid>>,
+) -> Result<Option<T>, Vec<Invalid>> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(value).map(Some),
+    }
+}
+
+fn fault<T>(path: &str, message: impl Into<String>) -> Result<T, Vec<Invalid>> {
+    Err(vec![Invalid::new(path, message)])
+}
+
+fn recipients(value: Option<&Value>) -> Result<Vec<RecipientRequest>, Vec<Invalid>> {
+    let Some(Value::Array(items)) = value else {
+        return fault("recipients", "recipients is required, as an array of 1 to 1000 entries");
+    };
+    if items.is_empty() || items.len() > MAX_RECIPIENTS {
+        return fault(
+            "recipients",
+            format!("recipients has {} entries; 1 to {MAX_RECIPIENTS} are allowed", items.len()),
+        );
+    }
+    let mut faults = Vec::new();
+    let mut out = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        match RecipientRequest::parse(item, &format!("recipients[{at}]")) {
+            Ok(recipient) => out.push(recipient),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(out) } else { Err(faults) }
+}
+
+fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
+    let (id, profile) = match value {
+        Value::String(id) => (id.clone(), None),
+        Value::Object(map) => match map.get("id").and_then(Value::as_str) {
+            Some(id) => (id.to_owned(), Some(Profile::parse(map, "tenant")?)),
+            None => return fault("tenant.id", "an inline tenant needs an id, as a string"),
+        },
+        _ => return fault("tenant", "tenant must be an id or a map with an id"),
+    };
+    if id.chars().any(char::is_whitespace) {
+        return fault("tenant", "a tenant id must not contain whitespace");
+    }
+    match object_id_fault(&id) {
+        Some(text) => fault("tenant", text),
+        None => Ok((id, profile)),
+    }
+}
+
+fn data(value: &Value) -> Result<Map<String, Value>, Vec<Invalid>> {
+    match value {
+        Value::Object(map) => Ok(map.clone()),
+        _ => fault("data", "data must be an object"),
+    }
+}
+
+fn cancellation_key(value: &Value) -> Result<String, Vec<Invalid>> {
+    match value {
+        Value::String(key) if !key.is_empty() && key.chars().count() <= MAX_KEY => Ok(key.clone()),
+        _ => fault("cancellation_key", "cancellation_key must be a string of 1 to 255 characters"),
+    }
+}
+
+fn settings(value: &Value) -> Result<RunSettings, Vec<Invalid>> {
+    let Value::Object(map) = value else { return fault("settings", "settings must be an object") };
+    let flag = |name: &str| match map.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => fault(&format!("settings.{name}"), format!("{name} must be true or false")),
+    };
+    Ok(RunSettings { sandbox_mode: flag("sandbox_mode")?, skip_delay: flag("skip_delay")? })
+}
+
+/// A trigger that has passed every check: its runs, not yet started and not yet stored.
+pub struct Prepared<'a> {
+    pub environment: Arc<Environment>,
+    pub workflow: Arc<Workflow>,
+    pub workflow_run: Uuid,
+    pub staged: Staged<'a>,
+    pub runs: Vec<Run>,
+}
+
+impl Core {
+    /// Checks a trigger in the order of W-ERR-09 and makes its runs. `workflow_run` is the id the caller will be told.
+    pub fn prepare_trigger(
+        &self,
+        env: Env,
+        key: &str,
+        body: &Value,
+        source: SourceType,
+        workflow_run: Uuid,
+    ) -> Result<Prepared<'_>, Error> {
+        let environment = self.catalog.environment(env).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
+        let workflow = self.catalog.workflow(key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
+        if !self.catalog.is_active(env, key) {
+            return Err(Error::WorkflowInactive(key.to_owned()));
+        }
+        let request = Request::parse(body).map_err(Error::Invalid)?;
+        let now = self.clock.now();
+        let mut staged = Staged::new(&self.store, env, now);
+        let users: Vec<&str> = request.recipients.iter().filter_map(|one| one.reference.user_id()).collect();
+        staged.preload(&users)?;
+        stage(&request, &mut staged)?;
+        let entries = entries(&request);
+        let faults: Vec<Invalid> = entries
+            .iter()
+            .flat_map(|(_, data)| workflow.validate_data(&Value::Object((*data).clone())))
+            .take(100)
+            .collect();
+        if !faults.is_empty() {
+            return Err(Error::Invalid(faults));
+        }
+        let runs = entries
+            .into_iter()
+            .map(|(recipient, data)| new_run(env, &workflow, &request, source, workflow_run, recipient, data, now))
+            .collect();
+        Ok(Prepared { environment: Arc::clone(environment), workflow, workflow_run, staged, runs })
+    }
+}
+
+/// Merges every inline recipient, actor and tenant (W-TRG-10); an actor nobody knows stops everything (W-TRG-19).
+fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
+    for (at, recipient) in request.recipients.iter().enumerate() {
+        if let Some(profile) = &recipient.profile {
+            staged.merge(&recipient.reference, profile, false, &format!("recipients[{at}]"))?;
+        }
+    }
+    if let Some(actor) = &request.actor {
+        match &actor.profile {
+            Some(profile) => staged.merge(&actor.reference, profile, false, "actor")?,
+            None if staged.record(&actor.reference)?.is_none() => {
+                return Err(Error::ActorMissing(actor.reference.to_string()));
+            }
+            None => {}
+        }
+    }
+    match &request.tenant {
+        Some((id, Some(profile))) => {
+            let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.clone() };
+            staged.merge(&reference, profile, false, "tenant")?;
+            staged.ensure_tenant(id)
+        }
+        Some((id, None)) => staged.ensure_tenant(id),
+        None => Ok(()),
+    }
+}
+
+/// One entry per distinct recipient (W-FAN-06), with its own data: `$trigger_data` wins over `data` (W-TRG-17).
+fn entries(request: &Request) -> Vec<(RecipientRef, Map<String, Value>)> {
+    let mut places = std::collections::HashMap::new();
+    let mut out: Vec<(RecipientRef, Map<String, Value>)> = Vec::with_capacity(request.recipients.len());
+    for recipient in &request.recipients {
+        let place = *places.entry(&recipient.reference).or_insert_with(|| {
+            out.push((recipient.reference.clone(), request.data.clone()));
+            out.len() - 1
+        });
+        out[place].1.extend(recipient.trigger_data.clone());
+    }
+    out
+}
+
+#[allow(clippy::too_many_arguments, reason = "a run is what all of these say together")]
+fn new_run(
+    env: Env,
+    workflow: &Workflow,
+    request: &Request,
+    source: SourceType,
+    workflow_run: Uuid,
+    recipient: RecipientRef,
+    data: Map<String, Value>,
+    now: Time,
+) -> Run {
+    Run {
+        id: recipient_run_id(workflow_run, &recipient.key(), now),
+        env,
+        rev: 0,
+        workflow_run,
+        workflow: workflow.key.clone(),
+        version_id: workflow.version_id,
+        status: RunStatus::Queued,
+        recipient,
+        actor: request.actor.as_ref().map(|actor| actor.reference.clone()),
+        tenant: request.tenant.as_ref().map(|(id, _)| id.clone()),
+        cancellation_key: request.cancellation_key.clone(),
+        source,
+        settings: request.settings,
+        data,
+        state: RunState::default(),
+        events: Vec::new(),
+        inserted_at: now,
+        updated_at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(body: Value) -> Vec<String> {
+        Request::parse(&body).expect_err("must be refused").into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_meant_names_every_fault() {
+        assert_eq!(faults(json!({})), ["recipients"], "W-TRG-05");
+        assert_eq!(faults(json!({"recipients": "u1"})), ["recipients"], "W-TRG-05");
+        assert_eq!(faults(json!({"recipients": []})), ["recipients"], "W-AMB-02");
+        assert_eq!(faults(json!({"recipients": vec!["u"; 1001]})), ["recipients"], "W-TRG-08");
+        assert_eq!(faults(json!({"recipients": [{"name": "x"}]})), ["recipients[0].id"], "W-TRG-07");
+        assert_eq!(
+            faults(json!({"recipients": ["u"], "data": [1], "tenant": "a b"})),
+            ["tenant", "data"],
+            "W-VAL-01 W-TRG-24"
+        );
+        assert_eq!(faults(json!({"recipients": ["u"], "settings": {"skip_delay": 1}})), ["settings.skip_delay"]);
+    }
+
+    #[test]
+    fn every_optional_part_may_be_null_and_unknown_parts_are_ignored() {
+        let body = json!({"recipients": ["u"], "actor": null, "tenant": null, "data": null, "cancellation_key": null,
+            "settings": null, "cancelationKey": "x"});
+        let request = Request::parse(&body).expect("W-TRG-04, W-TRG-36");
+        assert!(request.data.is_empty(), "W-VAL-02");
+        assert_eq!(request.settings, RunSettings::default(), "W-TRG-29");
+    }
+
+    #[test]
+    fn recipients_are_told_apart_by_collection_alone_w_trg_06() {
+        let body = json!({"recipients": ["u1", {"id": "u2", "email": "e"}, {"id": "t", "collection": "teams"}]});
+        let request = Request::parse(&body).expect("a valid body");
+        let kinds: Vec<(String, bool)> =
+            request.recipients.iter().map(|one| (one.reference.to_string(), one.profile.is_some())).collect();
+        let expected = [("u1", false), ("u2", true), ("teams/t", false)].map(|(id, inline)| (id.to_owned(), inline));
+        assert_eq!(kinds, expected, "W-TRG-06, W-TRG-12");
+    }
+
+    #[test]
+    fn a_recipient_named_twice_runs_once_with_its_own_data_on_top() {
+        let body = json!({"recipients": ["u1", {"id": "u1", "$trigger_data": {"n": 2}}, "u2"], "data": {"n": 1, "m": {"a": 1}}});
+        let entries = entries(&Request::parse(&body).expect("a valid body"));
+        assert_eq!(entries.len(), 2, "W-FAN-06");
+        assert_eq!(Value::from(entries[0].1.clone()), json!({"n": 2, "m": {"a": 1}}), "W-TRG-16, W-TRG-17");
+        assert_eq!(Value::from(entries[1].1.clone()), json!({"n": 1, "m": {"a": 1}}), "W-TRG-16");
+    }
+
+    #[test]
+    fn control_keys_are_not_properties_w_trg_13() {
+        let body = json!({"recipients": [{"id": "u", "plan": "pro", "channel_data": {}, "preferences": {}, "$trigger_data": {}}]});
+        let request = Request::parse(&body).expect("a valid body");
+        let profile = request.recipients[0].profile.as_ref().expect("inline");
+        assert_eq!(Value::from(profile.properties.clone()), json!({"plan": "pro"}), "W-TRG-13");
+    }
+}

@@ -1,0 +1,150 @@
+//! The payload of a join: which feeds a client shows on one topic, and with which options.
+
+use serde_json::{Map, Value};
+
+use super::json::{MAX_DEPTH, depth_at_most};
+use crate::model::invalid::Invalid;
+
+/// The key under which our own clients speak (it is no option of a feed and no client reference).
+const BELLWIRE: &str = "bellwire";
+
+/// Names of feed options, of today and of older clients: a payload that has one of them is flat.
+const OPTIONS: [&str; 22] = [
+    "status",
+    "source",
+    "tenant",
+    "has_tenant",
+    "workflow_categories",
+    "archived",
+    "trigger_data",
+    "page_size",
+    "before",
+    "after",
+    "mode",
+    "locale",
+    "exclude",
+    "inserted_at",
+    "inserted_at.gt",
+    "inserted_at.gte",
+    "inserted_at.lt",
+    "inserted_at.lte",
+    "inserted_at_date_range",
+    "auto_manage_socket_connection",
+    "auto_manage_socket_connection_delay",
+    "__experimentalCrossBrowserUpdates",
+];
+
+/// A join of a feed topic. The options are as they came: who knows what they mean reads them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Join {
+    /// The options of each feed the client shows, by the client's name for it (F-SOC-09).
+    pub clients: Vec<(String, Map<String, Value>)>,
+    /// The options of a client that names none (F-SOC-28); empty if it has none.
+    pub flat: Option<Map<String, Value>>,
+    /// What one of our own clients says.
+    pub bellwire: Option<Map<String, Value>>,
+}
+
+impl Join {
+    /// Reads the payload of a join.
+    pub fn parse(payload: &str) -> Result<Self, Invalid> {
+        if !depth_at_most(payload, MAX_DEPTH) {
+            return Err(Invalid::new("", format!("A join nests at most {MAX_DEPTH} deep.")));
+        }
+        let mut members: Map<String, Value> = serde_json::from_str(payload)
+            .map_err(|error| Invalid::new("", format!("The payload of a join is a JSON object: {error}.")))?;
+        let bellwire = take_bellwire(&mut members)?;
+        if members.is_empty() && bellwire.is_some() {
+            return Ok(Join { bellwire, ..Join::default() });
+        }
+        if !is_keyed(&members) {
+            return Ok(Join { flat: Some(members), bellwire, ..Join::default() });
+        }
+        let options = |(name, value)| match value {
+            Value::Object(options) => Some((name, options)),
+            _ => None,
+        };
+        Ok(Join { clients: members.into_iter().filter_map(options).collect(), flat: None, bellwire })
+    }
+}
+
+fn take_bellwire(members: &mut Map<String, Value>) -> Result<Option<Map<String, Value>>, Invalid> {
+    match members.remove(BELLWIRE) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(options)) => Ok(Some(options)),
+        Some(_) => Err(Invalid::new(BELLWIRE, "An object is expected here.")),
+    }
+}
+
+/// Whether every member is a client's name with its options.
+fn is_keyed(members: &Map<String, Value>) -> bool {
+    !members.is_empty() && members.iter().all(|(key, value)| value.is_object() && !OPTIONS.contains(&key.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(payload: &str) -> Join {
+        Join::parse(payload).unwrap()
+    }
+
+    #[test]
+    fn several_feeds_share_one_join() {
+        let join = join(
+            r#"{"client_a":{"archived":"exclude","trigger_data":{"x":1},"inserted_at.gte":"2026-01-01"},"client_b":{}}"#,
+        );
+        assert_eq!((join.flat, join.bellwire), (None, None), "F-SOC-09");
+        let [(a, options), (b, none)] = &join.clients[..] else { panic!("F-SOC-09") };
+        assert_eq!((a.as_str(), b.as_str()), ("client_a", "client_b"), "F-SOC-09");
+        assert_eq!(options["trigger_data"], serde_json::json!({"x": 1}), "F-SOC-10");
+        assert_eq!(options["inserted_at.gte"], "2026-01-01", "F-SOC-10");
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn unknown_options_do_no_harm() {
+        let join =
+            join(r#"{"client_a":{"mode":"compact","page_size":9,"__experimentalCrossBrowserUpdates":true,"x":[]}}"#);
+        assert_eq!(join.clients.len(), 1, "F-SOC-10");
+    }
+
+    #[test]
+    fn older_clients_join_with_flat_options() {
+        for payload in [
+            "{}",
+            r#"{"archived":"exclude"}"#,
+            r#"{"trigger_data":{"x":1}}"#,
+            r#"{"trigger_data":{},"inserted_at_date_range":{"start":null}}"#,
+            r#"{"page_size":null,"tenant":null,"trigger_data":{"x":1}}"#,
+            r#"{"auto_manage_socket_connection":true}"#,
+            r#"{"client_a":{},"archived":"only"}"#,
+            r#"{"client_a":{},"client_b":null}"#,
+        ] {
+            let join = join(payload);
+            assert!(join.clients.is_empty() && join.bellwire.is_none(), "F-SOC-28 {payload}");
+            assert_eq!(join.flat.map(Value::Object), serde_json::from_str(payload).unwrap(), "F-SOC-28 {payload}");
+        }
+    }
+
+    #[test]
+    fn our_own_key_stands_alone_or_beside_others() {
+        let alone = join(r#"{"bellwire":{"since":41}}"#);
+        assert_eq!(alone.bellwire.unwrap()["since"], 41);
+        assert!(alone.clients.is_empty() && alone.flat.is_none());
+        let beside = join(r#"{"bellwire":{"since":null},"client_a":{}}"#);
+        assert!(beside.bellwire.is_some() && beside.clients.len() == 1);
+        let flat = join(r#"{"bellwire":{},"archived":"only"}"#);
+        assert!(flat.bellwire.is_some() && flat.flat.is_some());
+        let null = join(r#"{"bellwire":null}"#);
+        assert!(null.bellwire.is_none() && null.flat.is_some());
+    }
+
+    #[test]
+    fn what_is_no_join_is_refused() {
+        let deep = format!("{{\"client_a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+        for payload in ["", "[]", "null", "{", r#"{"bellwire":[]}"#, r#"{"bellwire":true}"#, deep.as_str()] {
+            assert!(Join::parse(payload).is_err(), "{payload}");
+        }
+    }
+}

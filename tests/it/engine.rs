@@ -1,0 +1,9 @@
+//! Runs: stories told with a clock that is turned by hand.
+
+mod branches;
+mod cancelling;
+mod delays;
+mod idempotency;
+mod running;
+mod scope;
+mod statuses;

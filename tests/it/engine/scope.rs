@@ -1,0 +1,64 @@
+//! What templates and conditions can name.
+
+use bellwire::model::environment::Settings;
+use serde_json::{Map, Value, json};
+
+use crate::world::{World, document, tell};
+
+async fn said(template: &str, body: Value) -> String {
+    let vars: Map<String, Value> = json!({"app": "Bell", "flag": true}).as_object().unwrap().clone();
+    let all_vars = json!({"app": "Bell", "flag": true, "token": "hush"});
+    let settings = Settings { vars, all_vars, ..Settings::default() };
+    let mut workflow = document(json!([tell("hello", template)]));
+    workflow["categories"] = json!(["news", "pets"]);
+    let world = World::with_settings(&[("greet", workflow)], settings).await;
+    world.trigger("greet", body).await.unwrap();
+    let told = world.told("u").await;
+    told[0].trim_start_matches("<p>").trim_end_matches("</p>").to_owned()
+}
+
+#[tokio::test]
+async fn templates_see_the_whole_scope() {
+    let body = || {
+        json!({"recipients": [{"id": "u", "name": "Una", "plan": "pro"}], "actor": {"id": "b", "name": "Bo"},
+            "tenant": {"id": "acme", "name": "Acme"}, "data": {"page": "P", "recipient": "shadowed", "deep": {"x": [1, 2]}},
+            "cancellation_key": "ck"})
+    };
+    for (template, expected, rule) in [
+        ("{{ data.page }} {{ page }}", "P P", "W-SCP-05"),
+        ("{{ recipient.name }}", "Una", "W-SCP-05: reserved names win"),
+        ("{{ recipient.__typename }} {{ recipient.id }} {{ recipient.plan }}", "User u pro", "W-SCP-06"),
+        ("{{ actor.name }}", "Bo", "W-SCP-06"),
+        ("{{ tenant.id }} {{ tenant.name }}", "acme Acme", "W-SCP-17"),
+        ("{{ vars.app }} {{ vars.token }}", "Bell hush", "W-SCP-18, W-SCP-22"),
+        ("{% if vars.flag == true %}yes{% endif %}", "yes", "W-SCP-19, W-SCP-20"),
+        (
+            "{{ workflow.key }} {{ workflow.categories | join: '+' }} {{ workflow.commercial }}",
+            "greet news+pets false",
+            "W-SCP-15",
+        ),
+        ("{{ workflow.cancellation_key }}", "ck", "W-SCP-16"),
+        (
+            "{{ total_activities }} {{ total_actors }} {{ activities.size }} {{ actors[0].name }}",
+            "1 1 1 Bo",
+            "W-SCP-11, W-SCP-03",
+        ),
+        (
+            "{{ activities[0].page }} {{ activities[0].data.page }} {{ activities[0].actor.name }}",
+            "P P Bo",
+            "W-SCP-09, W-SCP-10",
+        ),
+        ("{{ timestamp | date: '%Y-%m-%d' }}", "2026-09-21", "W-SCP-13"),
+        ("{{ current_message.id | size }}", "27", "W-SCP-14"),
+        ("{{ data.deep.x[1] }}{{ data.absent.thing }}", "2", "W-SCP-27"),
+    ] {
+        assert_eq!(said(template, body()).await, expected, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_actor_there_is_none() {
+    let body = json!({"recipients": [{"id": "u"}]});
+    let template = "{{ total_actors }}{% if actor %}actor{% else %}nobody{% endif %}{{ actor.name }}";
+    assert_eq!(said(template, body).await, "0nobody", "W-SCP-01, W-SCP-11");
+}

@@ -1,0 +1,4 @@
+//! The store: what it promises to everyone above it.
+
+mod batches;
+mod feeds;

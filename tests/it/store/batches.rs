@@ -1,0 +1,109 @@
+//! Batches: whole or not at all, durable when acknowledged, and each on its own in a shared transaction.
+
+use bellwire::model::time::Time;
+use bellwire::params;
+use bellwire::store::{Batch, Error, Store};
+
+fn directory() -> std::path::PathBuf {
+    let directory = std::env::temp_dir().join(format!("bellwire-test-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+fn job(batch: &mut Batch, subject: &str) {
+    batch.add_job("test", subject, Time::default());
+}
+
+async fn subjects(store: &Store) -> Vec<String> {
+    store.query("SELECT subject FROM jobs ORDER BY subject", &[], |row| row.string(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_batch_leaves_nothing_and_takes_nobody_with_it() {
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let mut good = Batch::new();
+    job(&mut good, "good");
+    let mut late = Batch::new();
+    job(&mut late, "late");
+    late.guard("UPDATE jobs SET attempts = 1 WHERE subject = ?1", params!["nobody"]);
+    let mut other = Batch::new();
+    job(&mut other, "other");
+    let (first, second, third) = tokio::join!(store.apply(good), store.apply(late), store.apply(other));
+    assert!(first.is_ok() && third.is_ok());
+    assert!(matches!(second, Err(Error::Refused(1))), "the guard says which statement was overtaken");
+    assert_eq!(subjects(&store).await, ["good", "other"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_statement_fails_its_own_batch_alone() {
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let mut broken = Batch::new();
+    job(&mut broken, "broken");
+    broken.push("INSERT INTO jobs (kind) VALUES (?1)", params!["without a subject"]);
+    let mut good = Batch::new();
+    job(&mut good, "good");
+    let (first, second) = tokio::join!(store.apply(broken), store.apply(good));
+    assert!(first.is_err());
+    assert!(second.is_ok());
+    assert_eq!(subjects(&store).await, ["good"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_when_the_file_is_opened_again_and_in_a_backup() {
+    let at = directory();
+    {
+        let store = Store::open(&at.join("db")).unwrap();
+        let mut batch = Batch::new();
+        job(&mut batch, "kept");
+        store.apply(batch).await.unwrap();
+        store.backup(&at.join("copy")).unwrap();
+    }
+    for file in ["db", "copy"] {
+        assert_eq!(subjects(&Store::open(&at.join(file)).unwrap()).await, ["kept"], "{file}");
+    }
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_from_the_future_is_refused_with_a_sentence() {
+    let at = directory();
+    {
+        let store = Store::open(&at.join("db")).unwrap();
+        let mut batch = Batch::new();
+        batch.push("INSERT INTO migrations VALUES (?1, ?2, ?3)", params![999i64, "future", "x"]);
+        store.apply(batch).await.unwrap();
+    }
+    let Err(error) = Store::open(&at.join("db")) else { panic!("a newer schema must be refused") };
+    assert!(error.to_string().contains("start a newer bellwire"), "{error}");
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
+async fn a_job_is_held_by_one_worker_until_its_claim_runs_out() {
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let (now, until) = (Time::from_micros(10), Time::from_micros(20));
+    let mut batch = Batch::new();
+    job(&mut batch, "once");
+    store.apply(batch).await.unwrap();
+    let first = store.claim_jobs("a", now, until, 10).await.unwrap();
+    assert_eq!(first.len(), 1);
+    assert!(store.claim_jobs("b", now, until, 10).await.unwrap().is_empty(), "held");
+    let second = store.claim_jobs("b", until, Time::from_micros(30), 10).await.unwrap();
+    assert_eq!((second.len(), second[0].attempts), (1, 1), "taken up when the claim has run out");
+    let mut dead = Batch::new();
+    dead.finish_job(&first[0]);
+    assert!(matches!(store.apply(dead).await, Err(Error::Refused(0))), "the first has lost its claim");
+    let mut alive = Batch::new();
+    alive.finish_job(&second[0]);
+    store.apply(alive).await.unwrap();
+    assert_eq!(store.next_job_at().unwrap(), None);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}

@@ -1,0 +1,220 @@
+//! Feeds: counters equal a recount, versions tell every change, pages and cursors lose nothing.
+
+use bellwire::model::feed::{Archived, Filter, Status};
+use bellwire::model::mark::Mark;
+use bellwire::store::feeds::Changes;
+use bellwire::wire::cursor::{Cursor, Edge};
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::world::{CHANNEL, World, document, tell};
+
+async fn world(items: usize) -> World {
+    let world = World::new(&[("greet", document(json!([tell("hello", "x")])))]).await;
+    for n in 0..items {
+        let body = json!({"recipients": [{"id": "u"}], "data": {"n": n, "even": n % 2 == 0, "word": "w"}});
+        world.trigger("greet", body).await.unwrap();
+    }
+    world
+}
+
+async fn ids(world: &World) -> Vec<String> {
+    world.feed("u").await.into_iter().map(|item| item.id).collect()
+}
+
+async fn agrees_with_a_recount(world: &World) {
+    let head = world.head("u");
+    let recount = world.core.store.recount(head.id).await.unwrap();
+    assert_eq!((head.active, head.archived), recount, "counters equal a recount");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever is marked in whatever order: counters equal a recount, and a client that applies every delta it is
+    /// given holds exactly what the feed holds.
+    #[test]
+    fn counters_and_deltas_survive_any_marks(steps in prop::collection::vec((0usize..7, prop::collection::vec(0usize..6, 1..4)), 1..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = world(6).await;
+            let ids = ids(&world).await;
+            let mut client: std::collections::BTreeMap<String, bellwire::model::message::Message> =
+                world.feed("u").await.into_iter().map(|item| (item.id.clone(), item)).collect();
+            let mut version = world.head("u").version;
+            for (mark, which) in steps {
+                let chosen: Vec<String> = which.into_iter().map(|at| ids[at].clone()).collect();
+                world.core.mark(world.env, &chosen, Mark::ALL[mark], None, &Default::default()).await.unwrap();
+                agrees_with_a_recount(&world).await;
+                let head = world.head("u");
+                let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, version).unwrap() else {
+                    panic!("a client one change behind can always resume");
+                };
+                prop_assert!(removed.is_empty());
+                client.extend(changed.into_iter().map(|item| (item.id.clone(), item)));
+                version = head.version;
+            }
+            let held: Vec<_> = client.into_values().rev().collect();
+            let mut there = world.feed("u").await;
+            there.sort_by(|a, b| b.id.cmp(&a.id));
+            prop_assert_eq!(held, there);
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn marks_write_what_they_mean() {
+    let world = world(1).await;
+    let id = ids(&world).await.remove(0);
+    let mark = async |mark| {
+        world.core.mark(world.env, std::slice::from_ref(&id), mark, None, &Default::default()).await.unwrap().remove(0)
+    };
+    let first = mark(Mark::Seen).await;
+    assert!(first.seen_at.is_some() && first.read_at.is_none() && first.updated_at >= first.inserted_at, "F-STA-11");
+    world.core.clock.advance_seconds(5);
+    let again = mark(Mark::Seen).await;
+    assert!(again.seen_at > first.seen_at, "F-STA-16");
+    let read = mark(Mark::Read).await;
+    assert!(read.read_at.is_some() && read.seen_at == again.seen_at, "F-STA-12");
+    assert!(mark(Mark::Unread).await.read_at.is_none(), "F-STA-12");
+    let before = world.head("u").version;
+    mark(Mark::Unread).await;
+    assert_eq!(world.head("u").version, before, "F-STA-17: no change, no version");
+    let touched = mark(Mark::Interacted).await;
+    assert!(touched.interacted_at.is_some() && touched.read_at == touched.interacted_at, "F-STA-13");
+    let archived = mark(Mark::Archived).await;
+    assert_eq!(archived.engagement_statuses(), ["seen", "read", "interacted", "archived"], "F-STA-14, F-MSG-03");
+    assert_eq!(world.head("u").active.total, 0, "F-FED-37");
+    assert!(mark(Mark::Unarchived).await.archived_at.is_none(), "F-STA-14");
+    let names: Vec<String> =
+        world.core.store.message_events(&id).unwrap().into_iter().map(|event| event.name).collect();
+    let expected = ["seen", "seen", "read", "unread", "interacted", "archived", "unarchived"];
+    let mut sorted: Vec<String> = expected.iter().map(|name| format!("message.{name}")).collect();
+    sorted.sort();
+    let mut names = names;
+    names.sort();
+    assert_eq!(names, sorted, "F-STA-19, F-STA-17");
+}
+
+#[tokio::test]
+async fn a_feed_is_ordered_as_it_was_committed_and_no_two_items_share_an_instant() {
+    let world = world(5).await;
+    let items = world.feed("u").await;
+    assert!(
+        items.windows(2).all(|pair| pair[0].inserted_at > pair[1].inserted_at && pair[0].seq > pair[1].seq),
+        "F-FED-06"
+    );
+}
+
+#[tokio::test]
+async fn pages_meet_without_gap_or_overlap_in_both_directions() {
+    let world = world(7).await;
+    let feed = world.head("u").id;
+    let filter = Filter::default();
+    let all = ids(&world).await;
+    let page = async |at: Option<Edge>| world.core.store.feed_page(feed, &filter, at.as_ref(), 3).await.unwrap();
+    let mut seen = Vec::new();
+    let mut at = None;
+    loop {
+        let found = page(at).await;
+        seen.extend(found.messages.iter().map(|item| item.id.clone()));
+        let Some(last) = found.messages.last().filter(|_| found.has_older) else { break };
+        at = Some(Edge::After(Cursor::Seq(last.seq)));
+    }
+    assert_eq!(seen, all, "F-PAG-04, F-PAG-05");
+    let oldest = world.feed("u").await.pop().unwrap();
+    let newer = page(Some(Edge::Before(Cursor::Seq(oldest.seq)))).await;
+    let adjacent: Vec<String> = newer.messages.iter().map(|item| item.id.clone()).collect();
+    assert_eq!(adjacent, all[3..6], "F-FED-07, F-FED-08: the rows immediately newer, newest first");
+    assert!(newer.has_newer && newer.has_older);
+}
+
+#[tokio::test]
+async fn filters_narrow_items_and_counts_alike() {
+    let world = world(4).await;
+    for tenant in ["acme", "north"] {
+        world.trigger("greet", json!({"recipients": ["u"], "tenant": tenant})).await.unwrap();
+    }
+    let newest = ids(&world).await;
+    world.core.mark(world.env, &newest[..2], Mark::Read, None, &Default::default()).await.unwrap();
+    world.core.mark(world.env, &newest[5..], Mark::Archived, None, &Default::default()).await.unwrap();
+    let head = world.head("u");
+    let count = async |filter: Filter| {
+        let page = world.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages;
+        assert!(page.iter().all(|item| filter.matches(item)), "one meaning in SQL and in memory");
+        let everything = world.feed("u").await;
+        assert_eq!(page.len(), everything.iter().filter(|item| filter.matches(item)).count(), "{filter:?}");
+        let counts = world.core.store.feed_counts(&head, &filter).await.unwrap();
+        assert_eq!(counts.total, page.len() as i64, "F-FED-35 {filter:?}");
+        let unread = everything.iter().filter(|item| filter.matches_but_status(item) && item.read_at.is_none()).count();
+        assert_eq!(counts.unread, unread as i64, "F-FED-36 {filter:?}");
+        page.len()
+    };
+    let with = |change: &dyn Fn(&mut Filter)| {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        filter
+    };
+    assert_eq!(count(with(&|_| {})).await, 5, "F-FED-10");
+    assert_eq!(count(with(&|f| f.archived = Archived::Only)).await, 1, "F-FED-10");
+    assert_eq!(count(with(&|f| f.archived = Archived::Include)).await, 6, "F-FED-10");
+    assert_eq!(count(with(&|f| f.status = Status::Unread)).await, 3, "F-FED-09");
+    assert_eq!(count(with(&|f| f.status = Status::Read)).await, 2, "F-FED-09");
+    assert_eq!(count(with(&|f| f.status = Status::Seen)).await, 0, "F-FED-09");
+    assert_eq!(count(with(&|f| f.tenant = Some("acme".into()))).await, 4, "F-FED-13");
+    assert_eq!(
+        count(with(&|f| {
+            f.tenant = Some("acme".into());
+            f.has_tenant = Some(true)
+        }))
+        .await,
+        1,
+        "F-FED-14"
+    );
+    assert_eq!(count(with(&|f| f.has_tenant = Some(true))).await, 2, "F-FED-15");
+    assert_eq!(count(with(&|f| f.has_tenant = Some(false))).await, 3, "F-FED-15");
+    assert_eq!(count(with(&|f| f.source = Some("greet".into()))).await, 5, "F-FED-11");
+    assert_eq!(count(with(&|f| f.source = Some("gree".into()))).await, 0, "F-FED-11");
+    for (data, expected) in [
+        (json!({"n": 2}), 1),
+        (json!({"n": "2"}), 0),
+        (json!({"even": true}), 1),
+        (json!({"word": "w", "even": false}), 2),
+    ] {
+        let pairs = data.as_object().unwrap().clone();
+        assert_eq!(count(with(&|f| f.trigger_data = pairs.clone())).await, expected, "F-FED-16 {data}");
+    }
+    let at = world.feed("u").await[2].inserted_at;
+    assert_eq!(count(with(&|f| f.inserted_at.gt = Some(at))).await, 2, "F-FED-19");
+    assert_eq!(count(with(&|f| f.inserted_at.lte = Some(at))).await, 3, "F-FED-19");
+}
+
+#[tokio::test]
+async fn everything_at_once_is_marked_in_chunks() {
+    let world = world(3).await;
+    world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
+    assert_eq!(world.head("u").active.unread, 0);
+    agrees_with_a_recount(&world).await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_told_to_whoever_resumes() {
+    let world = world(3).await;
+    let head = world.head("u");
+    let gone = ids(&world).await[..1].to_vec();
+    let mut batch = bellwire::store::Batch::new();
+    batch.remove_from_feed(head.id, &gone);
+    world.core.store.apply(batch).await.unwrap();
+    agrees_with_a_recount(&world).await;
+    let Changes::Since { changed, removed } = world.core.store.feed_changes(&world.head("u"), head.version).unwrap()
+    else {
+        panic!("one change behind");
+    };
+    assert!(changed.is_empty());
+    assert_eq!(removed, gone);
+    assert!(
+        matches!(world.core.store.feed_changes(&world.head("u"), 99).unwrap(), Changes::TooOld),
+        "a version from the future"
+    );
+}

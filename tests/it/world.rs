@@ -1,0 +1,191 @@
+//! A whole server without its faces: a real store in a directory of its own, and a clock that is turned by hand.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bellwire::bus::{Bus, FeedEvent};
+use bellwire::clock::Clock;
+use bellwire::engine::start::{Answer, Asked, trigger};
+use bellwire::engine::work::work;
+use bellwire::model::channel::Channel;
+use bellwire::model::environment::{Environment, Settings};
+use bellwire::model::feed::{Filter, Head};
+use bellwire::model::message::Message;
+use bellwire::model::run::Run;
+use bellwire::model::time::Time;
+use bellwire::model::workflow::Workflow;
+use bellwire::queue::Waker;
+use bellwire::store::Store;
+use bellwire::store::runs::RunFilter;
+use bellwire::verbs::{Catalog, Core, Error};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The id of the in-app feed channel every world has, under the key `feed`.
+pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
+/// When every world begins: a Monday, 2026-09-21T10:00:00Z.
+pub const START: Time = Time::from_micros(1_789_984_800_000_000);
+
+/// A server in a temporary directory.
+pub struct World {
+    pub core: Core,
+    pub env: i64,
+    pub events: Arc<Mutex<Vec<FeedEvent>>>,
+    directory: PathBuf,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn channel() -> Channel {
+    Channel {
+        id: CHANNEL.parse().unwrap(),
+        key: "feed".to_owned(),
+        name: "Feed".to_owned(),
+        kind: "in_app_feed".parse().unwrap(),
+        provider: Channel::FEED_PROVIDER.to_owned(),
+        created_at: START,
+        updated_at: START,
+        conditions: None,
+        response_filter: Default::default(),
+    }
+}
+
+/// A workflow document with these steps.
+pub fn document(steps: Value) -> Value {
+    json!({"name": "Test", "steps": steps})
+}
+
+/// A feed step called `step` whose body is `body`.
+pub fn tell(step: &str, body: &str) -> Value {
+    json!({"type": "channel", "ref": step, "channel_key": "feed", "channel_type": "in_app_feed",
+        "template": {"markdown_body": body, "action_url": "https://app.example/{{ data.page }}"}})
+}
+
+/// A delay step called `step`.
+pub fn wait(step: &str, unit: &str, value: i64) -> Value {
+    json!({"type": "delay", "ref": step, "settings": {"delay_for": {"unit": unit, "value": value}}})
+}
+
+impl World {
+    /// A world with these workflows.
+    pub async fn new(workflows: &[(&str, Value)]) -> World {
+        World::with_settings(workflows, Settings { all_vars: json!({}), ..Settings::default() }).await
+    }
+
+    /// A world with these workflows, whose environment has these settings.
+    pub async fn with_settings(workflows: &[(&str, Value)], settings: Settings) -> World {
+        let directory = std::env::temp_dir().join(format!("bellwire-test-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let store = Store::open(&directory.join("bellwire.db")).unwrap();
+        let row = store.ensure_environment("development", START).await.unwrap();
+        let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
+        let channels = vec![channel()];
+        let parsed: Vec<Workflow> = workflows
+            .iter()
+            .map(|(key, document)| Workflow::parse(key, document, &channels).expect("a valid workflow"))
+            .collect();
+        let mut batch = bellwire::store::Batch::new();
+        for workflow in &parsed {
+            batch.publish_workflow(row.number, &workflow.key, workflow.version_id, &workflow.source, START);
+        }
+        store.apply(batch).await.unwrap();
+        let events: Arc<Mutex<Vec<FeedEvent>>> = Arc::default();
+        let heard = Arc::clone(&events);
+        let core = Core {
+            store,
+            bus: Bus::local(move |event| heard.lock().unwrap().push(event.clone())),
+            clock: Clock::manual(START),
+            waker: Waker::default(),
+            catalog: Catalog::new(vec![environment], channels, parsed),
+            rings: Default::default(),
+        };
+        World { core, env: row.number, events, directory }
+    }
+
+    /// Triggers a workflow.
+    pub async fn trigger(&self, workflow: &str, body: Value) -> Result<Answer, Error> {
+        self.trigger_with_key(workflow, body, None).await
+    }
+
+    /// Triggers a workflow with an idempotency key; the body is its own fingerprint.
+    pub async fn trigger_with_key(&self, workflow: &str, body: Value, key: Option<&str>) -> Result<Answer, Error> {
+        let fingerprint = format!("{workflow} {body}");
+        let asked = Asked {
+            env: self.env,
+            workflow,
+            request_id: "request-1",
+            idempotency: key.map(|key| (key, fingerprint.as_str())),
+        };
+        trigger(&self.core, &asked, &body).await
+    }
+
+    /// Turns the clock on and does every job that falls due, in order; answers how many there were.
+    pub async fn pass(&self, seconds: i64) -> usize {
+        let until = self.core.clock.now().plus_seconds(seconds);
+        let mut done = 0;
+        while let Some(at) = self.core.store.next_job_at().unwrap().filter(|at| *at <= until) {
+            self.core.clock.set(at.max(self.core.clock.now()));
+            let now = self.core.clock.now();
+            for job in self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap() {
+                work(&self.core, &job).await.expect("a job that can be done");
+                done += 1;
+            }
+        }
+        self.core.clock.set(until);
+        done
+    }
+
+    /// The user's feed, newest first, archived items included.
+    pub async fn feed(&self, user: &str) -> Vec<Message> {
+        let head = self.head(user);
+        let filter = Filter { archived: bellwire::model::feed::Archived::Include, ..Filter::default() };
+        self.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages
+    }
+
+    /// What the user's items say, oldest first: the rendered bodies.
+    pub async fn told(&self, user: &str) -> Vec<String> {
+        let mut bodies: Vec<String> = self.feed(user).await.iter().map(body).collect();
+        bodies.reverse();
+        bodies
+    }
+
+    /// The head of the user's feed.
+    pub fn head(&self, user: &str) -> Head {
+        self.core.store.feed_head(self.env, CHANNEL, user).unwrap()
+    }
+
+    /// Every run, oldest first.
+    pub async fn runs(&self) -> Vec<Run> {
+        let mut runs = self.core.store.runs(self.env, &RunFilter::default(), None, 1_000).await.unwrap();
+        runs.reverse();
+        runs
+    }
+
+    /// The only run.
+    pub async fn run(&self) -> Run {
+        let mut runs = self.runs().await;
+        assert_eq!(runs.len(), 1, "one run was expected");
+        runs.remove(0)
+    }
+}
+
+/// The rendered body of an item.
+pub fn body(message: &Message) -> String {
+    let blocks: Value = serde_json::from_str(&message.blocks).unwrap();
+    blocks[0]["rendered"].as_str().unwrap_or_default().trim().to_owned()
+}
+
+/// The names of a run's events with the reason each gives.
+pub fn record(run: &Run) -> Vec<String> {
+    run.events
+        .iter()
+        .map(|event| {
+            let reason = event.data.as_ref().and_then(|data| data["reason"].as_str());
+            reason.map_or_else(|| event.event.clone(), |reason| format!("{}:{reason}", event.event))
+        })
+        .collect()
+}
