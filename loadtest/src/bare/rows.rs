@@ -15,6 +15,8 @@ use super::record::Store;
 use super::{end_with_parent, tell};
 use crate::options::BareRows;
 
+/// The server's own tables: what is written here is as wide and as indexed as there.
+const SCHEMA: &str = include_str!("../../../src/store/migrations/0001_first.sql");
 /// Writes that share one commit at most; beyond, waiting costs more than it saves.
 const LARGEST_COMMIT: usize = 1_024;
 const QUEUE: usize = 16_384;
@@ -39,7 +41,7 @@ pub(crate) enum Then {
     Push { user: u32, text: Vec<u8> },
 }
 
-/// A database laid out as the server's, with a file of its own.
+/// A database laid out and kept as the server's, with a file of its own.
 pub(crate) struct Rows {
     connection: Connection,
     written: u64,
@@ -51,8 +53,10 @@ impl Rows {
         let connection = Connection::open(directory.join("bare.db")).context("cannot open the bare database")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        connection.pragma_update(None, "cache_size", -64_000)?;
         connection.set_prepared_statement_cache_capacity(32);
-        connection.execute_batch(include_str!("rows.sql"))?;
+        connection.execute_batch(SCHEMA)?;
         Ok(Rows { connection, written: 0, random: 0x9e37_79b9_7f4a_7c15 })
     }
 
