@@ -1,0 +1,214 @@
+//! The server under test: its configuration, its keys, its start and end. All that is known of its command line is here.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::options::{Common, Join};
+use crate::process::{Process, free_port};
+use crate::swarm::Door;
+
+const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
+const ENVIRONMENT: &str = "development";
+const WORKFLOW: &str = "build-finished";
+/// Long enough for the largest database a scenario leaves behind.
+const START: Duration = Duration::from_secs(20);
+/// The last second of the century: tokens outlive every run, and no clock is needed to mint them.
+const EXPIRES: u64 = 4_102_444_799;
+
+/// A running server with the keys to it. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Bellwire {
+    process: Process,
+    address: SocketAddr,
+    secret_key: String,
+    public_key: String,
+    signing: Signing,
+    join: Join,
+}
+
+/// The key user tokens are signed with.
+#[derive(Debug)]
+struct Signing {
+    kid: String,
+    secret: Vec<u8>,
+}
+
+impl Bellwire {
+    /// Lays out a configuration in `room`, makes keys, starts the server and waits until it accepts connections.
+    pub(crate) async fn start(common: &Common, room: &Path, join: Join) -> Result<Bellwire> {
+        if !common.server.exists() {
+            bail!(
+                "there is no server at {}: build it with `cargo build --release`, name it with --server, or pass --bare-only",
+                common.server.display()
+            );
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let config = lay_out(room, address)?;
+        let key = |kind| create_key(&common.server, &config, kind);
+        let (secret_key, public_key) = (text(&key("secret")?, "key")?, text(&key("public")?, "key")?);
+        let signing = Signing::read(&key("signing")?)?;
+        let log = room.join("server.log");
+        let arguments = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let mut process = Process::start(common, &common.server, &arguments, &log)?;
+        await_start(&mut process, address)
+            .await
+            .with_context(|| format!("the server did not start; its log ends: {}", tail(&log)))?;
+        Ok(Bellwire { process, address, secret_key, public_key, signing, join })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// How a socket of `user` gets in: with the public key and the user's own token.
+    pub(crate) fn door(&self, user: u32) -> Door {
+        let token = self.signing.token(&name(user));
+        let path = format!("/ws/v1/websocket?vsn=2.0.0&api_key={}&user_token={token}", self.public_key);
+        let payload = match self.join {
+            Join::Bellwire => json!({"bellwire": {"since": null, "page_size": 1, "mode": "compact"}}),
+            Join::Knock => json!({"client_loadtest-0000000000000": {"mode": "compact"}}),
+        };
+        let topic = format!("feeds:{CHANNEL}:{}", name(user));
+        Door { address: self.address, user, path, join: json!(["1", "1", topic, "phx_join", payload]).to_string() }
+    }
+}
+
+/// The user's id.
+pub(crate) fn name(user: u32) -> String {
+    format!("u{user}")
+}
+
+/// Path of the trigger.
+pub(crate) fn trigger_path() -> String {
+    format!("/v1/workflows/{WORKFLOW}/trigger")
+}
+
+/// Path of the newest page of a user's feed, with its counts.
+pub(crate) fn feed_path(user: u32) -> String {
+    format!("/v1/users/{}/feeds/{CHANNEL}?mode=compact&page_size=50", name(user))
+}
+
+impl Signing {
+    fn read(created: &Value) -> Result<Signing> {
+        let secret = text(created, "secret")?;
+        let secret =
+            URL_SAFE_NO_PAD.decode(secret.trim_end_matches('=')).context("the signing secret is not base64url")?;
+        Ok(Signing { kid: text(created, "kid")?, secret })
+    }
+
+    /// A user token: an HS256 JWT for `user`.
+    fn token(&self, user: &str) -> String {
+        let head = json!({"alg": "HS256", "typ": "JWT", "kid": self.kid});
+        let claims = json!({"sub": user, "iat": 0, "exp": EXPIRES});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&head), part(&claims));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes keys of every length");
+        mac.update(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// Writes the configuration and the one workflow; answers the configuration's path.
+fn lay_out(room: &Path, address: SocketAddr) -> Result<PathBuf> {
+    let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
+    let config = format!(
+        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
+         [environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
+         name = \"Feed\"\n",
+        room.join("bellwire.db"),
+    );
+    let workflow = json!({
+        "name": "Build finished",
+        "trigger_frequency": "every_trigger",
+        "__readonly": {"key": WORKFLOW, "active": true, "valid": true},
+        "steps": [{
+            "type": "channel", "ref": "in_app_feed_1", "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+            "template": {
+                "markdown_body": "Build **finished**: every test passed, the package is ready to be tried",
+                "action_url": "/builds/1734"
+            }
+        }]
+    });
+    let home = workflows.join(WORKFLOW);
+    fs::create_dir_all(&home)?;
+    fs::write(home.join("workflow.json"), serde_json::to_string_pretty(&workflow)?)?;
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
+/// Has the server's own command make a key, and answers the JSON it prints.
+fn create_key(server: &Path, config: &Path, kind: &str) -> Result<Value> {
+    let output = Command::new(server)
+        .env_clear()
+        .args(["keys", "create", "--config"])
+        .arg(config)
+        .args(["--env", ENVIRONMENT, "--kind", kind, "--json"])
+        .output()
+        .with_context(|| format!("cannot run {}", server.display()))?;
+    if !output.status.success() {
+        bail!("`keys create --kind {kind}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    serde_json::from_slice(&output.stdout).with_context(|| format!("`keys create --kind {kind}` printed no JSON"))
+}
+
+fn text(value: &Value, member: &str) -> Result<String> {
+    Ok(value[member].as_str().with_context(|| format!("no `{member}` in {value}"))?.to_owned())
+}
+
+async fn await_start(process: &mut Process, address: SocketAddr) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        process.require_alive()?;
+        match tokio::net::TcpStream::connect(address).await {
+            Ok(_) => return Ok(()),
+            Err(error) if began.elapsed() > START => {
+                return Err(error).context(format!("nothing listens at {address}"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_token_is_a_jwt_that_its_key_verifies() {
+        let signing = Signing { kid: "k1".into(), secret: b"secret".to_vec() };
+        let token = signing.token("u7");
+        let [head, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+        let json = |part: &str| -> Value {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("json")
+        };
+        assert_eq!(json(head)["kid"], "k1");
+        assert_eq!(json(claims)["sub"], "u7");
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"secret").expect("key");
+        mac.update(format!("{head}.{claims}").as_bytes());
+        mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).expect("base64")).expect("verifies");
+    }
+}

@@ -1,0 +1,116 @@
+//! What is measured: the server, or the bare push server in its place.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use hyper::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::bare::{self, push::Ports};
+use crate::http::{Connection, Pool};
+use crate::options::{Common, Join};
+use crate::process::Process;
+use crate::server::{self, Bellwire};
+use crate::swarm::Door;
+
+/// Connections that identify users before a measurement.
+const IDENTIFIERS: u32 = 16;
+
+/// Which of the two takes its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Bellwire,
+    Bare,
+}
+
+/// A running target. Dropping it ends its process.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Bellwire(Box<Bellwire>),
+    Bare(Bare),
+}
+
+/// The bare push server as its client sees it.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    process: Process,
+    ports: Ports,
+}
+
+impl Target {
+    /// Starts a fresh one. `is_durable` has the bare program store what it pushes, as the server always does.
+    pub(crate) async fn start(
+        side: Side,
+        common: &Common,
+        room: &Path,
+        join: Join,
+        is_durable: bool,
+    ) -> Result<Target> {
+        if side == Side::Bellwire {
+            return Ok(Target::Bellwire(Box::new(Bellwire::start(common, room, join).await?)));
+        }
+        let rows = if is_durable { vec!["--rows".to_owned(), room.display().to_string()] } else { Vec::new() };
+        let (process, ports) = bare::start(common, "bare-push", &rows, room).await?;
+        Ok(Target::Bare(Bare { process, ports }))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Target::Bellwire(server) => server.pid(),
+            Target::Bare(bare) => bare.process.pid(),
+        }
+    }
+
+    /// How a socket of `user` gets in.
+    pub(crate) fn door(&self, user: u32) -> Door {
+        match self {
+            Target::Bellwire(server) => server.door(user),
+            Target::Bare(bare) => Door {
+                address: SocketAddr::from(([127, 0, 0, 1], bare.ports.sockets)),
+                user,
+                path: format!("/u/{user}"),
+                join: format!(r#"["1","1","feeds:bare:u{user}","phx_join",{{"bellwire":{{"since":null}}}}]"#),
+            },
+        }
+    }
+
+    /// The bare program's control port.
+    pub(crate) fn control(&self) -> Option<SocketAddr> {
+        match self {
+            Target::Bellwire(_) => None,
+            Target::Bare(bare) => Some(SocketAddr::from(([127, 0, 0, 1], bare.ports.control))),
+        }
+    }
+
+    /// Makes the users known to the server; the bare program knows everyone.
+    pub(crate) async fn identify(&self, users: u32) -> Result<()> {
+        let Target::Bellwire(server) = self else { return Ok(()) };
+        let mut calls = JoinSet::new();
+        for first in 0..IDENTIFIERS {
+            let mut connection = Connection::open(server.address(), server.secret_key()).await?;
+            calls.spawn_local(async move {
+                for user in (first..users).step_by(IDENTIFIERS as usize) {
+                    let body = json!({"name": format!("User {user}"), "email": format!("u{user}@example.com")});
+                    connection
+                        .call(Method::PUT, &format!("/v1/users/{}", server::name(user)), body.to_string())
+                        .await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(call) = calls.join_next().await {
+            call?.context("cannot identify the users")?;
+        }
+        Ok(())
+    }
+
+    /// Keep-alive connections to the server's API.
+    pub(crate) async fn pool(&self, connections: u32) -> Result<Option<Pool>> {
+        match self {
+            Target::Bellwire(server) => Ok(Some(Pool::open(server.address(), server.secret_key(), connections).await?)),
+            Target::Bare(_) => Ok(None),
+        }
+    }
+}
