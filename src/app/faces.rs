@@ -17,7 +17,7 @@ use super::pages::Pages;
 use crate::bus::FeedEvent;
 use crate::config::Config;
 use crate::http::limits::Limits;
-use crate::http::{self, Body, Face, Front};
+use crate::http::{self, Body, Face, Front, Fronted};
 use crate::hub::{self, Hub, Registry};
 use crate::verbs::Core;
 
@@ -107,25 +107,24 @@ fn most_of(patience: Duration) -> Duration {
 /// Puts the pages in front of the API.
 fn front(pages: Pages) -> Front {
     let pages = Arc::new(pages);
-    Box::new(move |request| {
-        if !pages.has(request.uri().path()) {
-            return Err(request);
-        }
+    let known = Arc::clone(&pages);
+    let answer = move |request| -> Fronted {
         // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
         let answering = tokio::spawn(page(Arc::clone(&pages), request));
-        Ok(Box::pin(async { answering.await.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR)) }))
-    })
+        Box::pin(async { answering.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)) })
+    };
+    Front { has: Box::new(move |path| known.has(path)), answer: Box::new(answer) }
 }
 
 async fn page(pages: Arc<Pages>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let Ok(Ok(body)) = timeout(PAGE_BODY_TIME, Limited::new(body, PAGE_BODY_BYTES).collect()).await else {
-        return answer(StatusCode::PAYLOAD_TOO_LARGE);
+        return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
     pages.answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes()).await
 }
 
-fn answer(status: StatusCode) -> Response<Body> {
+fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::new()));
     *response.status_mut() = status;
     response
