@@ -213,6 +213,7 @@ async fn identify(core: &Core, database: &Path) -> Result<Identity, StartError> 
             format!("Development mode needs an environment `{DEVELOPMENT}`: add `[environments.{DEVELOPMENT}]`.");
         return Err(StartError::Said(message));
     };
+    development::introduce(core, environment.number).await?;
     Identity::ensure(directory(database), &core.store, environment.number, core.clock.now()).await
 }
 

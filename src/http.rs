@@ -39,9 +39,14 @@ pub const SOCKET_PATH: &str = "/ws/v1/websocket";
 /// Takes a request that wants to become a socket, and answers it.
 pub type Upgrade = Box<dyn Fn(Request<Incoming>) -> Response<Body> + Send + Sync>;
 
-/// Answers what is no part of the API, such as pages that are made when they are asked for. It is asked first, and gives
-/// back what is not for it. Nothing is added to its answers: it says itself which other sites may read them.
-pub type Front = Box<dyn Fn(Request<Incoming>) -> Result<Fronted, Request<Incoming>> + Send + Sync>;
+/// Answers what is no part of the API, such as pages that are made when they are asked for. It is asked first, and
+/// nothing is added to its answers: it says itself which other sites may read them.
+pub struct Front {
+    /// Whether a path is its own.
+    pub has: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Answers a request for such a path.
+    pub answer: Box<dyn Fn(Request<Incoming>) -> Fronted + Send + Sync>,
+}
 
 /// The answer of a [`Front`], to come.
 pub type Fronted = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;

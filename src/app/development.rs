@@ -17,11 +17,14 @@ use crate::model::workflow::Workflow;
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::sign::issue::sign_hs256;
 use crate::store::{Batch, Env, Store};
+use crate::verbs::Core;
+use crate::verbs::identify::Profile;
 
 /// The file in the data directory that keeps the keys in clear; the database holds digests only.
 const FILE: &str = "development.json";
 /// The user whose bells the demo page shows.
 pub const USER: &str = "dana";
+const ACTOR: &str = "sam";
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 const NAME: &str = "development";
 
@@ -74,7 +77,7 @@ impl Identity {
 
     /// A command line that rings the demo user's bells.
     pub fn curl(&self, origin: &str, workflow: &Workflow) -> String {
-        let body = json!({"recipients": [USER], "data": example(workflow)}).to_string();
+        let body = json!({"recipients": [USER], "actor": ACTOR, "data": example(workflow)}).to_string();
         // Within quotation marks of a shell a single one is spelled so.
         let body = body.replace('\'', r"'\''");
         format!(
@@ -107,9 +110,23 @@ pub fn example(workflow: &Workflow) -> Value {
     }
 }
 
+/// Makes the people of the demo known, so that a plain id is enough to name them. What they have become since stays.
+pub(super) async fn introduce(core: &Core, env: Env) -> Result<(), StartError> {
+    for person in [recipient(), actor()] {
+        let (Some(map), Some(id)) = (person.as_object(), person["id"].as_str()) else { continue };
+        if core.store.user(env, id)?.is_some() {
+            continue;
+        }
+        let said = |error: String| StartError::Said(format!("The demo user `{id}` could not be made: {error}."));
+        let profile = Profile::parse(map, "").map_err(|faults| said(format!("{faults:?}")))?;
+        core.identify_user(env, id, &profile).await.map_err(|error| said(error.to_string()))?;
+    }
+    Ok(())
+}
+
 /// Whoever does the things that the demo page tells of.
 pub(super) fn actor() -> Value {
-    json!({"id": "sam", "name": "Sam Okoro"})
+    json!({"id": ACTOR, "name": "Sam Okoro"})
 }
 
 /// The demo user, inline, so that it need not be identified first.

@@ -11,12 +11,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::error;
 
 use super::pages::Pages;
 use crate::bus::FeedEvent;
 use crate::config::Config;
 use crate::http::limits::Limits;
-use crate::http::{self, Body, Face, Front};
+use crate::http::{self, Body, Face, Front, Fronted};
+use crate::hub::{self, Hub, Registry};
 use crate::verbs::Core;
 
 /// The most that is read of what is sent to a page.
@@ -24,34 +26,54 @@ const PAGE_BODY_BYTES: usize = 256 * 1024;
 /// How long it may take to come.
 const PAGE_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Who is told of news.
-pub(super) struct News;
-
-/// A listener of the bus, and what it passes the news to.
-pub(super) fn news() -> (News, impl Fn(&FeedEvent) + Send + Sync + 'static) {
-    (News, |_: &FeedEvent| {})
+/// A listener of the bus, and the registry to which it passes the news.
+pub(super) fn news() -> (Registry, impl Fn(&FeedEvent) + Send + Sync + 'static) {
+    let registry = Registry::new();
+    let told = registry.clone();
+    (registry, move |event: &FeedEvent| told.heard(event))
 }
 
 /// Everything that answers callers.
 pub(super) struct Faces {
+    hub: Hub,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
 impl Faces {
     /// Begins to answer.
-    pub(super) fn start(core: &Arc<Core>, _news: News, pages: Pages, listener: TcpListener, config: &Config) -> Faces {
+    pub(super) fn start(
+        core: &Arc<Core>,
+        registry: Registry,
+        pages: Pages,
+        listener: TcpListener,
+        config: &Config,
+    ) -> Faces {
         let (stop, stopped) = watch::channel(false);
-        let upgrade = Box::new(|_: Request<Incoming>| answer(StatusCode::SERVICE_UNAVAILABLE));
+        let hub = Hub::new(Arc::clone(core), registry, hub_settings(config));
+        let sockets = hub.clone();
+        let upgrade = Box::new(move |request| sockets.upgrade(request));
         let face = Face::new(Arc::clone(core), settings(config), upgrade, Vec::new()).behind(front(pages));
         let server = tokio::spawn(http::serve(listener, Arc::new(face), stopped));
-        Faces { stop, server }
+        Faces { hub, stop, server }
     }
 
-    /// Takes no more callers, and finishes with those that are there within `patience`.
-    pub(super) async fn drain(self, _patience: Duration) {
+    /// Takes no more callers, sends the sockets away, and finishes with the requests that are there, within `patience`.
+    pub(super) async fn drain(self, patience: Duration) {
         self.stop.send_replace(true);
-        let _ = self.server.await;
+        let ((), served) = tokio::join!(self.hub.drain(most_of(patience)), self.server);
+        if let Err(fault) = served {
+            error!(error = %fault, "the server failed while stopping");
+        }
+    }
+}
+
+fn hub_settings(config: &Config) -> hub::Settings {
+    let seconds = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    hub::Settings {
+        ping_after_seconds: seconds(config.hub.ping_after_seconds),
+        close_after_seconds: seconds(config.hub.close_after_seconds),
+        ..hub::Settings::default()
     }
 }
 
@@ -85,25 +107,24 @@ fn most_of(patience: Duration) -> Duration {
 /// Puts the pages in front of the API.
 fn front(pages: Pages) -> Front {
     let pages = Arc::new(pages);
-    Box::new(move |request| {
-        if !pages.has(request.uri().path()) {
-            return Err(request);
-        }
+    let known = Arc::clone(&pages);
+    let answer = move |request| -> Fronted {
         // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
         let answering = tokio::spawn(page(Arc::clone(&pages), request));
-        Ok(Box::pin(async { answering.await.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR)) }))
-    })
+        Box::pin(async { answering.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)) })
+    };
+    Front { has: Box::new(move |path| known.has(path)), answer: Box::new(answer) }
 }
 
 async fn page(pages: Arc<Pages>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let Ok(Ok(body)) = timeout(PAGE_BODY_TIME, Limited::new(body, PAGE_BODY_BYTES).collect()).await else {
-        return answer(StatusCode::PAYLOAD_TOO_LARGE);
+        return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
     pages.answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes()).await
 }
 
-fn answer(status: StatusCode) -> Response<Body> {
+fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::new()));
     *response.status_mut() = status;
     response

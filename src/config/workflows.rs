@@ -103,7 +103,13 @@ fn project_directory(dir: &Path) -> Result<PathBuf, Problem> {
 
 /// The directories in `dir` that hold a `workflow.json`, in order.
 fn children(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let unreadable = |error: std::io::Error| Problem::new(dir, "", format!("can't be listed: {error}"));
+    let unreadable = |error: std::io::Error| {
+        Problem::new(
+            dir,
+            "",
+            format!("can't be listed: {error}; it is the directory named by `dir` of [workflows], or by --workflows"),
+        )
+    };
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

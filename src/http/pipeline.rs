@@ -28,13 +28,9 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
         return (face.upgrade)(request);
     }
-    let request = match &face.front {
-        None => request,
-        Some(front) => match front(request) {
-            Ok(fronted) => return fronted.await,
-            Err(request) => request,
-        },
-    };
+    if let Some(front) = face.front.as_ref().filter(|front| (front.has)(request.uri().path())) {
+        return (front.answer)(request).await;
+    }
     let request_id = Uuid::new_v4().to_string();
     let started = face.core.clock.now();
     let (operation, outcome) = done(&face, request, &request_id).await;

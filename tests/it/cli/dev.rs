@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{Dir, SAMPLES, exists};
 
@@ -119,4 +121,89 @@ fn development_stays_on_this_machine() {
     let done = dir.run_with(&DEV, &[("BELLWIRE_SERVER_LISTEN", "0.0.0.0:4000")]);
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("use `bellwire serve`"), "{}", done.err);
+}
+
+#[tokio::test]
+async fn a_trigger_rings_the_bell_and_a_stop_sends_it_away() {
+    let dir = Dir::new("ring");
+    let mut server = dir.start(&DEV);
+    let facts: Value = serde_json::from_str(&server.get("/demo/config").1).expect("JSON");
+    let word = |name: &str| facts[name].as_str().expect(name).to_owned();
+    let (public, token, channel) = (word("public_key"), word("user_token"), word("channel"));
+    let stream = tokio::net::TcpStream::connect(&server.address).await.expect("it listens");
+    let url =
+        format!("ws://{}/ws/v1/websocket?vsn=2.0.0&api_key={public}&user_token={token}&user_id=dana", server.address);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("F-SOC-04: it is let in");
+    let join = json!(["1", "1", format!("feeds:{channel}:dana"), "phx_join", {}]).to_string();
+    socket.send(Message::text(join)).await.expect("it reads");
+    let reply = socket.next().await.expect("a frame").expect("no error");
+    assert!(reply.to_string().contains(r#""status":"ok""#), "{reply}");
+
+    let data = r#"{"workflow": "comment", "data": {"comment": "Ring!"}}"#;
+    assert_eq!(server.request("POST", "/demo/trigger", &[], data).0, 200);
+    let news = socket.next().await.expect("a frame").expect("no error");
+    assert!(news.to_string().contains("new-message"), "{news}");
+
+    let stopping = tokio::task::spawn_blocking(move || server.stop().0);
+    let close = loop {
+        match socket.next().await.expect("a close frame comes first") {
+            Ok(Message::Close(close)) => break close.expect("a code"),
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(u16::from(close.code), 1012, "F-SOC-23");
+    // Clients answer a close, and then are gone.
+    while let Some(Ok(_)) = socket.next().await {}
+    assert_eq!(stopping.await.expect("no panic").code(), Some(0));
+}
+
+#[test]
+fn the_shown_command_line_and_a_signed_token_work() {
+    let dir = Dir::new("curl");
+    let mut server = dir.start(&DEV);
+    let facts: Value = serde_json::from_str(&server.get("/demo/config").1).expect("JSON");
+    let curl = facts["curl"].as_str().expect("a command line");
+    let between = |from: &str, to: &str| {
+        curl.split_once(from).and_then(|(_, rest)| rest.split_once(to)).expect(from).0.to_owned()
+    };
+    let path = between(&server.address, " ");
+    let key = between("Authorization: ", "'");
+    let body = between("-d '", "'");
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let (status, answer) = server.request("POST", &path, &headers, &body);
+    assert!(status == 200 && answer.contains("workflow_run_id"), "{answer}");
+
+    let public = format!("Bearer {}", facts["public_key"].as_str().expect("a key"));
+    let channel = facts["channel"].as_str().expect("a channel");
+    for alg in ["hs256", "hmac"] {
+        if alg == "hmac" {
+            dir.ask(&["keys", "create", "--kind", "signing", "--alg", "hmac"]);
+        }
+        let token = dir.ask(&["token", "sign", "--user", "dana", "--alg", alg]);
+        let headers = [("authorization", public.as_str()), ("x-knock-user-token", token.trim())];
+        let (status, feed) = server.request("GET", &format!("/v1/users/dana/feeds/{channel}"), &headers, "");
+        assert!(status == 200 && feed.contains("Shall we ring everybody on Friday?"), "{alg}: {feed}");
+        let (status, _) = server.request("GET", &format!("/v1/users/sam/feeds/{channel}"), &headers, "");
+        assert_eq!(status, 403, "F-AUT-15 {alg}: a token is for its own user");
+    }
+    let key = dir.ask_json(&["keys", "create", "--kind", "signing", "--alg", "rs256", "--json"]);
+    dir.write("key.pem", key["private_key_base64"].as_str().expect("base64"));
+    let token = dir.ask(&["token", "sign", "--user", "dana", "--alg", "rs256", "--private-key", "key.pem"]);
+    let headers = [("authorization", public.as_str()), ("x-knock-user-token", token.trim())];
+    assert_eq!(server.request("GET", &format!("/v1/users/dana/feeds/{channel}"), &headers, "").0, 200, "F-AUT-11");
+    server.stop();
+}
+
+#[test]
+fn a_revoked_key_counts_no_more_at_once() {
+    let dir = Dir::new("revoked");
+    let mut server = dir.start(&DEV);
+    let key = dir.ask(&["keys", "create", "--kind", "secret"]);
+    let bearer = format!("Bearer {}", key.trim());
+    let ask = |server: &super::Server| server.request("GET", "/v1/users/dana", &[("authorization", &bearer)], "").0;
+    assert_ne!(ask(&server), 401, "F-AUT-03");
+    dir.ask(&["keys", "revoke", key.trim()]);
+    assert_eq!(ask(&server), 401, "F-AUT-03");
+    server.stop();
 }
