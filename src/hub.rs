@@ -49,6 +49,9 @@ const MALFORMED: u16 = 1011;
 const EXPIRED: u16 = 4001;
 /// Parts into which open sockets are split, so that the sweep holds no lock for long.
 const SHARDS: usize = 64;
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+/// Bytes that the kernel keeps for a client beyond what is on its way.
+const UNSENT: u32 = 64 * 1024;
 /// The largest message that the echo takes, for the test suite of the protocol.
 const MOST_ECHOED: usize = 16 * 1024 * 1024;
 
@@ -200,7 +203,7 @@ impl Inner {
         let part = parts.read_buf.to_vec();
         drop(parts.read_buf);
         let stream = parts.io.into_inner();
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = tune(&stream) {
             debug!(%error, "a socket was gone before it was served");
             return;
         }
@@ -275,6 +278,15 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
 pub async fn echo(stream: TcpStream, part: Vec<u8>, now: Time) {
     let link = Arc::new(Link::new(0, Vsn::V2, None, now));
     Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await.await;
+}
+
+/// Frames go out at once. What a slow client does not take waits in its outbox, where it is bounded, and not in
+/// megabytes of the kernel's.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)?;
+    Ok(())
 }
 
 /// The answer to the key of a request that asks for a socket; none if it does not (RFC 6455, 4.2.1).

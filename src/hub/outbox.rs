@@ -121,12 +121,12 @@ impl Link {
         wake(waker);
     }
 
-    /// Queues pushes, all or none; false when the outbox is full. What is refused has to be told again when the socket
-    /// says that it was starved.
+    /// Queues pushes, all or none; false when the outbox is full, or the socket about to end. What is refused has to be
+    /// told again when the socket says that it was starved.
     pub(crate) fn tell(&self, pushes: &[Arc<Push>], head: &Arc<str>) -> bool {
         let mut outbox = self.lock();
         if outbox.is_gone || outbox.end.is_some() {
-            return true;
+            return false;
         }
         if !outbox.queue.is_empty() && (outbox.queue.len() >= MOST_FRAMES || outbox.bytes >= MOST_BYTES) {
             outbox.is_starved = true;

@@ -63,6 +63,10 @@ fn channel(id: Uuid, kind: ChannelKind) -> Channel {
 }
 
 async fn house(is_enhanced: bool) -> House {
+    house_swept(is_enhanced, Duration::from_millis(64)).await
+}
+
+async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     let directory = std::env::temp_dir().join(format!("bellwire-hub-{}", Uuid::new_v4()));
     std::fs::create_dir_all(&directory).unwrap();
     let store = Store::open(&directory.join("test.db")).unwrap();
@@ -102,7 +106,7 @@ async fn house(is_enhanced: bool) -> House {
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
         rings: Default::default(),
     });
-    let settings = Settings { sweep: Duration::from_millis(64), ..Settings::default() };
+    let settings = Settings { sweep, ..Settings::default() };
     let hub = Hub::new(Arc::clone(&core), registry, settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -634,34 +638,51 @@ async fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
     .expect("F-SOC-05");
 }
 
+impl House {
+    /// What waits to be written to each socket: frames and bytes.
+    fn waiting(&self) -> Vec<(usize, usize)> {
+        let inner = &self.hub.inner;
+        let links = inner.links.iter().flat_map(|shard| inner.links_of(shard));
+        links.map(|link| link.waiting()).collect()
+    }
+
+    async fn notify_at_length(&self, user: &str) {
+        let mut change = Change::new();
+        change.add_message(self.message(user, None, &json!({"text": "x".repeat(30_000)})), true);
+        self.core.commit(change).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_reads_is_dropped() {
+    let house = house(false).await;
+    let mut deaf = house.client().await;
+    deaf.join("1", "ann", json!({"bellwire": {"since": 0}})).await;
+    for _ in 0..5_000 {
+        if house.hub.sockets() == 0 {
+            return;
+        }
+        house.notify_at_length("ann").await;
+    }
+    panic!("it is still there, with {:?} waiting", house.waiting());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_holds_little_and_hears_the_rest_later_in_order() {
-    let house = house(false).await;
+    let house = house_swept(false, Duration::from_secs(3_600)).await;
     let mut slow = house.client().await;
     let mut quick = house.client().await;
     slow.join("1", "ann", json!({"bellwire": {"since": 0}})).await;
     quick.join("1", "ann", json!({"client_a": {}})).await;
     slow.next().await;
-    let data = json!({"text": "x".repeat(30_000)});
     let mut last = 0;
-    while house
-        .hub
-        .inner
-        .links
-        .iter()
-        .flat_map(|shard| house.hub.inner.links_of(shard))
-        .all(|link| link.waiting().0 == 0)
-        || last < 300
-    {
-        let mut change = Change::new();
-        change.add_message(house.message("ann", None, &data), true);
-        house.core.commit(change).await.unwrap();
+    while house.waiting().iter().all(|(frames, _)| *frames == 0) || last < 300 {
+        house.notify_at_length("ann").await;
         last += 1;
         assert!(last < 3_000, "the kernel takes everything");
         quick.next().await; // Others are not held up.
     }
-    for link in house.hub.inner.links.iter().flat_map(|shard| house.hub.inner.links_of(shard)) {
-        let (frames, bytes) = link.waiting();
+    for (frames, bytes) in house.waiting() {
         assert!(frames <= 64 && bytes <= 256 * 1024, "{frames} frames, {bytes} bytes");
     }
     let mut version = 0;
@@ -771,4 +792,103 @@ async fn the_echo_gives_back_what_it_gets_however_it_is_cut() {
     client.send(Ws::Frame(Raw::message("ment", OpCode::Data(Data::Continue), true))).await.unwrap();
     assert_eq!(client.next().await.unwrap().unwrap(), Ws::Pong("p".into()));
     assert_eq!(client.next().await.unwrap().unwrap(), Ws::text("fragment"));
+}
+
+/// A socket without a client library: it holds no memory of this process beyond the kernel's.
+fn bare_client(house: &House, user: &str) -> std::net::TcpStream {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(house.address).unwrap();
+    let query = format!("user_token={}&api_key={}&vsn=2.0.0", token(&json!({"sub": user})), house.key);
+    let request = format!(
+        "GET /ws/v1/websocket?{query} HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let join = json!(["1", "1", topic(user), "phx_join", {"client_V1StGXR8_Z5jdHi6B-myT": {"archived": "exclude", "mode": "compact"}}]);
+    let join = join.to_string();
+    let mut frame = vec![0x81, 0x80 | 126, 0, join.len() as u8, 0, 0, 0, 0];
+    frame.extend(join.as_bytes());
+    let mut bytes = [0; 1024];
+    let mut read = stream.read(&mut bytes).unwrap();
+    assert!(bytes[..read].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&bytes[..read]));
+    stream.write_all(&frame).unwrap();
+    read = stream.read(&mut bytes).unwrap();
+    assert!(String::from_utf8_lossy(&bytes[..read]).contains(r#""status":"ok""#));
+    stream
+}
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+/// User and system time of this process in microseconds.
+fn cpu_micros() -> (u64, u64) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let mut fields = stat.rsplit(')').next().unwrap().split(' ').skip(12);
+    let mut next = || fields.next().unwrap().parse::<u64>().unwrap() * 10_000;
+    (next(), next())
+}
+
+/// Figures, not a test: `cargo test --lib hub::tests::figures -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; what it finds depends on the machine"]
+async fn figures() {
+    use std::io::Write;
+    const SOCKETS: usize = 4_000;
+    const ROUNDS: usize = 50;
+    let house = Arc::new(house_swept(false, Duration::from_secs(4)).await);
+    let connect = |range: std::ops::Range<usize>| {
+        let house = Arc::clone(&house);
+        tokio::task::spawn_blocking(move || {
+            range.map(|n| bare_client(&house, &format!("user-{n}"))).collect::<Vec<_>>()
+        })
+    };
+    let first = connect(0..200).await.unwrap();
+    let (before, cpu_before) = (resident_bytes(), cpu_micros());
+    let clients = connect(200..SOCKETS + 200).await.unwrap();
+    let (after, cpu_after) = (resident_bytes(), cpu_micros());
+    let events: Vec<_> = (0..SOCKETS)
+        .map(|n| {
+            let mut message = house.message(&format!("user-{}", n + 200), None, &json!({"n": 1}));
+            message.seq = 1;
+            crate::bus::FeedEvent {
+                env: 1,
+                channel: FEED.to_string(),
+                recipient: format!("user-{}", n + 200),
+                head: crate::model::feed::Head::default(),
+                news: crate::bus::News::Item(Arc::new(message)),
+            }
+        })
+        .collect();
+    let (mut heard, mut calls) = (Duration::ZERO, 0u32);
+    let cpu = cpu_micros();
+    for round in 1..=ROUNDS as i64 {
+        for event in &events {
+            let head = crate::model::feed::Head { id: 1, version: round, ..event.head };
+            let event = crate::bus::FeedEvent { head, ..event.clone() };
+            let start = std::time::Instant::now();
+            house.hub.inner.registry.heard(&event);
+            heard += start.elapsed();
+            calls += 1;
+        }
+        while house.waiting().iter().any(|(frames, _)| *frames > 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+    let end = cpu_micros();
+    let deliveries = (SOCKETS * ROUNDS) as f64;
+    let report = format!(
+        "task {} B; RSS per socket {} B, after deliveries {} B; connect and join CPU {:.0} us (client's included); \
+         hearing an event {:?}; per delivery user {:.2} us, system {:.2} us\n",
+        size_of::<Socket>(),
+        (after - before) / SOCKETS,
+        (resident_bytes() - before) / SOCKETS,
+        (cpu_after.0 + cpu_after.1 - cpu_before.0 - cpu_before.1) as f64 / SOCKETS as f64,
+        heard / calls,
+        (end.0 - cpu.0) as f64 / deliveries,
+        (end.1 - cpu.1) as f64 / deliveries,
+    );
+    std::io::stderr().write_all(report.as_bytes()).unwrap();
+    drop((first, clients));
 }

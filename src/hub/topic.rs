@@ -51,8 +51,8 @@ struct Member {
     is_stalled: bool,
     /// One of our own clients that awaits its first push.
     awaits_first: bool,
-    /// Something was pushed: whether it arrived is not known.
-    was_told: bool,
+    /// What it surely knows, once something was pushed: whether that arrives is not known.
+    sure: Option<i64>,
 }
 
 struct Answer {
@@ -122,7 +122,7 @@ impl Topic {
             is_owed,
             is_stalled: false,
             awaits_first: joining.awaits_first,
-            was_told: false,
+            sure: None,
         };
         state.add(joining.view, member);
         is_owed && state.rouse()
@@ -142,9 +142,9 @@ impl Topic {
             state.groups.swap_remove(group);
         }
         state.answers.retain(|answer| answer.link.id != link.id);
-        // What was pushed last may have been lost with the connection: better told twice.
-        let unsure = i64::from(member.was_told && !is_clean);
-        Some(Left { view, knows: member.told.unwrap_or(0) - unsure })
+        // What was pushed may have been lost with the connection: better told twice.
+        let sure = member.sure.filter(|_| !is_clean).or(member.told);
+        Some(Left { view, knows: sure.unwrap_or(0) })
     }
 
     /// Tells of a change. Whether the catch-up has to be started.
@@ -348,7 +348,7 @@ impl Member {
                 self.is_owed = true;
                 return false;
             }
-            self.was_told = true;
+            self.sure = self.sure.or(self.told);
         }
         self.told = Some(version);
         true
