@@ -30,8 +30,9 @@ pub(crate) fn admit(face: &Face, route: &Route, params: &Params, headers: &Heade
         let message = "Writes with a public key need a user token here: send one as `X-Knock-User-Token`.";
         return Err(Refusal::new(Code::MissingUserToken, message).into());
     }
-    if let (Some(grant), Some(user)) = (route.grant, user) {
-        caller.require_user(grant, user)?;
+    if let (Some(grant), Some(access)) = (route.grant, caller.access()) {
+        // Where the path names no user, the token must give the right to its own user at least.
+        access.require_user(grant, user.unwrap_or(access.user()))?;
     }
     Ok(caller)
 }

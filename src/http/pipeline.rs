@@ -141,13 +141,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_an_internal_error_with_its_reason_for_the_log() {
-        for answering in [
-            Box::pin(async { panic!("at {}", "once") }) as Answering,
-            Box::pin(async {
+        async fn at(once: bool) -> Result<Answer, ApiError> {
+            if !once {
                 tokio::task::yield_now().await;
-                panic!("at once")
-            }),
-        ] {
+            }
+            panic!("at {}", "once")
+        }
+        for answering in [Box::pin(at(true)) as Answering, Box::pin(at(false))] {
             let error = unharmed(answering).await.expect_err("it panicked");
             assert_eq!(error.cause(), Some("a handler panicked: at once"));
         }

@@ -1,8 +1,12 @@
 //! The integration tests; the folders mirror `src` and the URLs.
 
 #![allow(unreachable_pub, reason = "one binary: nothing here is reached from elsewhere")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod api;
 mod cli;
 mod engine;
 mod store;
+mod support;
+mod tidy;
 mod world;

@@ -1,0 +1,17 @@
+//! The REST face, rule by rule.
+
+mod auth;
+mod bad_input;
+mod bulk;
+mod cors;
+mod errors;
+mod feeds;
+mod idempotency;
+mod limits;
+mod marks;
+mod messages;
+mod operations;
+mod runs;
+mod server;
+mod users;
+mod workflows;

@@ -1,0 +1,216 @@
+//! Messages: reading them and what became of them.
+
+use serde_json::{Value, json};
+
+use crate::support::{FEED, World};
+
+fn ids(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_message_has_every_member() {
+    let world = World::start().await;
+    let run = world
+        .trigger("comment", &json!({"recipients": [{"id": "ann"}], "actor": {"id": "bob"}, "data": {"n": 1}}))
+        .await;
+    let id = world.feed("ann").await["entries"][0]["id"].as_str().unwrap().to_owned();
+    world.put(&format!("/v1/messages/{id}/read")).pk().await.ok(200);
+    let message = world.get(&format!("/v1/messages/{id}")).pk().await.ok(200);
+    for member in [
+        "__typename",
+        "id",
+        "channel_id",
+        "engagement_statuses",
+        "inserted_at",
+        "recipient",
+        "source",
+        "status",
+        "updated_at",
+        "actors",
+        "archived_at",
+        "channel",
+        "clicked_at",
+        "data",
+        "interacted_at",
+        "link_clicked_at",
+        "metadata",
+        "read_at",
+        "recipient_snapshot",
+        "scheduled_at",
+        "seen_at",
+        "tenant",
+        "workflow",
+    ] {
+        assert!(message.get(member).is_some(), "F-MSG-02 {member}");
+    }
+    assert_eq!(
+        (&message["status"], &message["engagement_statuses"]),
+        (&json!("delivered"), &json!(["read"])),
+        "F-MSG-03 F-MSG-20 F-FED-39"
+    );
+    let source = &message["source"];
+    assert_eq!(
+        (&source["__typename"], &source["type"]),
+        (&json!("NotificationSource"), &json!("workflow")),
+        "F-MSG-04"
+    );
+    assert_eq!((&source["key"], &source["step_ref"]), (&json!("comment"), &json!("in_app_feed_1")), "F-MSG-04");
+    assert_eq!(source["workflow_run_id"], json!(run), "F-MSG-04");
+    assert_eq!((&message["workflow"], &message["channel_id"]), (&source["key"], &message["channel"]["id"]), "F-MSG-02");
+    assert_eq!(message["channel"]["provider"], "in_app_feed_knock", "F-MSG-04");
+    assert_eq!(message["actors"], json!(["bob"]), "F-MSG-16");
+    assert_eq!((&message["recipient"], &message["data"]), (&json!("ann"), &json!({"n": 1})), "F-MSG-02");
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_everything_at_once() {
+    let world = World::start().await;
+    let one = world.tell("ann", json!({"n": 1}), Some("north")).await;
+    world.clock.advance_seconds(10);
+    let middle = world.clock.now().to_string();
+    world.clock.advance_seconds(10);
+    let two = world.tell("ann", json!({"n": 2}), None).await;
+    let three = world.tell("bob", json!({"n": 2}), None).await;
+    world.put(&format!("/v1/messages/{two}/seen")).sk().await.ok(200);
+    world.put(&format!("/v1/messages/{two}/read")).sk().await.ok(200);
+    world.put(&format!("/v1/messages/{three}/seen")).sk().await.ok(200);
+    let message = world.get(&format!("/v1/messages/{three}")).sk().await.ok(200);
+    let run = message["source"]["workflow_run_id"].as_str().unwrap();
+    let recipient_run = message["source"]["workflow_recipient_run_id"].as_str().unwrap();
+    for (query, expected, rule) in [
+        (String::new(), vec![&three, &two, &one], "F-MSG-09"),
+        ("tenant=north".to_owned(), vec![&one], "F-MSG-07"),
+        (format!("channel_id={FEED}"), vec![&three, &two, &one], "F-MSG-05"),
+        ("status[]=queued&status[]=delivered".to_owned(), vec![&three, &two, &one], "F-MSG-06"),
+        ("status=queued".to_owned(), vec![], "F-MSG-05"),
+        ("engagement_status[]=seen".to_owned(), vec![&three, &two], "F-MSG-05"),
+        ("engagement_status[]=seen&engagement_status[]=unread".to_owned(), vec![&three], "F-MSG-06"),
+        ("engagement_status=seen&engagement_status=unseen".to_owned(), vec![], "F-AMB-44"),
+        (format!("message_ids[]={one}&message_ids[]=unknown"), vec![&one], "F-MSG-08"),
+        (format!("message_ids[]={one}&engagement_status[]=seen"), vec![], "F-MSG-08"),
+        ("workflow_categories[]=collaboration".to_owned(), vec![&three, &two, &one], "F-MSG-05"),
+        ("workflow_categories[]=x".to_owned(), vec![], "F-MSG-05"),
+        ("source=comment".to_owned(), vec![&three, &two, &one], "F-MSG-05"),
+        (format!("workflow_run_id={run}"), vec![&three], "W-RUN-21"),
+        (format!("workflow_recipient_run_id={recipient_run}"), vec![&three], "W-RUN-21"),
+        ("trigger_data=%7B%22n%22:2%7D".to_owned(), vec![&three, &two], "F-MSG-05"),
+        (format!("inserted_at.lt={middle}"), vec![&one], "F-MSG-05"),
+        (format!("inserted_at[gte]={middle}&tenant=north"), vec![], "F-MSG-05"),
+    ] {
+        let list = world.get(&format!("/v1/messages?{query}")).sk().await.ok(200);
+        assert_eq!(ids(&list), expected, "{rule} {query}");
+        assert_eq!(list["page_info"]["__typename"], "PageInfo", "F-PAG-06 F-MSG-09");
+    }
+    world.put("/v1/users/ann").sk().await.ok(200);
+    let own = world.get("/v1/users/ann/messages").sk().await.ok(200);
+    assert_eq!(ids(&own), [two.as_str(), &one], "F-USR-18");
+    let own = world.get("/v1/users/ann/messages?tenant=north").sk().await.ok(200);
+    assert_eq!(ids(&own), [one.as_str()], "F-USR-18");
+}
+
+#[tokio::test]
+async fn pages_meet_without_gap_or_overlap() {
+    let world = World::start().await;
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.insert(0, world.tell("ann", json!({}), None).await);
+    }
+    let page = |query: String| {
+        let call = world.get(&format!("/v1/messages?page_size=2{query}")).sk();
+        async move { call.await.ok(200) }
+    };
+    let first = page(String::new()).await;
+    assert_eq!(
+        (ids(&first), &first["page_info"]["before"]),
+        (vec![all[0].as_str(), &all[1]], &Value::Null),
+        "F-PAG-04"
+    );
+    let second = page(format!("&after={}", first["page_info"]["after"].as_str().unwrap())).await;
+    assert_eq!(ids(&second), all[2..4], "F-PAG-05");
+    let third = page(format!("&after={}", second["page_info"]["after"].as_str().unwrap())).await;
+    assert_eq!((ids(&third), &third["page_info"]["after"]), (vec![all[4].as_str()], &Value::Null), "F-PAG-04");
+    let back = page(format!("&before={}", third["page_info"]["before"].as_str().unwrap())).await;
+    assert_eq!(ids(&back), all[2..4], "F-AMB-16");
+    let front = page(format!("&before={}", back["page_info"]["before"].as_str().unwrap())).await;
+    assert_eq!(
+        (ids(&front), &front["page_info"]["before"]),
+        (vec![all[0].as_str(), &all[1]], &Value::Null),
+        "F-PAG-04"
+    );
+    assert!(first["page_info"].get("total_count").is_none(), "F-AMB-17");
+    let after = first["page_info"]["after"].as_str().unwrap();
+    assert_eq!(world.get(&format!("/v1/users?after={after}")).sk().await.status, 422, "F-PAG-05");
+}
+
+#[tokio::test]
+async fn events_tell_what_happened_newest_first() {
+    let world = World::start().await;
+    let id = world.tell("ann", json!({}), None).await;
+    world.clock.advance_seconds(1);
+    world.put(&format!("/v1/messages/{id}/seen")).sk().await.ok(200);
+    let events = world.get(&format!("/v1/messages/{id}/events")).sk().await.ok(200);
+    let types: Vec<&str> =
+        events["items"].as_array().unwrap().iter().map(|one| one["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["message.seen", "message.delivered", "message.created"], "F-MSG-11 F-AMB-18");
+    for event in events["items"].as_array().unwrap() {
+        assert_eq!((&event["__typename"], &event["recipient"]), (&json!("MessageEvent"), &json!("ann")), "F-MSG-11");
+        assert_eq!((&event["data"], event["id"].as_str().unwrap().len()), (&Value::Null, 27), "F-MSG-11 F-TRN-15");
+    }
+    let path = format!("/v1/messages/{id}/events?page_size=2");
+    let first = world.get(&path).sk().await.ok(200);
+    let after = first["page_info"]["after"].as_str().unwrap();
+    let second = world.get(&format!("{path}&after={after}")).sk().await.ok(200);
+    assert_eq!([ids(&first), ids(&second)].concat(), ids(&events), "F-PAG-05");
+    assert_eq!(second["page_info"]["after"], Value::Null, "F-PAG-04");
+    let before = second["page_info"]["before"].as_str().unwrap();
+    let back = world.get(&format!("{path}&before={before}")).sk().await.ok(200);
+    assert_eq!(ids(&back), ids(&first), "F-PAG-05");
+}
+
+#[tokio::test]
+async fn a_sandboxed_message_was_not_sent() {
+    let world = World::start().await;
+    let body = json!({"recipients": [{"id": "ann"}], "settings": {"sandbox_mode": true}});
+    world.trigger("comment", &body).await;
+    let list = world.get("/v1/messages").sk().await.ok(200);
+    let message = &list["items"][0];
+    assert_eq!(message["status"], "not_sent", "F-MSG-20");
+    let id = message["id"].as_str().unwrap();
+    let events = world.get(&format!("/v1/messages/{id}/events")).sk().await.ok(200);
+    assert_eq!(events["items"][0]["type"], "message.not_sent", "F-MSG-11");
+    assert_eq!(world.feed("ann").await["entries"], json!([]));
+    world.put(&format!("/v1/messages/{id}/seen")).sk().await.ok(200);
+}
+
+#[tokio::test]
+async fn content_and_activities_are_those_of_the_message() {
+    let world = World::start().await;
+    world.put("/v1/users/ann").sk().json(&json!({"name": "Ann"})).await.ok(200);
+    let one = world.tell("ann", json!({"n": 1}), None).await;
+    let two = world.tell("ann", json!({"n": 2}), None).await;
+    let content = world.get(&format!("/v1/messages/{one}/content")).sk().await.ok(200);
+    assert_eq!((&content["__typename"], &content["message_id"]), (&json!("MessageContent"), &json!(one)), "F-MSG-14");
+    assert_eq!(content["data"]["__typename"], "MessageInAppFeedContent", "F-MSG-14");
+    assert!(content["data"]["blocks"].is_array(), "F-MSG-14");
+    let query = format!("message_ids[]={two}&message_ids[]=unknown&message_ids[]={one}&message_ids[]={two}");
+    let contents = world.get(&format!("/v1/messages/batch/content?{query}")).sk().await.ok(200);
+    let found: Vec<&Value> = contents.as_array().unwrap().iter().map(|one| &one["message_id"]).collect();
+    assert_eq!(found, [&json!(two), &json!(one)], "F-MSG-15 F-AMB-45 F-TRN-18");
+
+    let activities = world.get(&format!("/v1/messages/{one}/activities")).sk().await.ok(200);
+    assert_eq!(activities["items"].as_array().unwrap().len(), 1, "F-MSG-10 W-RUN-24");
+    let activity = &activities["items"][0];
+    assert_eq!((&activity["__typename"], &activity["data"]), (&json!("Activity"), &json!({"n": 1})), "W-RUN-24");
+    assert_eq!((&activity["recipient"]["name"], &activity["actor"]), (&json!("Ann"), &Value::Null), "W-RUN-24");
+    assert_eq!(activity, &world.feed("ann").await["entries"][1]["activities"][0], "F-FED-32");
+    for (filter, count) in [("%7B%22n%22:1%7D", 1), ("%7B%22n%22:2%7D", 0)] {
+        let list = world.get(&format!("/v1/messages/{one}/activities?trigger_data={filter}")).sk().await.ok(200);
+        assert_eq!(list["items"].as_array().unwrap().len(), count, "F-MSG-10");
+    }
+    let logs = world.get(&format!("/v1/messages/{one}/delivery_logs")).sk().await.ok(200);
+    assert_eq!((&logs["items"], &logs["page_info"]["after"]), (&json!([]), &Value::Null), "F-MSG-13 F-FED-39");
+    for part in ["content", "activities", "events", "delivery_logs"] {
+        assert_eq!(world.get(&format!("/v1/messages/unknown/{part}")).sk().await.status, 404, "F-MSG-01 {part}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The list of routes against the published API description.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bellwire::http::api;
+
+/// The 118 operations, from the description if it stands beside the checkout, else from the list made of it.
+fn published() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed: BTreeSet<String> = include_str!("../operations.txt").lines().map(str::to_owned).collect();
+    if let Ok(text) = std::fs::read_to_string(root.join("../shared/spec/openapi.yml")) {
+        assert_eq!(operations(&text), listed, "operations.txt does not list what the description has");
+    }
+    listed
+}
+
+/// `METHOD path` of every operation in a description.
+fn operations(yaml: &str) -> BTreeSet<String> {
+    let paths = yaml.lines().skip_while(|line| *line != "paths:").skip(1);
+    let paths = paths.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let mut out = BTreeSet::new();
+    let mut path = "";
+    for line in paths {
+        let name = line.trim().trim_end_matches(':');
+        match line.len() - line.trim_start().len() {
+            2 => path = name.trim_matches('"'),
+            4 if ["get", "post", "put", "delete", "patch"].contains(&name) => {
+                out.insert(format!("{} {path}", name.to_ascii_uppercase()));
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_missing_is_listed_and_the_list_only_shrinks() {
+    let published = published();
+    assert_eq!(published.len(), 118);
+    let served: BTreeSet<String> =
+        api::routes().iter().map(|route| format!("{} {}", route.verb.as_str(), route.path)).collect();
+    let missing: BTreeSet<String> = include_str!("../operations_missing.txt").lines().map(str::to_owned).collect();
+    let found: BTreeSet<String> = published.difference(&served).cloned().collect();
+    assert_eq!(found, missing, "take what is served now off operations_missing.txt; never add to it");
+    let unknown: Vec<&String> = served.difference(&published).collect();
+    assert!(unknown.is_empty(), "the description does not know {unknown:?}");
+}
+
+#[test]
+fn every_operation_has_the_tier_and_keys_of_the_table() {
+    use bellwire::http::limits::Tier;
+    use bellwire::http::router::Keys;
+    let expected = [
+        ("triggerWorkflow", Keys::Secret, Tier::Five, "W-TRG-34"),
+        ("cancelWorkflow", Keys::Secret, Tier::Five, "W-TRG-34"),
+        ("notify", Keys::Secret, Tier::Three, "W-TRG-35"),
+        ("listUserInAppFeedItems", Keys::Public, Tier::Two, "F-FED-01"),
+        ("getUserInAppFeedSettings", Keys::Public, Tier::Four, "F-FED-41"),
+        ("bulkUpdateMessagesForChannel", Keys::Public, Tier::Two, "F-STA-04"),
+        ("getBulkOperation", Keys::Secret, Tier::Four, "F-BLK-05"),
+        ("listWorkflowRecipientRuns", Keys::Secret, Tier::Two, "W-RUN-02"),
+        ("getMessage", Keys::Public, Tier::Four, "F-MSG-01"),
+        ("markMessageSeen", Keys::Public, Tier::Two, "F-AUT-18"),
+        ("batchMarkMessagesAsSeen", Keys::Public, Tier::Three, "F-AUT-18"),
+        ("identifyUser", Keys::Public, Tier::Three, "F-USR-20"),
+        ("deleteUser", Keys::Secret, Tier::Two, "F-AUT-07"),
+    ];
+    for (operation, keys, tier, rule) in expected {
+        let routes = api::routes();
+        let found: Vec<_> = routes.iter().filter(|route| route.operation == operation).collect();
+        assert!(!found.is_empty(), "{operation}");
+        assert!(found.iter().all(|route| route.keys == keys && route.tier == tier), "F-RAT-01 {rule} {operation}");
+    }
+}
