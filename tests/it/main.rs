@@ -1,7 +1,12 @@
 //! The integration tests; the folders mirror `src` and the URLs.
 
 #![allow(unreachable_pub, reason = "one binary: nothing here is reached from elsewhere")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod crash;
 mod engine;
+mod hardening;
+mod process;
+mod sdk;
 mod store;
 mod world;
