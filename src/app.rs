@@ -1,1 +1,321 @@
 //! Builds the parts from their configuration, starts them, drains them in reverse.
+
+pub mod development;
+mod faces;
+pub mod keys;
+pub mod pages;
+mod reload;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::channels::Declared;
+use crate::config::workflows::{self, Problem};
+use crate::config::{Config, DEVELOPMENT};
+use crate::engine::work::work;
+use crate::model::channel::ChannelKind;
+use crate::model::environment::Environment;
+use crate::queue::{self, Waker};
+use crate::store::{self, Batch, Store};
+use crate::verbs::{Catalog, Core, door};
+use development::Identity;
+use faces::Faces;
+use pages::{Demo, Pages};
+
+/// How often what has run out is swept away.
+const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
+
+/// Why the server did not start, as sentences that say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration or the workflows are wrong.
+    #[error("{}", lines(.0))]
+    Problems(Vec<Problem>),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Keys could not be made.
+    #[error(transparent)]
+    NoKey(#[from] keys::NoKey),
+    /// Anything else, said.
+    #[error("{0}")]
+    Said(String),
+}
+
+impl StartError {
+    fn file(file: &Path, what: &str, error: &std::io::Error) -> Self {
+        StartError::Said(format!("{} {what}: {error}.", file.display()))
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// How the server is meant to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For real.
+    Serve,
+    /// On a developer's machine: keys are made and shown, a page is there to try it, changed workflows are read at once.
+    Development,
+}
+
+/// A running server.
+pub struct App {
+    core: Arc<Core>,
+    address: SocketAddr,
+    origin: String,
+    identity: Option<Identity>,
+    faces: Faces,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    patience: Duration,
+    /// Held as long as the database is in use.
+    _lock: File,
+}
+
+impl App {
+    /// Starts everything; when this returns, requests are answered.
+    pub async fn start(mut config: Config, mode: Mode) -> Result<App, StartError> {
+        let clock = Clock::system();
+        say_unsupported(&config.channels);
+        let listener = bind(config.server.listen, config.server.backlog)?;
+        let address = listener.local_addr().map_err(|error| StartError::Said(format!("no address: {error}")))?;
+        let origin = config.origin(address);
+        let lock = prepare(&config.store.path)?;
+        let store = Store::open(&config.store.path)?;
+        let environments = environments(&store, &config, &clock).await?;
+        let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
+        let channels = std::mem::take(&mut config.channels);
+        let catalog = catalog(environments, channels, &config.workflows.dir)?;
+        let (news, listen) = faces::news();
+        let core = Arc::new(Core {
+            bus: Bus::local(listen),
+            waker: Waker::default(),
+            rings: door::Rings::default(),
+            store,
+            clock,
+            catalog,
+        });
+        reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
+        deactivate(&core)?;
+        let identity = match mode {
+            Mode::Serve => None,
+            Mode::Development => Some(identify(&core, &config.store.path).await?),
+        };
+        let demo = identity.clone().and_then(|identity| demo(&core, identity, &origin));
+        let pages = Pages::new(Arc::clone(&core), demo);
+        let (stop, stopped) = watch::channel(false);
+        let faces = Faces::start(&core, news, pages, listener, &config);
+        let workers = vec![
+            spawn_queue(&core, stopped.clone()),
+            tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
+            tokio::spawn(watch.run(Arc::clone(&core), stopped)),
+        ];
+        let patience = Duration::from_secs(config.server.drain_seconds);
+        Ok(App { core, address, origin, identity, faces, stop, workers, patience, _lock: lock })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address under which clients reach it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What every verb works with.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The keys of development mode.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Stops: takes no more callers, tells sockets to come back elsewhere, finishes what has begun, closes the store.
+    /// At once when idle, and never later than the configuration allows; true when nothing was cut off.
+    pub async fn drain(self) -> bool {
+        let App { core, faces, stop, workers, patience, _lock: lock, .. } = self;
+        let begun = tokio::time::Instant::now();
+        let finish = async {
+            faces.drain(patience).await;
+            stop.send_replace(true);
+            for worker in workers {
+                if let Err(fault) = worker.await {
+                    error!(error = %fault, "a worker failed while stopping");
+                }
+            }
+        };
+        let in_time = timeout(patience, finish).await.is_ok();
+        // The last handle waits for the writer: nothing acknowledged is lost.
+        drop(core);
+        drop(lock);
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match in_time {
+            true => info!(duration_ms, "stopped"),
+            false => {
+                warn!(duration_ms, "stopped; what was still under way was cut off, and its jobs will be taken up again")
+            }
+        }
+        in_time
+    }
+}
+
+/// Reads the workflows into a catalog.
+fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
+    let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
+    let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
+    Ok(Catalog::new(environments, channels, workflows))
+}
+
+/// The configured environments with their numbers, made where they are new.
+async fn environments(store: &Store, config: &Config, clock: &Clock) -> Result<Vec<Environment>, StartError> {
+    let mut environments = Vec::new();
+    for (slug, settings) in &config.environments {
+        let row = store.ensure_environment(slug, clock.now()).await?;
+        environments.push(Environment { number: row.number, id: row.id, slug: row.slug, settings: settings.clone() });
+    }
+    Ok(environments)
+}
+
+/// Tells the catalog which workflows the store says are switched off.
+fn deactivate(core: &Core) -> Result<(), StartError> {
+    for environment in core.catalog.environments() {
+        for key in core.store.inactive_workflows(environment.number)? {
+            core.catalog.set_active(environment.number, &key, false);
+        }
+    }
+    Ok(())
+}
+
+async fn identify(core: &Core, database: &Path) -> Result<Identity, StartError> {
+    let Some(environment) = core.catalog.environments().iter().find(|environment| environment.slug == DEVELOPMENT)
+    else {
+        let message =
+            format!("Development mode needs an environment `{DEVELOPMENT}`: add `[environments.{DEVELOPMENT}]`.");
+        return Err(StartError::Said(message));
+    };
+    Identity::ensure(directory(database), &core.store, environment.number, core.clock.now()).await
+}
+
+fn demo(core: &Core, identity: Identity, origin: &str) -> Option<Demo> {
+    let environment = core.catalog.environments().iter().find(|environment| environment.slug == DEVELOPMENT)?;
+    let feed = core.catalog.channels().iter().find(|channel| channel.kind == ChannelKind::InAppFeed);
+    Some(Demo {
+        identity,
+        env: environment.number,
+        channel: feed.map(|channel| channel.id.to_string()),
+        origin: origin.to_owned(),
+    })
+}
+
+/// Says which channels are declared and cannot deliver yet: their steps are skipped.
+fn say_unsupported(channels: &[Declared]) {
+    for Declared { channel, .. } in channels {
+        let (key, kind) = (channel.key.as_str(), channel.kind);
+        if kind != ChannelKind::InAppFeed {
+            warn!(
+                channel.key = key,
+                "channel `{key}` is of type {kind}, which this version does not deliver: steps on it are skipped"
+            );
+        }
+    }
+}
+
+fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
+    let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
+    let core = Arc::clone(core);
+    tokio::spawn(queue::run(store, clock, waker, stopped, move |job| {
+        let core = Arc::clone(&core);
+        async move { work(&core, &job).await }
+    }))
+}
+
+/// Sweeps away what has run out, until it is time to stop.
+async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
+    let mut hours = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = hours.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        let mut batch = Batch::new();
+        batch.forget_answers(core.clock.now());
+        if let Err(fault) = core.store.apply(batch).await {
+            error!(error = %fault, "old idempotency keys could not be forgotten; the next try is in an hour");
+        }
+    }
+}
+
+fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, StartError> {
+    let listen = || -> std::io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        TcpListener::from_std(socket.into())
+    };
+    listen().map_err(|error| {
+        StartError::Said(match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("{address} is in use by another program: stop it, or listen elsewhere (`listen` of [server], or `dev --port`).")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("{address} may not be listened on by this user: choose a port above 1023 (`listen` of [server]).")
+            }
+            _ => format!("{address} can't be listened on: {error}. Change `listen` of [server]."),
+        })
+    })
+}
+
+/// Makes the database's directory, and makes sure that no other server uses the same database.
+fn prepare(database: &Path) -> Result<File, StartError> {
+    let directory = directory(database);
+    make_private(directory).map_err(|error| StartError::file(directory, "can't be made", &error))?;
+    let path = PathBuf::from(format!("{}.lock", database.display()));
+    let fail = |error: std::io::Error| StartError::file(&path, "can't be locked", &error);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(StartError::Said(format!(
+            "The database {} is in use by another server: stop that one, or use another file (`path` of [store], or `dev --data`).",
+            database.display()
+        ))),
+        Err(fs::TryLockError::Error(error)) => Err(fail(error)),
+    }
+}
+
+/// Makes `directory` with what is above it, for this user alone; one that is there stays as it is.
+pub fn make_private(directory: &Path) -> std::io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// The directory in which `file` stands.
+fn directory(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,3 +1,505 @@
 //! Configuration: the only reader of files and environment.
+//!
+//! One TOML file, every key optional, and `BELLWIRE_…` variables laid over it (see `overlay`). A key that is not known
+//! is refused, with the nearest known one: what is misspelt would else be ignored in silence.
 
+pub mod channels;
+mod overlay;
+mod section;
 pub mod workflows;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use crate::model::environment::Settings;
+use crate::model::time::Time;
+use channels::Declared;
+use section::{Reading, Section};
+use workflows::Problem;
+
+/// The environment that is there when none is configured.
+pub const DEVELOPMENT: &str = "development";
+/// Where the file is looked for when nobody says where it is.
+const USUAL_FILE: &str = "config/bellwire.toml";
+/// When the built-in channel was declared.
+const BUILT_IN_AT: Time = Time::from_micros(1_767_225_600_000_000);
+/// Requests per second of each rate tier (F-RAT-01).
+const TIERS: [u64; 5] = [1, 5, 60, 200, 1000];
+
+/// Everything an operator decides.
+#[derive(Debug)]
+pub struct Config {
+    pub server: Server,
+    pub store: StorePlace,
+    pub workflows: WorkflowsPlace,
+    pub limits: Limits,
+    pub hub: Hub,
+    pub log: Log,
+    /// By slug.
+    pub environments: BTreeMap<String, Settings>,
+    pub channels: Vec<Declared>,
+}
+
+/// `[server]`: where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The address under which clients reach the server, for links; none means that of `listen`.
+    pub origin: Option<String>,
+    /// The largest request body.
+    pub max_body_bytes: u64,
+    /// How long a request's head may take, and how long a connection may be idle.
+    pub header_seconds: u64,
+    /// How long a request's body may take.
+    pub body_seconds: u64,
+    /// Connections that are served at once; sockets do not count.
+    pub connections: u64,
+    /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
+    pub public_writes_need_token: bool,
+    /// Connections that may wait to be accepted.
+    pub backlog: u64,
+    /// How long a stop may take.
+    pub drain_seconds: u64,
+}
+
+/// `[store]`: where rows are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePlace {
+    /// The database file.
+    pub path: PathBuf,
+}
+
+/// `[workflows]`: where workflows are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowsPlace {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+/// `[limits]`: how many requests are let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub enabled: bool,
+    /// Whether a batch may change the same message only once a second (F-RAT-04).
+    pub dedupe: bool,
+    /// Requests per second of the tiers 1 to 5 (F-RAT-01).
+    pub tiers: [u64; 5],
+}
+
+/// `[hub]`: sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// Seconds of silence after which a client is pinged.
+    pub ping_after_seconds: u64,
+    /// Seconds of silence after which it is given up.
+    pub close_after_seconds: u64,
+}
+
+/// `[log]`: what is told to the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A level, or a filter such as `info,bellwire::hub=debug`.
+    pub level: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one object per line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            server: Server {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4000)),
+                origin: None,
+                max_body_bytes: 10 << 20,
+                header_seconds: 30,
+                body_seconds: 30,
+                connections: 10_000,
+                public_writes_need_token: false,
+                backlog: 4096,
+                drain_seconds: 30,
+            },
+            store: StorePlace { path: PathBuf::from("bellwire-data/bellwire.db") },
+            workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
+            limits: Limits { enabled: true, dedupe: true, tiers: TIERS },
+            hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
+            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
+            channels: vec![Declared::built_in(BUILT_IN_AT)],
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration: `file`, else the file that the environment names, else the usual one if it is there;
+    /// and the environment's variables over it.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn load(file: Option<&Path>) -> Result<Config, Vec<Problem>> {
+        let named = file.map(Path::to_owned).or_else(|| std::env::var_os(overlay::FILE).map(PathBuf::from));
+        // Variables that are not text cannot be ours.
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
+        match named {
+            Some(file) => Config::read(&file, variables),
+            None if Path::new(USUAL_FILE).exists() => Config::read(Path::new(USUAL_FILE), variables),
+            None => Config::parse("", Path::new("the configuration"), BUILT_IN_AT, variables),
+        }
+    }
+
+    /// Reads `file` with `variables` over it.
+    pub fn read(file: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
+        let (text, changed_at) = text_of(file).map_err(|problem| vec![problem])?;
+        Config::parse(&text, file, changed_at, variables)
+    }
+
+    /// Reads `text`, which stands in `file`, last changed at `changed_at`, with `variables` over it.
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        changed_at: Time,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Vec<Problem>> {
+        let mut root = table(text, file).map_err(|problem| vec![problem])?;
+        let variables = overlay::lay_over(&mut root, variables);
+        let mut reading = Reading::new(file, variables);
+        let config = Config::read_root(root, &mut reading, changed_at);
+        if reading.problems.is_empty() { Ok(config) } else { Err(reading.problems) }
+    }
+
+    fn read_root(root: Map<String, Value>, reading: &mut Reading, changed_at: Time) -> Config {
+        let mut config = Config::default();
+        let mut root = reading.section(Some(Value::Object(root)), "");
+        let mut take = |key: &'static str| root.take(key);
+        let sections = ["server", "store", "workflows", "limits", "hub", "log"].map(&mut take);
+        let (environments, channels) = (take("environments"), take("channels"));
+        root.finish();
+        let [server, store, workflows, limits, hub, log] = sections;
+        config.server.read(reading.section(server, "server"));
+        read_path(reading.section(store, "store"), "path", &mut config.store.path);
+        read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
+        config.limits.read(reading.section(limits, "limits"));
+        config.hub.read(reading.section(hub, "hub"));
+        config.log.read(reading.section(log, "log"));
+        if let Some(environments) = environments {
+            config.environments = read_environments(environments, reading);
+        }
+        if let Some(channels) = channels {
+            config.channels = channels::read(channels, &config.environments, reading, changed_at);
+        }
+        config
+    }
+
+    /// The address under which clients reach a server that listens on `listening`.
+    pub fn origin(&self, listening: SocketAddr) -> String {
+        self.server.origin.clone().unwrap_or_else(|| format!("http://{listening}"))
+    }
+}
+
+impl Server {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.parsed("listen", "an address and a port, such as 127.0.0.1:4000", &mut self.listen);
+        if let Some(origin) = section.text("origin") {
+            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            match rest {
+                _ if origin.is_empty() => self.origin = None,
+                Some(rest) if !rest.is_empty() && !rest.contains('/') => self.origin = Some(origin),
+                _ => section.wrong("origin", "must be like https://bell.example.com, without a path"),
+            }
+        }
+        section.number("max_body_bytes", 1024..=1 << 30, &mut self.max_body_bytes);
+        section.number("header_seconds", 1..=3_600, &mut self.header_seconds);
+        section.number("body_seconds", 1..=3_600, &mut self.body_seconds);
+        section.number("connections", 1..=1_000_000, &mut self.connections);
+        section.flag("public_writes_need_token", &mut self.public_writes_need_token);
+        section.number("backlog", 1..=65_535, &mut self.backlog);
+        section.number("drain_seconds", 1..=3_600, &mut self.drain_seconds);
+        section.finish();
+    }
+}
+
+impl Limits {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.flag("enabled", &mut self.enabled);
+        section.flag("dedupe", &mut self.dedupe);
+        let keys = ["tier_1", "tier_2", "tier_3", "tier_4", "tier_5"];
+        for (key, slot) in keys.into_iter().zip(&mut self.tiers) {
+            section.number(key, 1..=1_000_000, slot);
+        }
+        section.finish();
+    }
+}
+
+impl Hub {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.number("ping_after_seconds", 5..=3_600, &mut self.ping_after_seconds);
+        section.number("close_after_seconds", 10..=7_200, &mut self.close_after_seconds);
+        if self.close_after_seconds <= self.ping_after_seconds {
+            section
+                .wrong("close_after_seconds", "must be more than ping_after_seconds: an answer to the ping takes time");
+        }
+        section.finish();
+    }
+}
+
+impl Log {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.parsed("format", "text or json", &mut self.format);
+        if let Some(level) = section.text("level") {
+            match level.parse::<tracing_subscriber::EnvFilter>() {
+                Ok(_) if !level.trim().is_empty() => self.level = level,
+                _ => section.wrong(
+                    "level",
+                    "must be error, warn, info, debug or trace, or a filter such as info,bellwire::hub=debug",
+                ),
+            }
+        }
+        section.finish();
+    }
+}
+
+fn read_path(mut section: Section<'_>, key: &'static str, slot: &mut PathBuf) {
+    match section.text(key) {
+        Some(path) if path.is_empty() => section.wrong(key, "must be a path"),
+        Some(path) => *slot = PathBuf::from(path),
+        None => {}
+    }
+    section.finish();
+}
+
+fn read_environments(value: Value, reading: &mut Reading) -> BTreeMap<String, Settings> {
+    let Value::Object(tables) = value else {
+        reading.wrong("environments", "must hold tables such as `[environments.production]`");
+        return BTreeMap::new();
+    };
+    let mut environments = BTreeMap::new();
+    for (slug, table) in tables {
+        let path = format!("environments.{slug}");
+        let is_word =
+            !slug.is_empty() && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !is_word {
+            reading.wrong(&path, format!("`{slug}` can't be an environment's name: a-z, 0-9 and `-` are allowed"));
+            continue;
+        }
+        let settings = read_environment(reading.section(Some(table), &path));
+        environments.insert(slug, settings);
+    }
+    if environments.is_empty() {
+        reading.wrong("environments", "must hold at least one environment, such as `[environments.production]`");
+    }
+    environments
+}
+
+fn read_environment(mut section: Section<'_>) -> Settings {
+    let mut enhanced_security = false;
+    section.flag("enhanced_security", &mut enhanced_security);
+    let timezone = section.text("timezone").filter(|zone| !zone.is_empty());
+    if let Some(zone) = &timezone
+        && TimeZone::get(zone).is_err()
+    {
+        section.wrong("timezone", format!("`{zone}` is not a time zone: use a name such as Europe/Berlin"));
+    }
+    let (vars, secret_vars) = (section.map("vars"), section.map("secret_vars"));
+    for name in vars.keys().filter(|name| secret_vars.contains_key(*name)) {
+        section.wrong("secret_vars", format!("`{name}` stands in vars too, where everybody sees it: keep one of them"));
+    }
+    section.finish();
+    Settings { enhanced_security, timezone, ..settings_with(vars, secret_vars) }
+}
+
+/// Plain settings with these variables.
+fn settings_with(vars: Map<String, Value>, secret_vars: Map<String, Value>) -> Settings {
+    let all_vars = vars.iter().chain(&secret_vars).map(|(name, value)| (name.clone(), value.clone())).collect();
+    Settings { vars, secret_vars, all_vars: Value::Object(all_vars), ..Settings::default() }
+}
+
+/// The text of `file`, and when it was last changed.
+fn text_of(file: &Path) -> Result<(String, Time), Problem> {
+    let text = fs::read_to_string(file).map_err(|error| Problem::new(file, "", format!("can't be read: {error}")))?;
+    let changed = fs::metadata(file).and_then(|metadata| metadata.modified()).ok();
+    let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let micros = since.and_then(|since| i64::try_from(since.as_micros()).ok());
+    Ok((text, micros.map_or(BUILT_IN_AT, Time::from_micros)))
+}
+
+/// A TOML document as JSON.
+fn table(text: &str, file: &Path) -> Result<Map<String, Value>, Problem> {
+    match text.parse::<toml::Table>() {
+        Ok(table) => Ok(table.into_iter().map(|(key, value)| (key, json(value))).collect()),
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            Err(Problem::new(file, "", format!("is no TOML: line {line}: {}", error.message())))
+        }
+    }
+}
+
+fn json(value: toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(at) => Value::String(at.to_string()),
+        toml::Value::Array(items) => items.into_iter().map(json).collect(),
+        toml::Value::Table(table) => Value::Object(table.into_iter().map(|(key, value)| (key, json(value))).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../config/bellwire.toml");
+
+    fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(text, Path::new("b.toml"), BUILT_IN_AT, variables)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_documented_configuration_is_the_default_one() {
+        let read = read(DOCUMENTED, &[]).expect("a sound configuration");
+        assert_eq!(format!("{read:#?}"), format!("{:#?}", Config::default()));
+    }
+
+    #[test]
+    fn the_documented_configuration_names_every_key() {
+        let root = table(DOCUMENTED, Path::new("b.toml")).expect("TOML");
+        let mut reading = Reading::new(Path::new("b.toml"), BTreeMap::new());
+        Config::read_root(root, &mut reading, BUILT_IN_AT);
+        assert!(reading.asked.len() > 20);
+        for path in &reading.asked {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            let is_named = DOCUMENTED.lines().any(|line| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{key} = "))
+                    || line.trim_matches(['[', ']']).split('.').any(|part| part == key)
+            });
+            assert!(is_named, "config/bellwire.toml does not name `{path}`");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_suggests_the_nearest_one() {
+        let said = read("[server]\nlisen = \"127.0.0.1:1\"\n[sevrer]\n", &[]).expect_err("two mistakes");
+        assert_eq!(
+            said,
+            [
+                "b.toml: sevrer: there is no key `sevrer`; did you mean `server`?",
+                "b.toml: server.lisen: there is no key `lisen`; did you mean `listen`?",
+            ]
+        );
+        let said = read("[log]\nzzzzzz = 1\n", &[]).expect_err("a mistake");
+        assert_eq!(said, ["b.toml: log.zzzzzz: there is no key `zzzzzz`; known here are format, level"]);
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_are_read_by_type() {
+        let text = "[server]\nlisten = \"127.0.0.1:1\"\ndrain_seconds = 5\n";
+        let variables = [
+            ("BELLWIRE_SERVER_LISTEN", "0.0.0.0:80"),
+            ("BELLWIRE_SERVER_MAX_BODY_BYTES", "2048"),
+            ("BELLWIRE_LIMITS_ENABLED", "false"),
+            ("BELLWIRE_ENVIRONMENTS_DEVELOPMENT_ENHANCED_SECURITY", "true"),
+            ("BELLWIRE_ENVIRONMENTS_DEVELOPMENT_SECRET_VARS_TOKEN", "t"),
+        ];
+        let config = read(text, &variables).expect("a sound configuration");
+        assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
+        assert_eq!((config.server.max_body_bytes, config.server.drain_seconds), (2048, 5));
+        assert!(!config.limits.enabled);
+        let settings = &config.environments[DEVELOPMENT];
+        assert!(settings.enhanced_security && settings.vars.is_empty());
+        assert_eq!((&settings.secret_vars["token"], &settings.all_vars["token"]), (&"t".into(), &"t".into()));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for (name, value, expected) in [
+            (
+                "BELLWIRE_SERVER_LISTEN",
+                "4000",
+                "the environment variable BELLWIRE_SERVER_LISTEN: server.listen: `4000` must be an address and a port, such as 127.0.0.1:4000",
+            ),
+            (
+                "BELLWIRE_SERVER_LISTNE",
+                "x",
+                "the environment variable BELLWIRE_SERVER_LISTNE: server.listne: no setting is called `BELLWIRE_SERVER_LISTNE`; did you mean `BELLWIRE_SERVER_LISTEN`?",
+            ),
+            (
+                "BELLWIRE_SEVER_LISTEN",
+                "x",
+                "the environment variable BELLWIRE_SEVER_LISTEN: sever.listen: no setting is called `BELLWIRE_SEVER_LISTEN`; did you mean `server`?",
+            ),
+        ] {
+            assert_eq!(read("", &[(name, value)]).expect_err(name), [expected]);
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_what_is_allowed() {
+        let text = r#"
+            [server]
+            listen = "here"
+            origin = "bell.example.com"
+            max_body_bytes = "12"
+            [limits]
+            enabled = "yes"
+            tier_5 = 0
+            [log]
+            format = "xml"
+            [environments.Production]
+            [environments.staging]
+            timezone = "Mars/Base"
+            vars = { a = 1 }
+            secret_vars = { a = 2 }
+        "#;
+        let said = read(text, &[]).expect_err("mistakes");
+        let starts = [
+            "b.toml: server.listen: `here` must be an address",
+            "b.toml: server.origin: must be like https://",
+            "b.toml: server.max_body_bytes: must be a whole number from 1024",
+            "b.toml: limits.enabled: must be true or false",
+            "b.toml: limits.tier_5: must be a whole number from 1 to",
+            "b.toml: log.format: `xml` must be text or json",
+            "b.toml: environments.Production: `Production` can't be",
+            "b.toml: environments.staging.timezone: `Mars/Base` is not a time zone",
+            "b.toml: environments.staging.secret_vars: `a` stands in vars too",
+        ];
+        assert_eq!(said.len(), starts.len(), "{said:#?}");
+        for (said, start) in said.iter().zip(starts) {
+            assert!(said.starts_with(start), "{said}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_is_named_with_its_line() {
+        let said = read("[server]\nlisten = \n", &[]).expect_err("no TOML");
+        assert!(said[0].starts_with("b.toml: is no TOML: line 2: "), "{said:?}");
+    }
+}

@@ -1,1 +1,121 @@
-//! The REST face: server, router, and the pipeline every request passes.
+//! The REST face: one pipeline, and routes as data.
+//!
+//! A request passes, in order: request id, CORS, route, announced body size, door, rate limit, body, handler. There are
+//! no layers: each step is a function that the next one follows in [`pipeline`].
+
+pub mod answer;
+pub mod api;
+pub mod cx;
+pub mod error;
+pub mod limits;
+pub mod page;
+pub mod router;
+pub mod server;
+
+mod auth;
+mod body;
+mod cors;
+mod idempotency;
+mod open;
+mod pipeline;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::verbs;
+
+pub use answer::Body;
+pub use open::Page;
+pub use server::serve;
+
+/// Where sockets are opened.
+pub const SOCKET_PATH: &str = "/ws/v1/websocket";
+
+/// Takes a request that wants to become a socket, and answers it.
+pub type Upgrade = Box<dyn Fn(Request<Incoming>) -> Response<Body> + Send + Sync>;
+
+/// Answers what is no part of the API, such as pages that are made when they are asked for. It is asked first, and gives
+/// back what is not for it. Nothing is added to its answers: it says itself which other sites may read them.
+pub type Front = Box<dyn Fn(Request<Incoming>) -> Result<Fronted, Request<Incoming>> + Send + Sync>;
+
+/// The answer of a [`Front`], to come.
+pub type Fronted = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// How the face behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes a body may have.
+    pub body_limit: usize,
+    /// Requests per second, by tier (F-RAT-07).
+    pub limits: limits::Limits,
+    /// This server's address as callers know it, such as `https://bell.example.com`; else what requests name.
+    pub origin: Option<String>,
+    /// How long a request line with its headers may take, and how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long a body may take.
+    pub body_timeout: Duration,
+    /// How long requests in flight may take once the server stops.
+    pub drain_timeout: Duration,
+    /// Connections served at once; further ones wait. A connection that became a socket does not count.
+    pub connections: usize,
+    /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
+    pub public_writes_need_token: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            body_limit: 10 * 1024 * 1024,
+            limits: limits::Limits::default(),
+            origin: None,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+            connections: 10_000,
+            public_writes_need_token: false,
+        }
+    }
+}
+
+/// Everything requests are answered with.
+pub struct Face {
+    pub core: verbs::Shared,
+    pub settings: Settings,
+    upgrade: Upgrade,
+    pages: Vec<Page>,
+    front: Option<Front>,
+    table: router::Table,
+    buckets: limits::Buckets,
+    is_stopping: AtomicBool,
+}
+
+impl Face {
+    /// A face; `upgrade` takes what comes to [`SOCKET_PATH`], and `pages` are served as they are.
+    pub fn new(core: verbs::Shared, settings: Settings, upgrade: Upgrade, pages: Vec<Page>) -> Self {
+        Face {
+            core,
+            settings,
+            upgrade,
+            pages,
+            front: None,
+            table: router::Table::new(api::routes()),
+            buckets: limits::Buckets::default(),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The same face with somebody in front of it.
+    pub fn behind(self, front: Front) -> Self {
+        Face { front: Some(front), ..self }
+    }
+
+    /// Makes `/readyz` say no, so that no new callers are sent here.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+}

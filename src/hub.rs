@@ -1,1 +1,306 @@
-//! The socket face: who is connected, and what they are told.
+//! The socket face: lets clients in, keeps each conversation, and ends them all when the node stops.
+
+pub mod registry;
+
+mod acts;
+mod channels;
+mod outbox;
+mod session;
+mod socket;
+mod topic;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::{debug, error};
+
+use crate::model::feed::Filter;
+use crate::model::time::Time;
+use crate::sign::api_key::{ApiKey, Kind};
+use crate::verbs::Shared;
+use crate::verbs::door::{Barred, Caller};
+use crate::wire::phoenix::Vsn;
+use crate::wire::query::Query;
+
+use outbox::{End, Link, Silence};
+use session::Session;
+use socket::{MOST_INCOMING, Socket, Talk};
+
+pub use registry::Registry;
+
+/// The node stops; clients come back to another. Never 1000, after which they stay away (F-SOC-23).
+const RESTARTS: u16 = 1012;
+/// A frame could not be read, as in Phoenix.
+const MALFORMED: u16 = 1011;
+/// The user token has run out (F-AMB-52).
+const EXPIRED: u16 = 4001;
+/// Parts into which open sockets are split, so that the sweep holds no lock for long.
+const SHARDS: usize = 64;
+/// The largest message that the echo takes, for the test suite of the protocol.
+const MOST_ECHOED: usize = 16 * 1024 * 1024;
+
+/// How sockets are looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Seconds of silence after which a client is pinged.
+    pub ping_after_seconds: i64,
+    /// Seconds of silence after which it is given up.
+    pub close_after_seconds: i64,
+    /// How long a sweep over all sockets takes; it never rests, so that a wave of connects is no wave of pings.
+    pub sweep: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { ping_after_seconds: 45, close_after_seconds: 75, sweep: Duration::from_secs(4) }
+    }
+}
+
+/// Some of the open sockets, by number.
+type Shard = Mutex<HashMap<u64, Arc<Link>>>;
+
+/// All sockets of this node; clones share them.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    core: Shared,
+    registry: Registry,
+    settings: Settings,
+    /// The filter that filters nothing, shared by most joins.
+    plain: Arc<Filter>,
+    links: Box<[Shard]>,
+    next_id: AtomicU64,
+    open: AtomicUsize,
+    is_draining: AtomicBool,
+    emptied: Notify,
+}
+
+impl Hub {
+    /// A hub for `core`, whose bus must tell `registry` of every change. Its sweep runs on the current runtime for as
+    /// long as the hub lives.
+    pub fn new(core: Shared, registry: Registry, settings: Settings) -> Self {
+        registry.settle(&core, tokio::runtime::Handle::current());
+        let inner = Arc::new(Inner {
+            core,
+            registry,
+            settings,
+            plain: Arc::new(Filter::default()),
+            links: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            next_id: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            emptied: Notify::new(),
+        });
+        tokio::spawn(sweep(Arc::downgrade(&inner), settings.sweep));
+        Hub { inner }
+    }
+
+    /// Sockets that are open.
+    pub fn sockets(&self) -> usize {
+        self.inner.open.load(Ordering::Relaxed)
+    }
+
+    /// Judges the upgrade of a request; a good one is answered 101, and its socket served by a task of its own.
+    /// Bad keys and tokens are refused before the upgrade, with 403 and an empty body: a connection that opens and
+    /// closes would reset every client's patience (socket.md 3.1).
+    pub fn upgrade(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let Some(accept) = accepted_key(&request) else { return empty(StatusCode::BAD_REQUEST) };
+        if self.inner.is_draining.load(Ordering::Acquire) {
+            return empty(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let (vsn, caller) = match self.inner.admit(request.uri().query().unwrap_or_default()) {
+            Ok(admitted) => admitted,
+            Err(status) => return empty(status),
+        };
+        let upgraded = hyper::upgrade::on(&mut request);
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            match upgraded.await {
+                Ok(upgraded) => inner.open(upgraded, vsn, caller).await,
+                Err(error) => debug!(%error, "an upgrade was not completed"),
+            }
+        });
+        let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        response
+    }
+
+    /// Closes every socket with 1012 and lets no more in. When there are many they are closed little by little, so that
+    /// their clients don't all come back in the same instant. Those still open `within` that time are dropped.
+    pub async fn drain(&self, within: Duration) {
+        self.inner.is_draining.store(true, Ordering::Release);
+        let pause = if self.sockets() > SHARDS { within / 2 / SHARDS as u32 } else { Duration::ZERO };
+        let deadline = tokio::time::Instant::now() + within;
+        for shard in &self.inner.links {
+            self.inner.links_of(shard).iter().for_each(|link| link.end(End::Close(RESTARTS)));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        if tokio::time::timeout_at(deadline, self.inner.is_empty()).await.is_err() {
+            for shard in &self.inner.links {
+                self.inner.links_of(shard).iter().for_each(|link| link.end(End::Drop));
+            }
+            // Dropping takes a turn of each task, no client's help.
+            _ = tokio::time::timeout(Duration::from_secs(1), self.inner.is_empty()).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Who connects, and in which serializer they speak; else the status to refuse with.
+    fn admit(&self, query: &str) -> Result<(Vsn, Caller), StatusCode> {
+        let refused = |_| StatusCode::FORBIDDEN;
+        let query = Query::parse(query).map_err(refused)?;
+        let vsn = Vsn::parse(query.get("vsn")).ok_or(StatusCode::FORBIDDEN)?;
+        let key = ApiKey::parse(query.get("api_key").unwrap_or_default()).map_err(|_| StatusCode::FORBIDDEN)?;
+        if key.kind() == Kind::Secret {
+            // Secret keys don't belong into addresses (F-AMB-52).
+            return Err(StatusCode::FORBIDDEN);
+        }
+        match self.core.admit(&key, query.get("user_token"), query.get("user_id")) {
+            Ok(caller) => Ok((vsn, caller)),
+            Err(Barred::Refused(refusal)) => {
+                debug!(code = refusal.code.as_str(), "refused a socket");
+                Err(StatusCode::FORBIDDEN)
+            }
+            Err(Barred::Store(error)) => {
+                error!(%error, "the keys could not be read for a socket");
+                Err(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+
+    /// Takes the connection over from HTTP.
+    async fn open(self: Arc<Self>, upgraded: hyper::upgrade::Upgraded, vsn: Vsn, caller: Caller) {
+        let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => parts,
+            Err(_) => return error!("a socket came over a transport that the hub does not know"),
+        };
+        // A copy: what hyper has read may pin a buffer much larger than this.
+        let part = parts.read_buf.to_vec();
+        drop(parts.read_buf);
+        let stream = parts.io.into_inner();
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a socket was gone before it was served");
+            return;
+        }
+        let now = self.core.clock.now();
+        let ends_at = caller.claims.as_ref().and_then(|claims| claims.ends_at());
+        let link = self.welcome(vsn, ends_at, now);
+        let session = Session::new(vsn, Arc::new(caller));
+        let talk = Talk::Feeds { hub: self, session, acts: Default::default() };
+        tokio::spawn(Socket::new(stream, part, link, talk, MOST_INCOMING).await);
+    }
+
+    fn welcome(&self, vsn: Vsn, ends_at: Option<Time>, now: Time) -> Arc<Link> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let link = Arc::new(Link::new(id, vsn, ends_at, now));
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let mut shard = self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(id, Arc::clone(&link));
+        drop(shard);
+        if self.is_draining.load(Ordering::Acquire) {
+            // It came in while the others were being sent away.
+            link.end(End::Close(RESTARTS));
+        }
+        link
+    }
+
+    fn forget(&self, link: &Link) {
+        let mut shard = self.shard(link.id).lock().unwrap_or_else(PoisonError::into_inner);
+        shard.remove(&link.id);
+        drop(shard);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn shard(&self, id: u64) -> &Shard {
+        &self.links[(id % SHARDS as u64) as usize]
+    }
+
+    fn links_of(&self, shard: &Shard) -> Vec<Arc<Link>> {
+        shard.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    async fn is_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn nudge(&self, shard: &Shard) {
+        let (now, Settings { ping_after_seconds, close_after_seconds, .. }) = (self.core.clock.now(), self.settings);
+        let silence = Silence { ping_after: ping_after_seconds, close_after: close_after_seconds };
+        self.links_of(shard).iter().for_each(|link| link.nudge(now, silence));
+    }
+}
+
+/// Looks after one part of the sockets after the other, for as long as there is a hub.
+async fn sweep(inner: Weak<Inner>, period: Duration) {
+    let mut ticks = tokio::time::interval(period / SHARDS as u32);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for part in (0..SHARDS).cycle() {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.nudge(&inner.links[part]);
+    }
+}
+
+/// Sends every message back, over the same machinery as a client's socket: for the protocol's test suite.
+pub async fn echo(stream: TcpStream, part: Vec<u8>, now: Time) {
+    let link = Arc::new(Link::new(0, Vsn::V2, None, now));
+    Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await.await;
+}
+
+/// The answer to the key of a request that asks for a socket; none if it does not (RFC 6455, 4.2.1).
+fn accepted_key(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let is_socket = request.method() == Method::GET
+        && request.version() >= Version::HTTP_11
+        && says(headers, UPGRADE.as_str(), "websocket")
+        && says(headers, CONNECTION.as_str(), "upgrade")
+        && says(headers, SEC_WEBSOCKET_VERSION.as_str(), "13");
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_socket)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+/// Whether the list in a header holds the word.
+fn says(headers: &HeaderMap, name: &str, word: &str) -> bool {
+    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|found| found.trim().eq_ignore_ascii_case(word))
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+#[path = "hub/tests.rs"]
+mod tests;

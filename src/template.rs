@@ -120,7 +120,8 @@ impl<'a> Env<'a> {
 /// The bounds of one rendering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many tags, filters, rounds of loops and list items may be gone through.
+    /// How many tags, filters, rounds of loops and list items may be gone through; a look-up counts as 100, and every
+    /// 256 bytes of text as one.
     pub steps: u32,
     /// How many bytes the output, and any value on the way to it, may have.
     pub output_bytes: usize,

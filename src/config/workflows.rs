@@ -31,7 +31,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(file: &Path, path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &Path, path: impl Into<String>, message: impl Into<String>) -> Self {
         Problem { file: file.to_owned(), path: path.into(), message: message.into() }
     }
 }
@@ -126,8 +126,13 @@ fn load_one(key: &str, directory: &Path, root: &Path, channels: &[Channel]) -> R
     let Assembly { mut problems, places, .. } = assembly;
     let Some(document) = document else { return Err(problems) };
     match Workflow::parse(key, &document, channels) {
-        Ok(workflow) if problems.is_empty() => return Ok(workflow),
-        Ok(_) => {}
+        Ok(workflow) => {
+            let not_yet = workflow.not_yet().into_iter();
+            problems.extend(not_yet.map(|invalid| Problem::new(&file, invalid.path, invalid.message)));
+            if problems.is_empty() {
+                return Ok(workflow);
+            }
+        }
         Err(wrong) => {
             for invalid in wrong {
                 // What a file could not give, or gave with broken Liquid, has been said.
@@ -663,5 +668,19 @@ mod tests {
         let due = json!({"number": "2026-117", "amount": 1250, "currency": "EUR", "url": "https://x.test/i/117"});
         assert_eq!(invoice.validate_data(&due), [], "W-VAL-05");
         assert!(!invoice.validate_data(&json!({"number": "2026-117"})).is_empty(), "W-VAL-06");
+    }
+
+    #[test]
+    fn what_this_version_cannot_honour_is_refused_rather_than_passed_over() {
+        let windows: Vec<_> = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+            .iter()
+            .map(|day| serde_json::json!({"day": day, "type": "send"}))
+            .collect();
+        let step = serde_json::json!({"type": "channel", "ref": "a", "channel_key": "feed", "channel_type": "in_app_feed",
+            "template": {"markdown_body": "x"}, "send_windows": windows});
+        let document = serde_json::json!({"name": "N", "trigger_frequency": "once_per_recipient", "steps": [step]});
+        let workflow = Workflow::parse("now-and-then", &document, &[]).unwrap();
+        let paths: Vec<String> = workflow.not_yet().into_iter().map(|invalid| invalid.path).collect();
+        assert_eq!(paths, ["trigger_frequency", "steps[0].send_windows"]);
     }
 }

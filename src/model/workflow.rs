@@ -222,6 +222,23 @@ impl Workflow {
         self.all_steps().into_iter().map(|(_, step)| step.reference.as_str()).collect()
     }
 
+    /// What the document asks for that this version can't honour yet. It is refused where workflows are loaded: a
+    /// workflow that ran without it would do something else than it says.
+    pub fn not_yet(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if self.trigger_frequency != TriggerFrequency::EveryTrigger {
+            let message = "this version runs a workflow at every trigger; remove the key, or set it to `every_trigger`";
+            found.push(Invalid::new("trigger_frequency", message));
+        }
+        for (position, step) in self.all_steps() {
+            if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
+                let message = "this version sends at once and can't wait for a window; remove the send windows";
+                found.push(Invalid::new(format!("{}.send_windows", position.path()), message));
+            }
+        }
+        found
+    }
+
     /// Everything in a trigger's data that its schema does not allow, by paths such as `data.name` (W-VAL-06). Without
     /// a schema any object is accepted (W-VAL-07).
     pub fn validate_data(&self, data: &Value) -> Vec<Invalid> {

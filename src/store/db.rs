@@ -412,8 +412,12 @@ impl Store {
         let source = self.reader()?;
         let mut copy = Connection::open(target)?;
         let backup = rusqlite::backup::Backup::new(&source, &mut copy)?;
-        backup.run_to_completion(1024, Duration::from_millis(1), None)?;
-        Ok(())
+        // In one step, under one snapshot: a copy in parts would start anew whenever another process writes. Writers
+        // need not wait for it.
+        match backup.step(-1)? {
+            rusqlite::backup::StepResult::Done => Ok(()),
+            _ => Err(Error::Open("the database is busy: try the backup again".to_owned())),
+        }
     }
 
     /// Whether the database answers.
@@ -461,7 +465,7 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
     }
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", if read_only { -2_000 } else { -16_000 })?;
+    connection.pragma_update(None, "cache_size", if read_only { -2_000 } else { -64_000 })?;
     Ok(connection)
 }
 

@@ -105,9 +105,12 @@ impl Store {
         if since > head.version || since < head.forgotten || head.version - since > RESUME_LIMIT as i64 {
             return Ok(Changes::TooOld);
         }
+        // New items by their place, older ones by the version of their latest change: each half has its index.
+        let limit = RESUME_LIMIT + 1;
         let sql = format!(
-            "SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.version > ?2 ORDER BY m.seq DESC LIMIT {}",
-            RESUME_LIMIT + 1
+            "SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.seq > ?2 LIMIT {limit}) \
+             UNION ALL SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.version > ?2 \
+             AND m.version <> m.seq AND m.seq <= ?2 LIMIT {limit}) ORDER BY seq DESC"
         );
         let changed = self.query(&sql, &params![head.id, since], from_row)?;
         let removed = self.query(

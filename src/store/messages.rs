@@ -20,24 +20,28 @@ pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.chann
      m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at";
 
 macro_rules! insert {
-    ($stamp:literal, $from:literal) => {
+    ($place:literal) => {
         concat!(
             "INSERT INTO messages (id, env, channel, recipient, tenant, actor, workflow, version_id, categories, step_ref, ",
             "workflow_run, run, status, blocks, actors, total_actors, data, slim_data, activities, total_activities, ",
-            "metadata, scheduled_at, feed, seq, version, inserted_at, updated_at) ",
-            "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ",
-            $stamp,
-            $from
+            "metadata, scheduled_at, feed, seq, version, inserted_at, updated_at) VALUES ",
+            "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ",
+            $place,
+            ")"
         )
     };
 }
 
-/// Puts a message into the feed whose row the statement before has just raised.
+/// Puts a message into the feed whose row the statement before has just raised. (Subqueries rather than
+/// `INSERT ... SELECT`: for one row of `VALUES` SQLite keeps no journal of the statement.)
 pub(crate) const INSERT_IN_FEED: &str = insert!(
-    "f.id, f.version, f.version, f.last_at, f.last_at",
-    " FROM feeds f WHERE f.env = ?2 AND f.channel = ?3 AND f.recipient = ?4"
+    "(SELECT id FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT version FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT version FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
+     (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4)"
 );
-const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?23, ?23", "");
+const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?23, ?23");
 
 pub(crate) fn insert_params(message: &Message) -> Vec<Param> {
     params![

@@ -37,10 +37,7 @@ pub(crate) enum Node {
     },
     Increment(Box<str>),
     Decrement(Box<str>),
-    IfChanged {
-        slot: u32,
-        body: Vec<Node>,
-    },
+    IfChanged(Vec<Node>),
     Break,
     Continue,
     /// The tags of one `liquid` tag.

@@ -248,6 +248,6 @@ mod tests {
         let template = FeedTemplate::parse(&json!({"markdown_body": "x\n{{ 1 | divided_by: 0 }}"}), "t").unwrap();
         let scope = Scope::default();
         let error = template.render(&Env::new(&scope, Time::default())).unwrap_err();
-        assert_eq!(error.to_string(), "line 2: `markdown_body`: `divided_by`: a number cannot be divided by 0");
+        assert_eq!(error.to_string(), "line 2: `markdown_body`: `divided_by`: a number cannot be divided by 0.");
     }
 }

@@ -20,6 +20,9 @@ pub(crate) fn holds(left: &Val<'_>, comparison: Comparison, right: &Val<'_>) -> 
 /// Whether two values are the same; `empty` and `blank` equal everything that is so.
 pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
     match (left, right) {
+        (Val::Blank | Val::Empty, Val::Blank | Val::Empty) => {
+            std::mem::discriminant(left) == std::mem::discriminant(right)
+        }
         (Val::Blank, other) | (other, Val::Blank) => is_blank(other),
         (Val::Empty, other) | (other, Val::Empty) => is_empty(other),
         (Val::Nil, Val::Nil) => true,
@@ -75,7 +78,8 @@ pub(crate) fn order(left: &Val<'_>, right: &Val<'_>) -> Option<Ordering> {
 }
 
 fn contains(left: &Val<'_>, right: &Val<'_>) -> bool {
-    if right.is_nil() {
+    // As in Ruby: nothing contains `nil` or `false`.
+    if !right.is_truthy() {
         return false;
     }
     match left {

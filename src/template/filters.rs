@@ -1,6 +1,7 @@
 //! The filters: Shopify's standard ones and Knock's (D-TPL-02, D-TPL-11..19).
 
 use super::{
+    decimal,
     run::Run,
     value::{Problem, Val},
 };
@@ -45,6 +46,13 @@ impl<'r> Args<'r> {
     /// The argument at `at`, unless it is absent or `nil`.
     fn given(&self, at: usize) -> Option<&Val<'r>> {
         self.positional.get(at).filter(|value| !value.is_nil())
+    }
+}
+
+impl<'r> Args<'r> {
+    /// The whole number at `at`, if one was given; what is no number is refused (D-AMB-20).
+    fn whole(&self, at: usize) -> Result<Option<i64>, Problem> {
+        self.given(at).map(decimal::whole).transpose()
     }
 }
 
@@ -163,7 +171,7 @@ const FILTERS: &[Filter] = &[
     Filter::new("url_decode", 0, 0, encode::url_decode),
     Filter::new("url_encode", 0, 0, encode::url_encode),
     // time
-    Filter::new("date", 0, 2, time::date),
+    Filter::new("date", 1, 2, time::date),
     Filter::new("format_date_in_locale", 0, 2, time::format_date_in_locale),
     Filter::new("format_datetime_in_locale", 0, 3, time::format_datetime_in_locale),
     Filter::new("timezone", 1, 1, time::timezone),

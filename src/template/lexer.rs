@@ -95,6 +95,7 @@ impl<'s> Lexer<'s> {
         let (name, markup) = name_and_markup(inner.text);
         match name {
             "raw" => self.raw(&inner),
+            "doc" => self.doc(&inner),
             "comment" => self.comment(inner.line),
             "#" => inline_comment(markup, inner.line),
             _ => {
@@ -107,27 +108,38 @@ impl<'s> Lexer<'s> {
 
     /// Takes everything up to `endraw` as text.
     fn raw(&mut self, opening: &Inner<'s>) -> Result<(), Error> {
+        let (text, trims_end) = self.verbatim(opening, "raw", "endraw")?;
+        let text = if opening.trims_after { text.trim_start_matches(is_space) } else { text };
+        let text = if trims_end { text.trim_end_matches(is_space) } else { text };
+        if !text.is_empty() {
+            self.tokens.push(Token::Raw(text));
+        }
+        Ok(())
+    }
+
+    /// Skips everything up to `enddoc`.
+    fn doc(&mut self, opening: &Inner<'s>) -> Result<(), Error> {
+        self.verbatim(opening, "doc", "enddoc").map(drop)
+    }
+
+    /// Goes behind the next `end` tag; tells the text before it, and whether its end is trimmed.
+    fn verbatim(&mut self, opening: &Inner<'s>, name: &str, end: &str) -> Result<(&'s str, bool), Error> {
         let begin = self.at;
         let mut from = begin;
         while let Some(open) = self.source[from..].find("{%").map(|at| from + at) {
             let (line, at) = (self.line, self.at);
             if let Ok(inner) = self.inner(open, "%}")
-                && inner.text.trim() == "endraw"
+                && inner.text.trim() == end
             {
                 let text = &self.source[begin..open];
                 self.line += lines(text);
-                let text = if opening.trims_after { text.trim_start_matches(is_space) } else { text };
-                let text = if inner.trims_before { text.trim_end_matches(is_space) } else { text };
-                if !text.is_empty() {
-                    self.tokens.push(Token::Raw(text));
-                }
                 self.trims_next = inner.trims_after;
-                return Ok(());
+                return Ok((text, inner.trims_before));
             }
             (self.line, self.at) = (line, at);
             from = open + 2;
         }
-        Err(Error::new(opening.line, "`raw` is not closed: `endraw` is missing."))
+        Err(Error::new(opening.line, format!("`{name}` is not closed: `{end}` is missing.")))
     }
 
     /// Skips everything up to the `endcomment` that belongs to this comment.

@@ -453,7 +453,7 @@ const FIGURES: [Figures; 11] = [
     Figures { tags: &["af"], currency: Placement::Before, ..SPACE },
 ];
 
-/// Currencies: code, sign, the language that writes it so or "" for all, digits behind the decimal mark.
+/// Currencies: code, sign, and the language that writes it so (or "" for all); others are written by their code.
 const CURRENCIES: [(&str, &str, &str); 39] = [
     ("USD", "$", ""),
     ("EUR", "€", ""),
@@ -495,6 +495,7 @@ const CURRENCIES: [(&str, &str, &str); 39] = [
     ("ZAR", "R", "af"),
     ("GEL", "₾", "ka"),
 ];
+/// Currencies without cents.
 const WHOLE_CURRENCIES: [&str; 12] =
     ["JPY", "KRW", "VND", "CLP", "ISK", "PYG", "UGX", "XAF", "XOF", "XPF", "RWF", "KMF"];
 

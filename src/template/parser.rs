@@ -13,7 +13,7 @@ const MAX_DEPTH: u32 = 100;
 /// Parses a whole template.
 pub(crate) fn parse(source: &str) -> Result<Vec<Node>, Error> {
     let tokens = lexer::tokens(source)?;
-    let mut parser = Parser { source, tokens, at: 0, depth: 0, slots: 0 };
+    let mut parser = Parser { source, tokens, at: 0, depth: 0 };
     parser.all()
 }
 
@@ -23,8 +23,6 @@ pub(crate) struct Parser<'s> {
     tokens: Vec<Token<'s>>,
     at: usize,
     depth: u32,
-    /// How many `ifchanged` there are: each has a slot for its last text.
-    pub(crate) slots: u32,
 }
 
 impl<'s> Parser<'s> {
@@ -85,9 +83,8 @@ impl<'s> Parser<'s> {
         let skipped = text.find(tag.markup).map_or("", |at| &text[..at]);
         let line = tag.line + skipped.matches('\n').count() as u32;
         let tokens = lexer::liquid_lines(tag.markup, line, tag.span)?;
-        let mut inner = Parser { source: self.source, tokens, at: 0, depth: self.depth, slots: self.slots };
+        let mut inner = Parser { source: self.source, tokens, at: 0, depth: self.depth };
         let nodes = inner.all()?;
-        self.slots = inner.slots;
         self.depth -= 1;
         Ok(Node::Group(nodes))
     }

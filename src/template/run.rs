@@ -11,7 +11,7 @@ use super::{
         Test, When,
     },
     compare,
-    decimal::Number,
+    decimal::{self, Number},
     filters::Args,
     value::{Items, Loop, Problem, Val, within},
 };
@@ -32,7 +32,8 @@ pub(crate) struct Run<'r> {
     counters: Vec<(&'r str, i64)>,
     cycles: Vec<(String, usize)>,
     offsets: Vec<(&'r str, usize)>,
-    changed: Vec<(u32, String)>,
+    /// What `ifchanged` printed last; all of them share it (as in Shopify's).
+    changed: Option<String>,
 }
 
 /// Where rendering goes on.
@@ -43,9 +44,17 @@ enum Flow {
     Continue,
 }
 
-/// Names a problem's line.
+/// Names a problem's line and makes a sentence of it.
 fn at<T>(line: u32, result: Result<T, Problem>) -> Result<T, Error> {
-    result.map_err(|Problem(message)| Error::new(line, message))
+    result.map_err(|Problem(message)| {
+        let mut chars = message.chars();
+        let first = chars.next().into_iter().flat_map(char::to_uppercase);
+        let mut sentence: String = first.chain(chars).collect();
+        if !sentence.ends_with('.') {
+            sentence.push('.');
+        }
+        Error::new(line, sentence)
+    })
 }
 
 impl<'r> Run<'r> {
@@ -60,7 +69,7 @@ impl<'r> Run<'r> {
             counters: Vec::new(),
             cycles: Vec::new(),
             offsets: Vec::new(),
-            changed: Vec::new(),
+            changed: None,
         }
     }
 
@@ -100,7 +109,7 @@ impl<'r> Run<'r> {
         match node {
             Node::Text(text) | Node::Raw(text) => {
                 out.push_str(text);
-                at(1, within(out, self.limit))?;
+                at(1, self.spend(text.len() / 256).and_then(|()| within(out, self.limit)))?;
             }
             Node::Output(chain) => self.output(chain, out)?,
             Node::Assign { name, value } => {
@@ -115,7 +124,7 @@ impl<'r> Run<'r> {
             Node::Cycle { line, group, values } => self.cycle(*line, group, values, out)?,
             Node::Increment(name) => self.count(name, 0, 1, out)?,
             Node::Decrement(name) => self.count(name, -1, -1, out)?,
-            Node::IfChanged { slot, body } => return self.if_changed(*slot, body, out),
+            Node::IfChanged(body) => return self.if_changed(body, out),
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
             Node::Group(nodes) => return self.body(nodes, out),
@@ -127,7 +136,9 @@ impl<'r> Run<'r> {
 
     fn output(&mut self, chain: &'r Chain, out: &mut String) -> Result<(), Error> {
         let value = self.chain(chain)?;
-        at(chain.line, value.print(out, self.limit))
+        let before = out.len();
+        at(chain.line, value.print(out, self.limit))?;
+        at(chain.line, self.spend((out.len() - before) / 256))
     }
 
     /// The value of an expression behind its filters.
@@ -142,10 +153,11 @@ impl<'r> Run<'r> {
     }
 
     fn call(&mut self, call: &'r super::ast::Call, input: Val<'r>) -> Result<Val<'r>, Problem> {
-        self.spend(1)?;
+        self.spend(1 + input.weight())?;
         let mut args = Args::default();
         for arg in &call.args {
             let value = self.value(arg, false)?;
+            self.spend(value.weight())?;
             args.positional.push(value);
         }
         for (name, arg) in &call.named {
@@ -234,6 +246,9 @@ impl<'r> Run<'r> {
             None => left.is_truthy(),
             Some((comparison, right)) => {
                 let right = self.value(right, true)?;
+                // A list is compared item by item with what it may contain.
+                let rounds = if left.as_str().is_some() { 1 } else { left.size().unwrap_or(1) };
+                self.spend(right.weight().saturating_mul(rounds).saturating_add(left.weight()))?;
                 compare::holds(&left, *comparison, &right)
             }
         })
@@ -259,12 +274,12 @@ impl<'r> Run<'r> {
         let mut is_matched = false;
         for branch in branches {
             at(line, self.spend(1))?;
-            let applies = match &branch.values {
-                None => !is_matched,
-                Some(values) => self.is_among(line, &subject, values)?,
+            let times = match &branch.values {
+                None => usize::from(!is_matched),
+                Some(values) => self.matches(line, &subject, values)?,
             };
-            if applies {
-                is_matched |= branch.values.is_some();
+            is_matched |= branch.values.is_some() && times > 0;
+            for _ in 0..times {
                 let flow = self.body(&branch.body, out)?;
                 if flow != Flow::Next {
                     return Ok(flow);
@@ -274,14 +289,14 @@ impl<'r> Run<'r> {
         Ok(Flow::Next)
     }
 
-    fn is_among(&mut self, line: u32, subject: &Val<'r>, values: &'r [Expr]) -> Result<bool, Error> {
+    /// How many of the values of a `when` match: its body is rendered for each (as Shopify does).
+    fn matches(&mut self, line: u32, subject: &Val<'r>, values: &'r [Expr]) -> Result<usize, Error> {
+        let mut count = 0;
         for value in values {
             let value = at(line, self.value(value, true))?;
-            if compare::equal(subject, &value) {
-                return Ok(true);
-            }
+            count += usize::from(compare::equal(subject, &value));
         }
-        Ok(false)
+        Ok(count)
     }
 
     /// Renders `body` to a string of its own.
@@ -300,16 +315,12 @@ impl<'r> Run<'r> {
         Ok(flow)
     }
 
-    fn if_changed(&mut self, slot: u32, body: &'r [Node], out: &mut String) -> Result<Flow, Error> {
+    fn if_changed(&mut self, body: &'r [Node], out: &mut String) -> Result<Flow, Error> {
         let (flow, text) = self.aside(body)?;
-        let last = self.changed.iter_mut().find(|(known, _)| *known == slot);
-        if last.as_ref().is_none_or(|(_, last)| *last != text) {
+        if self.changed.as_ref() != Some(&text) {
             out.push_str(&text);
             at(1, within(out, self.limit))?;
-            match last {
-                Some((_, last)) => *last = text,
-                None => self.changed.push((slot, text)),
-            }
+            self.changed = Some(text);
         }
         Ok(flow)
     }
@@ -321,7 +332,7 @@ impl<'r> Run<'r> {
         let offset = match &each.offset {
             None => 0,
             Some(Offset::Continue) => self.offsets.iter().find(|(name, _)| *name == &*each.name).map_or(0, |(_, n)| *n),
-            Some(Offset::At(expr)) => at(line, self.value(expr, false)).map(|value| size(&value))?,
+            Some(Offset::At(expr)) => self.size_or(line, Some(expr), 0)?,
         };
         let limit = self.size_or(line, each.limit.as_ref(), usize::MAX)?;
         let from = offset.min(items.len());
@@ -375,7 +386,10 @@ impl<'r> Run<'r> {
     fn size_or(&mut self, line: u32, expr: Option<&'r Expr>, default: usize) -> Result<usize, Error> {
         let Some(expr) = expr else { return Ok(default) };
         let value = at(line, self.value(expr, false))?;
-        Ok(if value.is_nil() { default } else { size(&value) })
+        match value.is_nil() {
+            true => Ok(default),
+            false => at(line, decimal::whole(&value)).map(|n| usize::try_from(n).unwrap_or(0)),
+        }
     }
 
     fn table_row(&mut self, table: &'r TableRow, out: &mut String) -> Result<Flow, Error> {
@@ -432,17 +446,16 @@ impl<'r> Run<'r> {
                 format!("name {}", at(line, name.text(self.value_limit()))?)
             }
         };
-        let index = match self.cycles.iter_mut().find(|(known, _)| *known == group) {
-            Some((_, place)) => {
-                *place += 1;
-                *place
-            }
-            None => {
-                self.cycles.push((group, 0));
-                0
-            }
-        };
-        let value = at(line, self.value(&values[index % values.len()], false))?;
+        let known = self.cycles.iter().position(|(known, _)| *known == group);
+        let slot = known.unwrap_or_else(|| {
+            self.cycles.push((group, 0));
+            self.cycles.len() - 1
+        });
+        let place = self.cycles[slot].1;
+        self.cycles[slot].1 = if place + 1 < values.len() { place + 1 } else { 0 };
+        // A longer cycle of the same name may have gone further than this one reaches: then nothing is printed.
+        let Some(value) = values.get(place) else { return Ok(()) };
+        let value = at(line, self.value(value, false))?;
         at(line, value.print(out, self.limit))
     }
 
@@ -569,8 +582,4 @@ fn integer(value: &Val<'_>) -> i64 {
         Number::Int(n) => n,
         Number::Float(n) => n as i64,
     }
-}
-
-fn size(value: &Val<'_>) -> usize {
-    usize::try_from(integer(value)).unwrap_or(0)
 }

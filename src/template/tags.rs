@@ -10,7 +10,8 @@ use super::{
     parser::{Parser, without_text},
 };
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
+    "doc",
     "assign",
     "break",
     "capture",
@@ -174,10 +175,8 @@ impl<'s> Parser<'s> {
 
     fn if_changed(&mut self, tag: Tag<'s>) -> Result<Node, Error> {
         Cursor::new(tag.markup, tag.line)?.end()?;
-        let slot = self.slots;
-        self.slots += 1;
         let (body, _) = self.body(tag, &["endifchanged"])?;
-        Ok(Node::IfChanged { slot, body })
+        Ok(Node::IfChanged(body))
     }
 
     /// `{% t %}…{% endt %}`: the text between, as written, is the key (D-TPL-94).
@@ -189,7 +188,9 @@ impl<'s> Parser<'s> {
             ));
         }
         let (body, end) = self.body(tag, &["endt"])?;
-        let key = self.source.get(tag.span.1..end.span.0).unwrap_or_default();
+        let Some(key) = self.source.get(tag.span.1..end.span.0) else {
+            return Err(inside_liquid(tag));
+        };
         Ok(Node::Translate { line: tag.line, key: key.into(), body })
     }
 }
@@ -270,7 +271,15 @@ fn render(mut cursor: Cursor<'_>) -> Result<Node, Error> {
     Ok(Node::Render(Box::new(Render { line: cursor.line, key, args })))
 }
 
+/// What is read as written has no place among the lines of a `liquid` tag.
+fn inside_liquid(tag: Tag<'_>) -> Error {
+    Error::new(tag.line, format!("`{}` cannot stand inside `liquid`.", tag.name))
+}
+
 fn unknown(tag: Tag<'_>) -> Error {
+    if matches!(tag.name, "raw" | "doc" | "comment") {
+        return inside_liquid(tag);
+    }
     let name = tag.name;
     let message = match name {
         "include" => "`include` is not supported; use `render`.".to_owned(),

@@ -13,7 +13,7 @@ mod tags;
 /// The scope that all tables see: its keys are the root values.
 fn world() -> Value {
     json!({
-        "name": "Ada", "empty_text": "", "space": "  ", "zero": 0, "one": 1, "n": 5, "pi": 3.14159, "half": 2.5,
+        "name": "Ada", "empty_text": "", "space": "  ", "zero": 0, "one": 1, "n": 5, "pi": 3.14259, "half": 2.5,
         "yes": true, "no": false, "nothing": null, "nums": [3, 1, 2], "words": ["b", "a", "C"], "none": [],
         "floats": [1.5, 2, "3"], "digits": "10 apples", "html": "<p>Hi & <b>you</b></p>",
         "user": {"name": "Grace", "tags": ["x", "y"], "address": {"city": "Rome"}, "size": 99},

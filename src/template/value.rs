@@ -170,6 +170,11 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// How many steps it costs to go through the value's text once: long texts must not be free.
+    pub(crate) fn weight(&self) -> usize {
+        self.as_str().map_or(0, |text| text.len() / 256)
+    }
+
     /// How many characters, items or keys there are.
     pub(crate) fn size(&self) -> Option<usize> {
         match self {

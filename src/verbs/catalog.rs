@@ -27,6 +27,16 @@ struct Workflows {
     inactive: Vec<(Env, String)>,
 }
 
+impl Workflows {
+    /// Keeps an old version at hand; the store has them all.
+    fn keep_old(&mut self, id: Uuid, workflow: Arc<Workflow>) {
+        if self.old.len() >= OLD_VERSIONS {
+            self.old.clear();
+        }
+        self.old.insert(id, workflow);
+    }
+}
+
 impl Catalog {
     /// A catalog of what is configured.
     pub fn new(environments: Vec<Environment>, channels: Vec<Channel>, workflows: Vec<Workflow>) -> Self {
@@ -81,13 +91,13 @@ impl Catalog {
         all
     }
 
-    /// Makes these the current workflows; versions that runs still follow stay known.
+    /// Makes these the current workflows. Versions that they replace stay known, for the runs that follow them (W-ENG-15).
     pub fn replace(&self, workflows: Vec<Workflow>) {
         let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
         let mut held = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut held.current, current);
         for workflow in before.into_values() {
-            held.old.insert(workflow.version_id, workflow);
+            held.keep_old(workflow.version_id, workflow);
         }
     }
 
@@ -121,14 +131,31 @@ impl Catalog {
         })?;
         let parsed = Arc::new(parsed);
         let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        if workflows.old.len() >= OLD_VERSIONS {
-            workflows.old.clear();
-        }
-        workflows.old.insert(id, Arc::clone(&parsed));
+        workflows.keep_old(id, Arc::clone(&parsed));
         Ok(Some(parsed))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Workflows> {
         self.workflows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn workflow(name: &str) -> Workflow {
+        Workflow::parse("hello", &json!({"name": name, "steps": []}), &[]).expect("a valid workflow")
+    }
+
+    #[test]
+    fn runs_keep_the_version_that_was_replaced() {
+        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
+        let before = catalog.workflow("hello").expect("the first version").version_id;
+        catalog.replace(vec![workflow("Two")]);
+        assert_eq!(catalog.workflow("hello").expect("the second version").name, "Two");
+        let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
+        assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");
     }
 }

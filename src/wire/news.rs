@@ -1,30 +1,58 @@
-//! The payload of `new-message`, the one event that the official clients understand on a feed's topic.
+//! What a feed's topic tells: `new-message`, the one event that the official clients understand, and our own clients' events.
 
 use std::fmt::Write as _;
 
 use super::json::quote;
+use crate::model::feed::Counts;
 
 /// The name of the event.
 pub const NEW_MESSAGE: &str = "new-message";
 
-/// What a badge shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Items in the feed.
-    pub total: u64,
-    /// Items that were not read.
-    pub unread: u64,
-    /// Items that were not seen.
-    pub unseen: u64,
+/// Our own clients: the feed as it stands.
+pub const SNAPSHOT: &str = "feed.snapshot";
+/// Our own clients: what changed since a version.
+pub const DELTA: &str = "feed.delta";
+
+/// Appends `{"total_count":..,"unread_count":..,"unseen_count":..}`.
+pub fn write_counts(out: &mut String, counts: Counts) {
+    let Counts { total, unread, unseen } = counts;
+    // Writing into a String cannot fail.
+    _ = write!(out, r#"{{"total_count":{total},"unread_count":{unread},"unseen_count":{unseen}}}"#);
 }
 
-impl Counts {
-    /// Appends `{"total_count":..,"unread_count":..,"unseen_count":..}`.
-    pub fn write_json(self, out: &mut String) {
-        let Counts { total, unread, unseen } = self;
-        // Writing into a String cannot fail.
-        _ = write!(out, r#"{{"total_count":{total},"unread_count":{unread},"unseen_count":{unseen}}}"#);
+/// The payload of [`DELTA`]; `items` and `removed` are JSON arrays.
+pub fn delta(since: i64, version: i64, counts: Counts, items: &str, removed: &str) -> String {
+    let mut out = String::with_capacity(items.len() + removed.len() + 160);
+    _ = write!(out, r#"{{"since":{since},"version":{version},"counts":"#);
+    write_counts(&mut out, counts);
+    for (name, array) in [(r#","items":"#, items), (r#","removed":"#, removed)] {
+        out.push_str(name);
+        out.push_str(array);
     }
+    out.push('}');
+    out
+}
+
+/// The payload of [`SNAPSHOT`], also a page on request; `is_reset` says that it stands where a delta was asked for.
+pub fn snapshot(is_reset: bool, version: i64, counts: Counts, entries: &str, page_info: &str) -> String {
+    let mut out = String::with_capacity(entries.len() + page_info.len() + 160);
+    out.push_str(if is_reset { r#"{"reset":true,"version":"# } else { r#"{"version":"# });
+    _ = write!(out, r#"{version},"counts":"#);
+    write_counts(&mut out, counts);
+    for (name, json) in [(r#","entries":"#, entries), (r#","page_info":"#, page_info)] {
+        out.push_str(name);
+        out.push_str(json);
+    }
+    out.push('}');
+    out
+}
+
+/// What a mark is answered: the feed's version and counts once it counts.
+pub fn marked(version: i64, counts: Counts) -> String {
+    let mut out = format!(r#"{{"version":{version},"counts":"#);
+    write_counts(&mut out, counts);
+    out.push('}');
+    out
 }
 
 /// What a client that named its feeds is told: the feeds concerned, each with the counts under its own filters, and
@@ -50,11 +78,11 @@ fn spell(concerned: &[(&str, Counts)], whole: Counts) -> String {
         out.push_str(if at > 0 { "," } else { "" });
         quote(&mut out, client);
         out.push_str(r#":{"metadata":"#);
-        counts.write_json(&mut out);
+        write_counts(&mut out, *counts);
         out.push('}');
     }
     out.push_str(r#"},"metadata":"#);
-    whole.write_json(&mut out);
+    write_counts(&mut out, whole);
     out.push('}');
     out
 }

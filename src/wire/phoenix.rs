@@ -358,6 +358,14 @@ impl Push {
         }
     }
 
+    /// The beginning of a frame for the join `join_ref`, in the second serializer's spelling: [`Push::tail`] follows it.
+    pub fn head(join_ref: Option<&str>) -> String {
+        let mut out = String::with_capacity(4 + join_ref.map_or(0, str::len));
+        out.push('[');
+        quote_or_null(&mut out, join_ref);
+        out
+    }
+
     /// What follows `["join_ref"` in the second serializer's spelling.
     pub fn tail(&self) -> &str {
         &self.text[TAIL_FROM..]
@@ -379,6 +387,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn head_and_tail_make_the_frame() {
+        let push = Push::new("feeds:c:u", "new-message", "{}");
+        for join_ref in [None, Some("7"), Some("a\"b")] {
+            let joined = Push::head(join_ref) + push.tail();
+            assert_eq!(joined, push.text(Vsn::V2, join_ref), "F-SOC-12");
+        }
+    }
 
     fn frame(text: &str) -> Frame<'_> {
         Frame::parse(Vsn::V2, text).unwrap()

@@ -4,6 +4,7 @@ mod branches;
 mod cancelling;
 mod delays;
 mod idempotency;
+mod people;
 mod running;
 mod scope;
 mod statuses;

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "one binary: nothing here is reached from elsewhere")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod autobahn;
+mod cli;
 mod crash;
 mod engine;
 mod hardening;

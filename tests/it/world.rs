@@ -15,6 +15,7 @@ use bellwire::model::run::Run;
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::queue::Waker;
+use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Store;
 use bellwire::store::runs::RunFilter;
 use bellwire::verbs::{Catalog, Core, Error};
@@ -76,14 +77,25 @@ impl World {
         World::with_settings(workflows, Settings { all_vars: json!({}), ..Settings::default() }).await
     }
 
+    /// A world whose channel has these conditions.
+    pub async fn with_channel_conditions(workflows: &[(&str, Value)], conditions: Value) -> World {
+        let group = Group::parse(&conditions, "conditions", Allow::default()).unwrap();
+        let channel = Channel { conditions: Some(group), ..channel() };
+        World::with(workflows, Settings { all_vars: json!({}), ..Settings::default() }, channel).await
+    }
+
     /// A world with these workflows, whose environment has these settings.
     pub async fn with_settings(workflows: &[(&str, Value)], settings: Settings) -> World {
+        World::with(workflows, settings, channel()).await
+    }
+
+    async fn with(workflows: &[(&str, Value)], settings: Settings, channel: Channel) -> World {
         let directory = std::env::temp_dir().join(format!("bellwire-test-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&directory).unwrap();
         let store = Store::open(&directory.join("bellwire.db")).unwrap();
         let row = store.ensure_environment("development", START).await.unwrap();
         let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
-        let channels = vec![channel()];
+        let channels = vec![channel];
         let parsed: Vec<Workflow> = workflows
             .iter()
             .map(|(key, document)| Workflow::parse(key, document, &channels).expect("a valid workflow"))
@@ -113,6 +125,8 @@ impl World {
 
     /// Triggers a workflow with an idempotency key; the body is its own fingerprint.
     pub async fn trigger_with_key(&self, workflow: &str, body: Value, key: Option<&str>) -> Result<Answer, Error> {
+        // No two triggers at the same instant, so that runs can be told in order.
+        self.core.clock.advance(1_000);
         let fingerprint = format!("{workflow} {body}");
         let asked = Asked {
             env: self.env,

@@ -26,7 +26,7 @@ pub(super) fn escape<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Mad
 }
 
 pub(super) fn escape_once<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Made<'r> {
-    Ok(Val::from(escaped(&*input.text(run.value_limit())?, true)))
+    Ok(Val::from(escaped(&input.text(run.value_limit())?, true)))
 }
 
 /// Escapes for HTML; `once` leaves entities as they are.

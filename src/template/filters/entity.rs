@@ -11,26 +11,33 @@ use crate::template::{
 /// How many subscriptions a template sees (D-TPL-19).
 const MAX_SUBSCRIPTIONS: usize = 25;
 
+/// What one look-up costs: it may read the database.
+const LOOKUP_STEPS: usize = 100;
+
 fn found<'r>(value: Option<Value>) -> Made<'r> {
     Ok(value.map_or(Val::Nil, Val::from))
 }
 
 pub(super) fn user<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Made<'r> {
+    run.spend(LOOKUP_STEPS)?;
     let id = input.text(run.value_limit())?;
     found(run.env.lookup.user(&id))
 }
 
 pub(super) fn object<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Made<'r> {
+    run.spend(LOOKUP_STEPS)?;
     let (id, collection) = (input.text(run.value_limit())?, args.at(0).text(run.value_limit())?);
     found(run.env.lookup.object(&collection, &id))
 }
 
 pub(super) fn tenant<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Made<'r> {
+    run.spend(LOOKUP_STEPS)?;
     let id = input.text(run.value_limit())?;
     found(run.env.lookup.tenant(&id))
 }
 
 pub(super) fn subscriptions<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Made<'r> {
+    run.spend(LOOKUP_STEPS)?;
     let user = input.text(run.value_limit())?;
     let all = run.env.lookup.subscriptions(&user);
     Ok(Val::from(all.into_iter().take(MAX_SUBSCRIPTIONS).map(Val::from).collect::<Vec<_>>()))
@@ -48,6 +55,7 @@ pub(super) fn translate<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) 
         Some(Value::Array(_) | Value::Null) | None => return Ok(Val::Nil),
         Some(leaf) => return Ok(Val::from(leaf)),
     };
+    run.spend(text.len() / 64)?;
     match text.contains("{{") || text.contains("{%") {
         true => Ok(Val::from(run.interpolate(&text, args.named.clone())?)),
         false => Ok(Val::from(text)),

@@ -23,7 +23,7 @@ fn flatten<'r>(run: &mut Run<'r>, value: &Val<'r>, into: &mut Vec<Val<'r>>, is_t
         Val::Array(_) | Val::List(_) | Val::Range(..) => {}
         _ => {
             into.push(value.clone());
-            return Ok(());
+            return run.spend(value.weight());
         }
     }
     let Some(items) = value.items() else { return Ok(()) };
@@ -47,7 +47,11 @@ fn key<'v>(run: &Run<'_>, args: &'v Args<'_>) -> Result<Option<std::borrow::Cow<
 
 /// Whether an item's property is the wanted value, or, when none is wanted, whether it is truthy.
 fn matches(item: &Val<'_>, key: &str, wanted: Option<&Val<'_>>) -> bool {
-    let value = property(item, key);
+    // Of a text, what it contains counts as a property (as in Ruby).
+    let value = match item.as_str() {
+        Some(text) if text.contains(key) => Val::Str(key),
+        _ => property(item, key),
+    };
     match wanted {
         Some(wanted) => compare::equal(&value, wanted),
         None => value.is_truthy(),
@@ -57,6 +61,7 @@ fn matches(item: &Val<'_>, key: &str, wanted: Option<&Val<'_>>) -> bool {
 fn search<'r>(run: &mut Run<'r>, input: &Val<'r>, args: &Args<'r>) -> Result<Option<(usize, Val<'r>)>, Problem> {
     let key = key(run, args)?.unwrap_or_default();
     let items = list(run, input)?;
+    run.spend(items.len().saturating_mul(args.at(1).weight()))?;
     Ok(items.into_iter().enumerate().find(|(_, item)| matches(item, &key, args.given(1))))
 }
 
@@ -75,6 +80,7 @@ pub(super) fn has<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Mad
 fn filtered<'r>(run: &mut Run<'r>, input: &Val<'r>, args: &Args<'r>, wanted: bool) -> Made<'r> {
     let key = key(run, args)?.unwrap_or_default();
     let mut items = list(run, input)?;
+    run.spend(items.len().saturating_mul(args.at(1).weight()))?;
     items.retain(|item| matches(item, &key, args.given(1)) == wanted);
     Ok(Val::from(items))
 }
@@ -158,6 +164,7 @@ pub(super) fn sort<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Ma
     let items = list(run, &input)?;
     let by = |item: Val<'r>| (key.as_ref().map_or_else(|| item.clone(), |key| property(&item, key)), item);
     let mut items: Vec<_> = items.into_iter().map(by).collect();
+    run.spend(items.iter().map(|(by, _)| by.weight()).sum::<usize>().saturating_mul(8))?;
     items.sort_by(|(a, _), (b, _)| compare::sorting(a, b));
     Ok(Val::from(items.into_iter().map(|(_, item)| item).collect::<Vec<_>>()))
 }
@@ -191,7 +198,7 @@ pub(super) fn reverse<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Ma
 
 pub(super) fn join<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Made<'r> {
     let limit = run.value_limit();
-    let separator = args.given(0).map_or(Ok(" ".into()), |separator| separator.text(limit))?;
+    let separator = args.positional.first().map_or(Ok(" ".into()), |separator| separator.text(limit))?;
     let mut out = String::new();
     for (at, item) in list(run, &input)?.iter().enumerate() {
         if at > 0 {
@@ -223,8 +230,8 @@ pub(super) fn size<'r>(_: &mut Run<'r>, input: Val<'r>, _: &Args<'r>) -> Made<'r
 
 /// A part of a text or of a list; a negative start counts from the end.
 pub(super) fn slice<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Made<'r> {
-    let start = Number::of(args.at(0)).float() as i64;
-    let length = args.given(1).map_or(1.0, |length| Number::of(length).float()).max(0.0) as usize;
+    let start = args.whole(0)?.unwrap_or(0);
+    let length = usize::try_from(args.whole(1)?.unwrap_or(1)).unwrap_or(0);
     let from = |size: usize| usize::try_from(if start < 0 { start.saturating_add(size as i64) } else { start }).ok();
     if matches!(input, Val::Array(_) | Val::List(_) | Val::Range(..)) {
         let items = list(run, &input)?;

@@ -81,6 +81,10 @@ pub(super) fn round<'r>(_: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Mad
             let scaled = Number::Float(n).apply(Operation::Times, Number::Float(scale)).float();
             Ok(Val::Float(if scaled.is_finite() { scaled.round() / scale } else { n }))
         }
+        n if digits < 0 => {
+            let scale = 10f64.powi(-digits.max(-20));
+            Ok(whole((n.float() / scale).round() * scale))
+        }
         _ => rounded(&input, f64::round),
     }
 }

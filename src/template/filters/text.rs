@@ -200,7 +200,7 @@ fn element_end(text: &str, open: &str, close: &str) -> Option<usize> {
 }
 
 pub(super) fn truncate<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Made<'r> {
-    let length = args.given(0).map_or(50, count);
+    let length = count(args, 50)?;
     let ellipsis = if args.positional.len() > 1 { arg(run, args, 1)? } else { Cow::Borrowed("...") };
     if input.is_nil() {
         return Ok(Val::Nil);
@@ -216,7 +216,7 @@ pub(super) fn truncate<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -
 }
 
 pub(super) fn truncatewords<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'r>) -> Made<'r> {
-    let length = args.given(0).map_or(15, count).max(1);
+    let length = count(args, 15)?.max(1);
     let ellipsis = if args.positional.len() > 1 { arg(run, args, 1)? } else { Cow::Borrowed("...") };
     if input.is_nil() {
         return Ok(Val::Nil);
@@ -231,6 +231,6 @@ pub(super) fn truncatewords<'r>(run: &mut Run<'r>, input: Val<'r>, args: &Args<'
     Ok(Val::from(kept.join(" ") + &ellipsis))
 }
 
-fn count(value: &Val<'_>) -> usize {
-    Number::of(value).float().max(0.0) as usize
+fn count(args: &Args<'_>, default: i64) -> Result<usize, Problem> {
+    Ok(usize::try_from(args.whole(0)?.unwrap_or(default)).unwrap_or(0))
 }

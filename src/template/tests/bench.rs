@@ -20,6 +20,7 @@ const SOURCE: &str = "\
 [Open](https://app.example/pages?q={{ data.page_name | url_encode }}&r={{ recipient.id }}) {{ tenant.name | default: 'us' }} {{ workflow.key }}
 ";
 
+#[allow(clippy::disallowed_macros, reason = "a measurement is read on the terminal")]
 fn micros(name: &str, rounds: u32, mut work: impl FnMut()) -> f64 {
     (0..rounds / 10).for_each(|_| work());
     let start = Instant::now();
@@ -30,6 +31,7 @@ fn micros(name: &str, rounds: u32, mut work: impl FnMut()) -> f64 {
 }
 
 #[test]
+#[allow(clippy::disallowed_macros, reason = "a measurement is read on the terminal")]
 #[ignore = "a measurement: run it in release"]
 fn a_realistic_template_renders_in_ten_microseconds() {
     let recipient = json!({"id": "u-1", "name": "Grace"});

@@ -24,6 +24,7 @@ fn what_takes_too_many_steps_ends() {
         "{% for i in (1..500) %}{% assign x = '' %}{% if x %}{% endif %}{% endfor %}",
         "{{ (1..1000000000) | join }}",
         "{% assign x = (1..9000000000000000000) | size %}{{ (0..9000000000000000000) | reverse | first }}",
+        "{% assign x = 'aaaaaaaa' %}{% for i in (1..5) %}{% assign x = x | append: x %}{% endfor %}{% for i in (1..400) %}{% if x contains 'b' %}{% endif %}{% endfor %}",
         "{% assign l = '1,2,3,4,5,6,7,8' | split: ',' %}{% for i in (1..30) %}{% assign l = l | concat: l %}{% endfor %}",
     ] {
         let error = render(source, SMALL).expect_err(source);

@@ -70,8 +70,8 @@ fn encodings() {
     check_errors(
         "D-AMB-20",
         &[
-            ("{{ '@@@' | base64_decode }}", "line 1: `base64_decode`: the text is not base64"),
-            ("{{ '%ff' | url_decode }}", "line 1: `url_decode`: what was decoded is not text"),
+            ("{{ '@@@' | base64_decode }}", "line 1: `base64_decode`: the text is not base64."),
+            ("{{ '%ff' | url_decode }}", "line 1: `url_decode`: what was decoded is not text."),
         ],
     );
 }
@@ -99,6 +99,7 @@ fn numbers() {
                 "{{ 183.357 | round: 2 }} {{ 1.005 | round: 2 }} {{ 5 | round: 2 }} {{ 3.14 | round: 0 }}",
                 "183.36 1.01 5 3",
             ),
+            ("{{ 5.666 | round: -2 }} {{ 1234 | round: -2 }}", "0 1200"),
             ("{{ 4 | at_least: 5 }}{{ 4 | at_least: 3 }}{{ 4 | at_most: 3 }}{{ 4 | at_most: 5 }}", "5434"),
             ("{{ 4 | at_least: 4.5 }}", "4.5"),
             ("{{ 9223372036854775807 | plus: 1 }}", "9.223372036854776e+18"),
@@ -139,6 +140,11 @@ fn lists() {
             ("{{ matrix | sum }}", "10"),
             ("{{ nums | slice: 1, 2 | join }} {{ nums | slice: -2, 1 | join }}", "1 2 1"),
             ("{{ (1..3) | join }}{{ (1..3) | reverse | first }}", "1 2 33"),
+            (
+                "{{ words | find: 'a' }}{{ words | find_index: 'C' }}{{ words | has: 'z' }}{{ words | reject: 'b' | join }}",
+                "a2falsea C",
+            ),
+            ("{{ nums | join: absent }}", "312"),
             ("{{ absent | join }}{{ absent | sort | size }}{{ absent | map: 'x' | size }}", "00"),
             ("{{ user | map: 'name' | join }}", "Grace"),
             ("{{ people | map: 'nope' | size }}", "4"),
@@ -152,7 +158,14 @@ fn lists() {
             ("{{ absent | default: user.name }}", "Grace"),
         ],
     );
-    check_errors("D-AMB-20", &[("{{ nums | concat: 'a' }}", "line 1: `concat`: a list is needed to add to a list")]);
+    check_errors(
+        "D-AMB-20",
+        &[
+            ("{{ nums | concat: 'a' }}", "line 1: `concat`: a list is needed to add to a list."),
+            ("{{ name | slice: 'x' }}", "line 1: `slice`: `x` is not a number."),
+            ("{% for i in nums limit: 'x' %}{% endfor %}", "line 1: `x` is not a number."),
+        ],
+    );
 }
 
 #[test]
@@ -166,7 +179,7 @@ fn dates() {
             ("{{ 1152098955 | date: '%m/%d/%Y' }}{{ '1152098955' | date: ' %H' }}", "07/05/2006 11"),
             ("{{ 'now' | date: '%Y-%m-%d %H:%M' }}", "2023-11-14 22:13"),
             ("{{ 'today' | date: '%s' }}", "1700000000"),
-            ("{{ at | date }}|{{ at | date: '' }}", "2024-01-01T00:30:00Z|2024-01-01T00:30:00Z"),
+            ("{{ at | date: '' }}|{{ at | date: absent }}", "2024-01-01T00:30:00Z|2024-01-01T00:30:00Z"),
             ("{{ 'soon' | date: '%Y' }}{{ absent | date: '%Y' }}", "soon"),
             ("{{ at | date: '%e|%l' }}", " 1|12"),
             ("{{ '2024-01-01T00:30:00+05:00' | date: '%H:%M %z' }}", "00:30 +0500"),
@@ -177,6 +190,6 @@ fn dates() {
     );
     check_errors(
         "D-AMB-20",
-        &[("{{ at | date: '%H', 'Mars/Base' }}", "line 1: `date`: there is no time zone `Mars/Base`")],
+        &[("{{ at | date: '%H', 'Mars/Base' }}", "line 1: `date`: there is no time zone `Mars/Base`.")],
     );
 }

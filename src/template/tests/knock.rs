@@ -109,7 +109,7 @@ fn dates_in_many_languages() {
         "D-AMB-20",
         &[(
             "{{ at | format_date_in_locale: 'en', 'tiny' }}",
-            "line 1: `format_date_in_locale`: `tiny` is none of short, medium, long, full",
+            "line 1: `format_date_in_locale`: `tiny` is none of short, medium, long, full.",
         )],
     );
 }
@@ -288,6 +288,12 @@ fn entities_are_looked_up() {
 }
 
 #[test]
+fn look_ups_are_bounded() {
+    let error = in_house("{% for i in (1..5000) %}{% assign u = 'u1' | user %}{% endfor %}").unwrap_err();
+    assert!(error.message.contains("more than 100000 steps"), "D-TPL-19 {error}");
+}
+
+#[test]
 fn data_is_named_without_its_prefix_unless_a_root_has_the_name() {
     check_house("W-SCP-05 D-TPL-31", &[("{{ page }} {{ data.page }} {{ recipient.name }}", "home home Ada")]);
 }
@@ -303,7 +309,10 @@ fn partials_see_what_they_are_given() {
         ],
     );
     let error = in_house("\n{% render 'broken' %}").unwrap_err();
-    assert_eq!(error.to_string(), "line 2: In partial `broken`, line 2: `divided_by`: a number cannot be divided by 0");
+    assert_eq!(
+        error.to_string(),
+        "line 2: In partial `broken`, line 2: `divided_by`: a number cannot be divided by 0."
+    );
     assert!(in_house("{% render 'deep' %}").unwrap_err().message.contains("nested deeper than 5"), "D-TPL-52");
 }
 
@@ -344,8 +353,8 @@ fn strictness_refuses_what_is_absent() {
     let env = Env { strict: true, ..Env::new(&scope, Time::default()) };
     let render = |source: &str| Template::parse(source).unwrap().render(&env).map_err(|error| error.to_string());
     assert_eq!(render("{{ recipient.name }}{{ recipient.nick }}").as_deref(), Ok("Ada"), "W-UPD-04 W-AMB-39");
-    assert_eq!(render("\n{{ recipient.nam }}").unwrap_err(), "line 2: `recipient.nam` is not defined", "W-UPD-04");
-    assert_eq!(render("{{ nam | upcase }}").unwrap_err(), "line 1: `nam` is not defined", "W-UPD-04");
+    assert_eq!(render("\n{{ recipient.nam }}").unwrap_err(), "line 2: `recipient.nam` is not defined.", "W-UPD-04");
+    assert_eq!(render("{{ nam | upcase }}").unwrap_err(), "line 1: `nam` is not defined.", "W-UPD-04");
     assert_eq!(render("{{ recipient.nam | default: 'x' }}").as_deref(), Ok("x"), "W-UPD-04");
     assert_eq!(render("{% if nam %}a{% else %}b{% endif %}").as_deref(), Ok("b"));
 }

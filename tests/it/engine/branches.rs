@@ -50,3 +50,20 @@ async fn a_terminating_branch_ends_the_run() {
     let run = world.run().await;
     assert_eq!((run.status, record(&run)), (RunStatus::Completed, vec!["branch_chosen".to_owned()]), "W-RUN-09");
 }
+
+#[tokio::test]
+async fn a_step_of_a_branch_not_taken_counts_as_skipped_and_branches_may_look_at_statuses() {
+    let skipped = json!({"all": [{"variable": "refs.good.delivery_status", "operator": "equal_to", "argument": "$message.skipped"}]});
+    let look = json!({"type": "branch", "ref": "look", "branches": [
+        {"name": "skipped", "conditions": skipped, "steps": [tell("yes", "good was skipped")]},
+        {"name": "default", "steps": []}
+    ]});
+    let world = World::new(&[("greet", document(json!([choose(), look])))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"status": "other"}})).await.unwrap();
+    world.pass(60).await;
+    assert_eq!(
+        world.told("u").await,
+        ["<p>other</p>", "<p>good was skipped</p>"],
+        "W-BRN-12, W-BRN-15, W-MSC-20, W-SCP-23"
+    );
+}

@@ -234,6 +234,76 @@ async fn a_message_says_where_it_comes_from() {
     assert_eq!(message.slim_data.as_deref(), Some(r#"{"page":"p"}"#), "F-FED-23, W-VAL-10");
 }
 
+#[tokio::test]
+async fn channel_conditions_and_step_conditions_must_both_hold() {
+    let mut step = tell("hello", "x");
+    step["conditions"] = json!({"all": [{"variable": "data.step", "operator": "equal_to", "argument": "true"}]});
+    let channel = json!({"all": [{"variable": "data.channel", "operator": "equal_to", "argument": "true"}]});
+    let world = World::with_channel_conditions(&[("greet", document(json!([step])))], channel).await;
+    for (step, channel, expected) in [(true, true, 1), (true, false, 0), (false, true, 0)] {
+        let user = format!("{step}-{channel}");
+        let body = json!({"recipients": [{"id": user}], "data": {"step": step, "channel": channel}});
+        world.trigger("greet", body).await.unwrap();
+        assert_eq!(world.told(&user).await.len(), expected, "W-ENG-05, W-CND-04 {user}");
+    }
+    let reasons: Vec<String> = world.runs().await.iter().flat_map(record).collect();
+    assert_eq!(reasons, ["message_enqueued", "step_skipped:channel_conditions", "step_skipped:conditions"], "W-RUN-15");
+}
+
+#[tokio::test]
+async fn two_runs_of_one_recipient_know_nothing_of_each_other() {
+    let world =
+        World::new(&[("greet", document(json!([wait("pause", "hours", 1), tell("after", "{{ data.n }}")])))]).await;
+    world
+        .trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": 1}, "cancellation_key": "one"}))
+        .await
+        .unwrap();
+    world.trigger("greet", json!({"recipients": ["u"], "data": {"n": 2}})).await.unwrap();
+    world.core.cancel(world.env, "greet", &json!({"cancellation_key": "one"})).await.unwrap();
+    world.pass(3_600).await;
+    assert_eq!(world.told("u").await, ["<p>2</p>"], "W-ENG-24");
+}
+
+#[tokio::test]
+async fn conditions_are_looked_at_when_their_step_is_reached() {
+    let mut after = tell("after", "after");
+    after["conditions"] = json!({"all": [{"variable": "recipient.ready", "operator": "equal_to", "argument": "true"}]});
+    let world = World::new(&[("greet", document(json!([wait("pause", "hours", 1), after])))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u", "ready": false}]})).await.unwrap();
+    let profile = bellwire::verbs::identify::Profile::parse(json!({"ready": true}).as_object().unwrap(), "").unwrap();
+    world.core.identify_user(world.env, "u", &profile).await.unwrap();
+    world.pass(3_600).await;
+    assert_eq!(world.told("u").await.len(), 1, "W-ENG-03, W-CND-09");
+}
+
+#[tokio::test]
+async fn a_run_is_read_as_the_api_spells_it() {
+    let world = World::new(&[("greet", document(json!([wait("pause", "hours", 1)])))]).await;
+    let body = json!({"recipients": [{"id": "u"}], "actor": {"id": "a", "collection": "bots", "name": "A"}, "tenant": "acme", "cancellation_key": "k"});
+    world.trigger("greet", body).await.unwrap();
+    let run = world.run().await;
+    let shown = run.to_detail_json();
+    for (member, expected) in [
+        ("__typename", json!("WorkflowRecipientRun")),
+        ("workflow", json!("greet")),
+        ("status", json!("paused")),
+        ("recipient", json!("u")),
+        ("actor", json!({"id": "a", "collection": "bots"})),
+        ("tenant", json!("acme")),
+        ("error_count", json!(0)),
+        ("trigger_source", json!({"type": "api", "cancellation_key": "k", "schedule_id": null, "audience_key": null})),
+    ] {
+        assert_eq!(shown[member], expected, "W-RUN-06, W-RUN-10, W-RUN-11, W-TRG-30: {member}");
+    }
+    let event = &shown["events"][0];
+    assert_eq!(event["__typename"], "WorkflowRecipientRunEvent", "W-RUN-12");
+    assert_eq!(
+        (&event["status"], &event["attempt"], &event["step_ref"]),
+        (&json!("ok"), &json!(1), &json!("pause")),
+        "W-RUN-12"
+    );
+}
+
 impl World {
     async fn run_of(&self, user: &str) -> bellwire::model::run::Run {
         self.runs().await.into_iter().find(|run| run.recipient.id() == user).expect("a run of that user")

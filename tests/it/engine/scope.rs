@@ -62,3 +62,18 @@ async fn without_an_actor_there_is_none() {
     let template = "{{ total_actors }}{% if actor %}actor{% else %}nobody{% endif %}{{ actor.name }}";
     assert_eq!(said(template, body).await, "0nobody", "W-SCP-01, W-SCP-11");
 }
+
+#[tokio::test]
+async fn an_object_variable_is_reached_into_and_can_be_a_window() {
+    let window = json!({"unit": "minutes", "value": 5});
+    let all_vars = json!({"support": {"email": "help@app.example"}, "pause": window});
+    let delay = json!({"type": "delay", "ref": "pause", "settings": {"delay_until_field_path": "vars.pause"}});
+    let steps = json!([delay, tell("hello", "{{ vars.support.email | upcase }}")]);
+    let settings = Settings { all_vars, ..Settings::default() };
+    let world = World::with_settings(&[("greet", document(steps))], settings).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    world.pass(299).await;
+    assert!(world.told("u").await.is_empty(), "W-SCP-21, W-DUR-04");
+    world.pass(1).await;
+    assert_eq!(world.told("u").await, ["<p>HELP@APP.EXAMPLE</p>"], "W-SCP-21");
+}

@@ -1,0 +1,29 @@
+//! The operations, by what they are about.
+
+pub mod bulk_operations;
+pub mod channels;
+pub mod feeds;
+pub mod marks;
+pub mod messages;
+pub mod runs;
+pub mod users;
+pub mod workflows;
+
+use super::router::Route;
+
+/// Every route.
+pub fn routes() -> Vec<&'static Route> {
+    [
+        bulk_operations::ROUTES,
+        channels::ROUTES,
+        feeds::ROUTES,
+        marks::ROUTES,
+        messages::ROUTES,
+        runs::ROUTES,
+        users::ROUTES,
+        workflows::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

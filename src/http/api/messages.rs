@@ -1,0 +1,273 @@
+//! Messages: read them, and what became of them (F-MSG-01 to F-MSG-16).
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::http::answer::Answer;
+use crate::http::cx::Cx;
+use crate::http::error::ApiError;
+use crate::http::limits::Tier;
+use crate::http::page::Rows;
+use crate::http::router::{Route, Verb};
+use crate::model::feed::{Bounds, Options, trigger_data_filter};
+use crate::model::ids::Ksuid;
+use crate::model::invalid::{Invalid, nearest};
+use crate::model::message::Message;
+use crate::model::recipient::{RecipientRef, missing_user};
+use crate::model::time::Time;
+use crate::sign::access::Grant;
+use crate::sign::refusal::Refusal;
+use crate::store;
+use crate::store::messages::{MessageEvent, MessageFilter};
+use crate::wire::cursor::{List, Page};
+use crate::wire::query::Query;
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::new(Verb::Get, "/v1/messages", "listMessages", Tier::Four, |cx| Box::pin(list(cx))),
+    Route::new(Verb::Get, "/v1/messages/batch/content", "batchGetMessageContents", Tier::Four, |cx| {
+        Box::pin(contents(cx))
+    }),
+    Route::new(Verb::Get, "/v1/messages/{message_id}", "getMessage", Tier::Four, |cx| Box::pin(get(cx)))
+        .public(Grant::FeedRead),
+    Route::new(Verb::Get, "/v1/messages/{message_id}/content", "getMessageContents", Tier::Four, |cx| {
+        Box::pin(content(cx))
+    }),
+    Route::new(Verb::Get, "/v1/messages/{message_id}/activities", "listMessageActivities", Tier::Four, |cx| {
+        Box::pin(activities(cx))
+    }),
+    Route::new(Verb::Get, "/v1/messages/{message_id}/events", "listMessageEvents", Tier::Three, |cx| {
+        Box::pin(events(cx))
+    }),
+    Route::new(Verb::Get, "/v1/messages/{message_id}/delivery_logs", "listMessageDeliveryLogs", Tier::Three, |cx| {
+        Box::pin(delivery_logs(cx))
+    }),
+];
+
+/// Ids in one call at most (F-MSG-08, F-STA-03).
+pub(crate) const MAX_IDS: usize = 50;
+
+pub(crate) const DELIVERY_STATUSES: [&str; 7] =
+    ["queued", "sent", "delivered", "delivery_attempted", "undelivered", "not_sent", "bounced"];
+pub(crate) const ENGAGEMENT_STATUSES: [&str; 8] =
+    ["seen", "unseen", "read", "unread", "archived", "unarchived", "link_clicked", "interacted"];
+
+async fn list(cx: Cx) -> Result<Answer, ApiError> {
+    list_of(&cx, None).await
+}
+
+/// The messages of one recipient, or of all (F-MSG-05, F-MSG-09).
+pub(crate) async fn list_of(cx: &Cx, recipient: Option<RecipientRef>) -> Result<Answer, ApiError> {
+    let page = Page::from_query(&cx.query, List::Messages)?;
+    let filter = MessageFilter { recipient, ..filter(&cx.query)? };
+    let found = cx.core().store.messages(cx.env(), &filter, page.at.as_ref(), page.size + 1).await?;
+    let rows = Rows::new(found, &page, List::Messages, |message| (message.inserted_at, message.id.as_str()));
+    Ok(rows.answer("items", None, |message| message_json(cx, message)))
+}
+
+fn filter(query: &Query) -> Result<MessageFilter, ApiError> {
+    let text = |name: &str| query.get(name).map(str::to_owned);
+    let ids = strings(query.list("message_ids"));
+    if ids.len() > MAX_IDS {
+        return Err(ApiError::invalid_at("message_ids", format!("at most {MAX_IDS} ids are allowed")));
+    }
+    Ok(MessageFilter {
+        tenant: text("tenant"),
+        channel: text("channel_id"),
+        statuses: in_words(query.list("status"), "status", &DELIVERY_STATUSES)?,
+        engagement: in_words(query.list("engagement_status"), "engagement_status", &ENGAGEMENT_STATUSES)?,
+        ids: Some(ids).filter(|ids| !ids.is_empty()),
+        categories: strings(query.list("workflow_categories")),
+        source: text("source"),
+        workflow_run: text("workflow_run_id"),
+        run: text("workflow_recipient_run_id"),
+        trigger_data: query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default(),
+        inserted_at: Bounds {
+            gt: query.time("inserted_at.gt")?,
+            gte: query.time("inserted_at.gte")?,
+            lt: query.time("inserted_at.lt")?,
+            lte: query.time("inserted_at.lte")?,
+        },
+        recipient: None,
+    })
+}
+
+fn strings(words: Vec<&str>) -> Vec<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Words that must be among those known.
+pub(crate) fn in_words(words: Vec<&str>, field: &str, known: &[&str]) -> Result<Vec<String>, Invalid> {
+    for word in &words {
+        if !known.contains(word) {
+            let hint = nearest(word, known.iter().copied()).map(|near| format!(" Did you mean `{near}`?"));
+            let message = format!("{field} must be one of {}.{}", known.join(", "), hint.unwrap_or_default());
+            return Err(Invalid::new(field, message));
+        }
+    }
+    Ok(strings(words))
+}
+
+/// A recipient in a query: a user id, or an object's members (W-RUN-04).
+pub(crate) fn recipient_option(query: &Query, field: &str) -> Result<Option<RecipientRef>, Invalid> {
+    if let Some(id) = query.get(field).filter(|text| !text.starts_with('{')) {
+        return Ok(Some(RecipientRef::User(id.to_owned())));
+    }
+    let Some(mut members) = query.members(field)? else { return Ok(None) };
+    match (members.remove("id"), members.remove("collection")) {
+        (Some(id), Some(collection)) => Ok(Some(RecipientRef::Object { collection, id })),
+        (Some(id), None) => Ok(Some(RecipientRef::User(id))),
+        _ => Err(Invalid::new(field, "a recipient is a user id, or an id with a collection")),
+    }
+}
+
+/// The message resource, with its channel.
+pub(crate) fn message_json(cx: &Cx, message: &Message) -> Value {
+    let channel = cx.core().catalog.channel(&message.channel);
+    message.to_json(&channel.map_or(Value::Null, |channel| channel.channel_json()))
+}
+
+/// The message in the path: 404 if there is none, 403 if the caller's token does not reach it (F-AUT-16, F-GRN-16).
+pub(crate) fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
+    let id = cx.param("message_id");
+    let message = cx.core().store.message(cx.env(), id)?;
+    let message = message.ok_or_else(|| ApiError::missing(format!("There is no message `{id}`.")))?;
+    let allows = cx
+        .caller
+        .access()
+        .is_none_or(|access| access.allows_message(grant, &message.recipient.key(), message.tenant.as_deref()));
+    match allows {
+        true => Ok(message),
+        false => Err(Refusal::forbidden("The user token does not give this message.").into()),
+    }
+}
+
+/// F-MSG-01.
+async fn get(cx: Cx) -> Result<Answer, ApiError> {
+    let message = found(&cx, Grant::FeedRead)?;
+    Ok(Answer::json(&message_json(&cx, &message)))
+}
+
+/// F-MSG-14.
+async fn content(cx: Cx) -> Result<Answer, ApiError> {
+    Ok(Answer::json(&content_json(&found(&cx, Grant::FeedRead)?)))
+}
+
+/// F-MSG-15, F-AMB-45.
+async fn contents(cx: Cx) -> Result<Answer, ApiError> {
+    let ids = some_ids(strings(cx.query.list("message_ids")))?;
+    let messages = cx.core().store.messages_by_ids(cx.env(), &ids)?;
+    Ok(Answer::json(&Value::Array(messages.iter().map(content_json).collect())))
+}
+
+/// Ids of a batch: 1 to 50, each once, in the order asked (F-AMB-45).
+pub(crate) fn some_ids(ids: Vec<String>) -> Result<Vec<String>, ApiError> {
+    if ids.is_empty() || ids.len() > MAX_IDS {
+        let message = format!("message_ids has {} entries; 1 to {MAX_IDS} are allowed", ids.len());
+        return Err(ApiError::invalid_at("message_ids", message));
+    }
+    let mut seen = std::collections::HashSet::new();
+    Ok(ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect())
+}
+
+fn content_json(message: &Message) -> Value {
+    let blocks: Value = serde_json::from_str(&message.blocks).unwrap_or_default();
+    json!({
+        "__typename": "MessageContent",
+        "message_id": message.id,
+        "inserted_at": message.inserted_at,
+        "data": {"__typename": "MessageInAppFeedContent", "blocks": blocks},
+    })
+}
+
+/// What an activity says of itself, beside its whole JSON.
+#[derive(serde::Deserialize)]
+struct Activity {
+    id: String,
+    inserted_at: Time,
+    #[serde(default)]
+    data: Option<serde_json::Map<String, Value>>,
+}
+
+/// F-MSG-10, W-RUN-24.
+async fn activities(cx: Cx) -> Result<Answer, ApiError> {
+    let message = found(&cx, Grant::FeedRead)?;
+    let page = Page::from_query(&cx.query, List::MessageActivities)?;
+    let wanted = cx.query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default();
+    let mut text = String::new();
+    message.write_activities(&mut text, &record(&cx, &message.recipient)?.to_string());
+    let all: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
+    let mut read = Vec::with_capacity(all.len());
+    for raw in all {
+        let activity: Activity = serde_json::from_str(raw.get())
+            .map_err(|error| store::Error::Damaged(format!("activities of message `{}`: {error}", message.id)))?;
+        let data = activity.data.as_ref();
+        if wanted.iter().all(|(name, value)| data.and_then(|data| data.get(name)) == Some(value)) {
+            read.push((activity, raw));
+        }
+    }
+    read.sort_by(|(a, _), (b, _)| (b.inserted_at, &b.id).cmp(&(a.inserted_at, &a.id)));
+    let rows = Rows::of_all(read, &page, List::MessageActivities, |(one, _)| (one.inserted_at, one.id.as_str()));
+    Ok(rows.answer("items", None, |(_, raw)| serde_json::from_str(raw.get()).unwrap_or_default()))
+}
+
+/// A recipient's own record, as activities embed it.
+fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+    let store = &cx.core().store;
+    Ok(match recipient {
+        RecipientRef::User(id) => {
+            store.user(cx.env(), id)?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
+        }
+        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id)?.map_or_else(
+            || json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}}),
+            |object| object.to_json(),
+        ),
+    })
+}
+
+/// F-MSG-11, F-MSG-12.
+async fn events(cx: Cx) -> Result<Answer, ApiError> {
+    let message = found(&cx, Grant::FeedRead)?;
+    let page = Page::from_query(&cx.query, List::MessageEvents)?;
+    let mut all = own_events(&message);
+    all.extend(cx.core().store.message_events(&message.id)?);
+    all.sort_by(|a, b| (b.inserted_at, &b.id).cmp(&(a.inserted_at, &a.id)));
+    let rows = Rows::of_all(all, &page, List::MessageEvents, |event| (event.inserted_at, event.id.as_str()));
+    Ok(rows.answer("items", None, |event| event_json(&message, event)))
+}
+
+/// What the row itself tells: that the message was made, and what delivery came to when nothing had to be sent.
+fn own_events(message: &Message) -> Vec<MessageEvent> {
+    let event = |name: &str, inserted_at: Time| MessageEvent {
+        id: Ksuid::mint(inserted_at, &[message.id.as_bytes(), name.as_bytes()]).to_string(),
+        name: format!("message.{name}"),
+        data: None,
+        inserted_at,
+    };
+    let mut events = vec![event("created", message.inserted_at)];
+    if ["delivered", "not_sent"].contains(&message.status.as_str()) {
+        // A microsecond later, so that the order is told by the time alone.
+        events.push(event(&message.status, message.inserted_at.plus_micros(1)));
+    }
+    events
+}
+
+fn event_json(message: &Message, event: &MessageEvent) -> Value {
+    let data: Option<Value> = event.data.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    json!({
+        "__typename": "MessageEvent",
+        "id": event.id,
+        "type": event.name,
+        "recipient": message.recipient,
+        "data": data,
+        "inserted_at": event.inserted_at,
+    })
+}
+
+/// F-MSG-13: nothing is sent for a feed, so that there is nothing to log.
+async fn delivery_logs(cx: Cx) -> Result<Answer, ApiError> {
+    found(&cx, Grant::FeedRead)?;
+    let page = Page::from_query(&cx.query, List::DeliveryLogs)?;
+    let rows: Rows<(Time, String)> = Rows::new(Vec::new(), &page, List::DeliveryLogs, |(at, id)| (*at, id.as_str()));
+    Ok(rows.answer("items", None, |_| Value::Null))
+}

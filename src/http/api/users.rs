@@ -1,0 +1,77 @@
+//! Users: identify, read, list and delete them.
+
+use serde_json::{Map, Value};
+
+use super::messages;
+use crate::http::answer::Answer;
+use crate::http::cx::Cx;
+use crate::http::error::ApiError;
+use crate::http::limits::Tier;
+use crate::http::page::Rows;
+use crate::http::router::{Route, Verb};
+use crate::model::recipient::{RecipientRef, User};
+use crate::sign::access::Grant;
+use crate::verbs::identify::Profile;
+use crate::wire::cursor::{List, Page};
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::new(Verb::Get, "/v1/users", "listUsers", Tier::Four, |cx| Box::pin(list(cx))),
+    Route::new(Verb::Get, "/v1/users/{user_id}", "getUser", Tier::Four, |cx| Box::pin(get(cx))).public(Grant::UserRead),
+    Route::new(Verb::Put, "/v1/users/{user_id}", "identifyUser", Tier::Three, |cx| Box::pin(identify(cx)))
+        .public(Grant::UserWrite),
+    Route::new(Verb::Delete, "/v1/users/{user_id}", "deleteUser", Tier::Two, |cx| Box::pin(delete(cx))),
+    Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
+        Box::pin(list_messages(cx))
+    }),
+];
+
+/// The user in the path, or 404.
+fn found(cx: &Cx) -> Result<User, ApiError> {
+    let id = cx.param("user_id");
+    let user = cx.core().store.user(cx.env(), id)?;
+    user.ok_or_else(|| ApiError::missing(format!("There is no user `{id}`.")))
+}
+
+/// F-USR-10.
+async fn get(cx: Cx) -> Result<Answer, ApiError> {
+    Ok(Answer::json(&found(&cx)?.to_json()))
+}
+
+/// F-USR-01, F-USR-20: an empty body still creates the user.
+async fn identify(cx: Cx) -> Result<Answer, ApiError> {
+    let profile = Profile::parse(&cx.members()?, "")?;
+    let user = cx.core().identify_user(cx.env(), cx.param("user_id"), &profile).await?;
+    Ok(Answer::json(&user.to_json()))
+}
+
+/// F-USR-12.
+async fn delete(cx: Cx) -> Result<Answer, ApiError> {
+    cx.core().delete_user(cx.env(), cx.param("user_id")).await?;
+    Ok(Answer::empty())
+}
+
+/// F-USR-11, F-AMB-18, F-AMB-22.
+async fn list(cx: Cx) -> Result<Answer, ApiError> {
+    let page = Page::from_query(&cx.query, List::Users)?;
+    let includes = messages::in_words(cx.query.list("include"), "include", &["preferences"])?;
+    let store = &cx.core().store;
+    let mut users = Vec::with_capacity(page.size + 1);
+    for user in store.users(cx.env(), page.at.as_ref(), page.size + 1)? {
+        let mut json = user.to_json();
+        if !includes.is_empty() {
+            let sets = store.preference_sets(cx.env(), &user.id)?;
+            json["preferences"] = Value::Object(sets.into_iter().collect::<Map<_, _>>());
+        }
+        users.push((user, json));
+    }
+    let total = u64::try_from(store.user_count(cx.env()).await?).unwrap_or_default();
+    let rows = Rows::new(users, &page, List::Users, |(user, _)| (user.inserted_at, user.id.as_str()));
+    Ok(rows.answer("entries", Some(total), |(_, json)| json.clone()))
+}
+
+/// F-USR-18, F-AMB-63.
+async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
+    let user = found(&cx)?;
+    messages::list_of(&cx, Some(RecipientRef::User(user.id))).await
+}

@@ -1,0 +1,65 @@
+//! What needs no key: health, the API description, and static pages.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::Face;
+use super::answer::Answer;
+use super::error::ApiError;
+
+/// A page that is served as it is.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The path; one that ends in `*` takes everything below it, with the most exact path first.
+    pub path: String,
+    pub content_type: HeaderValue,
+    pub body: Bytes,
+}
+
+impl Page {
+    fn answer(&self) -> Answer {
+        Answer::text(self.content_type.clone(), self.body.clone()).with(CACHE_CONTROL, "no-cache")
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        match self.path.strip_suffix('*') {
+            Some(above) => path.starts_with(above),
+            None => path == self.path,
+        }
+    }
+}
+
+/// The answer at an open path; none at any other.
+pub(crate) fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
+    let answer = match path {
+        "/healthz" => plain("ok"),
+        "/readyz" => ready(face),
+        "/v1/openapi" => Answer::json(&face.table.description()),
+        _ => {
+            let exact = face.pages.iter().find(|page| page.path == path);
+            exact.or_else(|| face.pages.iter().find(|page| page.is_at(path)))?.answer()
+        }
+    };
+    match *method {
+        Method::GET | Method::HEAD => Some(Ok(answer)),
+        _ => Some(Err(ApiError::no_method("GET, OPTIONS"))),
+    }
+}
+
+fn plain(text: &'static str) -> Answer {
+    Answer::text(HeaderValue::from_static("text/plain; charset=utf-8"), text)
+}
+
+/// Ready means: not stopping, and the database answers.
+fn ready(face: &Face) -> Answer {
+    if face.is_stopping.load(Ordering::Acquire) {
+        return plain("stopping").status(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    match face.core.store.ping() {
+        Ok(()) => plain("ready"),
+        Err(_) => plain("the database does not answer").status(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}

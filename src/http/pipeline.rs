@@ -1,0 +1,159 @@
+//! One request, from its first byte to its answer.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Response};
+use tracing::{debug, error};
+use uuid::Uuid;
+
+use super::answer::{Answer, Body};
+use super::cx::Cx;
+use super::error::ApiError;
+use super::limits::Key;
+use super::router::{Answering, Found, Verb};
+use super::{Face, SOCKET_PATH, auth, body, cors, open};
+use crate::verbs::door::Caller;
+use crate::wire::query::Query;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers a request, whatever happens.
+pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
+        return (face.upgrade)(request);
+    }
+    let request = match &face.front {
+        None => request,
+        Some(front) => match front(request) {
+            Ok(fronted) => return fronted.await,
+            Err(request) => request,
+        },
+    };
+    let request_id = Uuid::new_v4().to_string();
+    let started = face.core.clock.now();
+    let (operation, outcome) = done(&face, request, &request_id).await;
+    let answer = outcome.unwrap_or_else(|failure| {
+        if let Some(cause) = failure.cause() {
+            error!(request.id = %request_id, operation, error = cause, "request `{request_id}` failed");
+        }
+        failure.into_answer()
+    });
+    let mut response = answer.into_response();
+    cors::open(response.headers_mut());
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    // Neither paths nor bodies: both hold people's addresses (F-FED-43).
+    let duration_us = face.core.clock.now().micros() - started.micros();
+    debug!(request.id = %request_id, operation, status = response.status().as_u16(), duration_us, "request answered");
+    response
+}
+
+/// The steps up to the handler, and the handler. Also says which operation it was.
+async fn done(
+    face: &Arc<Face>,
+    request: Request<Incoming>,
+    request_id: &str,
+) -> (&'static str, Result<Answer, ApiError>) {
+    if request.method() == Method::OPTIONS {
+        return ("preflight", Ok(cors::preflight(request.headers())));
+    }
+    if let Some(answer) = open::answer(face, request.method(), request.uri().path()) {
+        return ("open", answer);
+    }
+    match face.table.find(request.method(), request.uri().path()) {
+        Ok(found) => (found.route.operation, routed(face, found, request, request_id).await),
+        Err(missing) => ("none", Err(missing)),
+    }
+}
+
+async fn routed(
+    face: &Arc<Face>,
+    found: Found,
+    request: Request<Incoming>,
+    request_id: &str,
+) -> Result<Answer, ApiError> {
+    let (parts, incoming) = request.into_parts();
+    body::check_announced(&incoming, face.settings.body_limit)?;
+    let caller = auth::admit(face, found.route, &found.params, &parts.headers)?;
+    count(face, &found, &caller)?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+    let is_write = found.route.verb != Verb::Get;
+    let body = if is_write { body::read(incoming, &face.settings).await? } else { bytes::Bytes::new() };
+    let answering = (found.route.handler)(Cx {
+        face: Arc::clone(face),
+        caller,
+        request_id: request_id.to_owned(),
+        query,
+        headers: parts.headers,
+        params: found.params,
+        operation: found.number,
+        body,
+    });
+    if !is_write {
+        return unharmed(answering).await;
+    }
+    // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
+    let task = tokio::spawn(unharmed(answering));
+    task.await.unwrap_or_else(|_| Err(ApiError::internal("the handler's task was stopped")))
+}
+
+/// Counts the request, by operation and user (F-RAT-02, F-RAT-03).
+fn count(face: &Face, found: &Found, caller: &Caller) -> Result<(), ApiError> {
+    let limits = &face.settings.limits;
+    if !limits.is_on {
+        return Ok(());
+    }
+    let user = if found.route.is_counted_by_user {
+        found.params.get("user_id")
+    } else {
+        caller.access().map(|access| access.user())
+    };
+    let key = Key { env: caller.env(), operation: found.number, whom: user.map(|user| format!("user:{user}").into()) };
+    let taken = face.buckets.take(key, limits.rate(found.route.tier), face.core.clock.now());
+    taken.map_err(|micros| ApiError::too_many((micros + 999_999) / 1_000_000))
+}
+
+/// Runs a handler; a panic in it becomes an error like any other.
+async fn unharmed(mut answering: Answering) -> Result<Answer, ApiError> {
+    let polled = poll_fn(|context| {
+        let poll = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context)));
+        match poll {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(answer)) => Poll::Ready(answer),
+            Err(panic) => Poll::Ready(Err(ApiError::internal(told(panic.as_ref())))),
+        }
+    });
+    polled.await
+}
+
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a handler panicked: {}", text.unwrap_or("for an unknown reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_internal_error_with_its_reason_for_the_log() {
+        for answering in [
+            Box::pin(async { panic!("at {}", "once") }) as Answering,
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                panic!("at once")
+            }),
+        ] {
+            let error = unharmed(answering).await.expect_err("it panicked");
+            assert_eq!(error.cause(), Some("a handler panicked: at once"));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Accepts connections, serves each in a task of its own, and lets requests in flight finish when it stops.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::{debug, warn};
+
+use super::{Face, pipeline};
+
+/// The most that a request line with its headers may take, in bytes.
+const HEADER_BYTES: usize = 64 * 1024;
+/// How long to wait when the system has no file descriptor left for a connection.
+const BREATHER: Duration = Duration::from_millis(100);
+/// A client that takes in nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Serves connections until `stop` says so, then waits until those there are have ended.
+pub async fn serve(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver<bool>) {
+    let seats = u32::try_from(face.settings.connections).unwrap_or(u32::MAX).max(1);
+    let slots = Arc::new(Semaphore::new(seats as usize));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(stop.clone()) => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        if let Some((stream, slot)) = accepted {
+            tokio::spawn(connection(stream, Arc::clone(&face), stop.clone(), slot));
+        }
+    }
+    face.stop();
+    drop(listener);
+    // Every connection gives its slot back: none outlives the drain timeout.
+    let _ = slots.acquire_many(seats).await;
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Whoever could have said so being gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(BREATHER).await;
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, face: Arc<Face>, stop: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
+    prepare(&stream);
+    let settings = face.settings.clone();
+    let service = service_fn(move |request| {
+        let face = Arc::clone(&face);
+        async move { Ok::<_, Infallible>(pipeline::answer(face, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(stop) => {
+            connection.as_mut().graceful_shutdown();
+            within(settings.drain_timeout, connection).await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+async fn within<E>(time: Duration, work: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    tokio::time::timeout(time, work).await.unwrap_or(Ok(()))
+}
+
+fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "TCP_NODELAY could not be set");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)) {
+        debug!(%error, "TCP_USER_TIMEOUT could not be set");
+    }
+}

@@ -1,0 +1,183 @@
+//! Does what a session decided.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::channels::feed::granted;
+use super::outbox::{Frame, Link};
+use super::session::{Enter, Out, Request, Session, What, refuse};
+use super::socket::Busy;
+use super::topic::Joining;
+use crate::model::feed::Counts;
+use crate::sign::access::Grant;
+use crate::verbs::Error;
+use crate::verbs::door::Caller;
+use crate::verbs::mark::Reach;
+use crate::wire::news;
+use crate::wire::phoenix::{self, Push, Vsn};
+
+/// How often a delta is made anew because its socket was told of more meanwhile.
+const ANEW: usize = 3;
+
+/// Does one thing; what takes longer is given back.
+pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
+    match out {
+        Out::Say(text) => link.say(Frame::Text(text)),
+        Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
+        Out::Join(enter) => {
+            let name = enter.name.clone();
+            if !join(hub, link, session.vsn(), *enter) {
+                session.undo(&name);
+            }
+        }
+        Out::Ask(request) => {
+            let asking =
+                Asking { hub: Arc::clone(hub), link: Arc::clone(link), caller: Arc::clone(session.caller()), request };
+            return Some(Box::pin(asking.run(session.vsn())));
+        }
+        // The socket itself does that.
+        Out::Close(_) => {}
+    }
+    None
+}
+
+/// Lets the client in and answers it; whether that was possible.
+fn join(hub: &Inner, link: &Arc<Link>, vsn: Vsn, enter: Enter) -> bool {
+    let Enter { name, join_ref, reference, view, since } = enter;
+    let core = &hub.core;
+    let topic = name.topic();
+    let known = hub.registry.known_to(&name, &view, core.clock.now());
+    let mut is_in = false;
+    hub.registry.join(&name, || {
+        let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
+        let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user) {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::error!(%error, "a feed could not be read for a join");
+                let reason = "the feed cannot be read now: join again";
+                link.say(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
+                return None;
+            }
+        };
+        let is_own = view.own.is_some();
+        let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
+        link.say(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
+        is_in = true;
+        let told = if is_own { since } else { Some(known.unwrap_or(head.version).clamp(0, head.version)) };
+        let prefix: Arc<str> = Push::head(join_ref).into();
+        Some((head, Joining { link: Arc::clone(link), head: prefix, view, told, awaits_first: is_own }))
+    });
+    is_in
+}
+
+struct Asking {
+    hub: Arc<Inner>,
+    link: Arc<Link>,
+    caller: Arc<Caller>,
+    request: Box<Request>,
+}
+
+impl Asking {
+    async fn run(self, vsn: Vsn) {
+        if let Err(error) = self.answer(vsn).await {
+            let (reason, code) = explain(&error);
+            let Request { name, join_ref, reference, .. } = &*self.request;
+            let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
+            self.link.say(Frame::Text(text));
+        }
+    }
+
+    async fn answer(&self, vsn: Vsn) -> Result<(), Error> {
+        match &self.request.what {
+            What::Since(since) => self.fetch_since(vsn, *since).await,
+            What::Page(page) => {
+                let response = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
+                    Some(own) => own.page(&self.hub.core, &self.request.name, page).await?,
+                    None => return Ok(()),
+                };
+                self.link.say(self.reply(vsn, &response));
+                Ok(())
+            }
+            What::Mark { .. } | What::MarkAll { .. } => self.mark(vsn).await,
+        }
+    }
+
+    fn view(&self) -> Option<Arc<super::channels::feed::View>> {
+        self.hub.registry.topic(&self.request.name)?.view(&self.link)
+    }
+
+    async fn fetch_since(&self, vsn: Vsn, since: Option<i64>) -> Result<(), Error> {
+        let (core, name) = (&self.hub.core, &self.request.name);
+        let (Some(topic), Some(view)) = (self.hub.registry.topic(name), self.view()) else { return Ok(()) };
+        let Some(own) = &view.own else { return Ok(()) };
+        for attempt in 1..=ANEW {
+            let head = core.store.feed_head(name.env, &name.channel.to_string(), &name.user)?;
+            let (version, _, response) = own.since(core, name, &head, since, true).await?;
+            if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A mark that was begun is finished even if the socket goes: its news must reach the others.
+    async fn mark(&self, vsn: Vsn) -> Result<(), Error> {
+        let (hub, name) = (Arc::clone(&self.hub), self.request.name.clone());
+        let reach = Reach { recipient: Some(name.user.to_string()), tenants: granted(&self.caller, Grant::FeedWrite) };
+        let what = match &self.request.what {
+            What::Mark { mark, ids, metadata } => Marking::Ids(*mark, ids.clone(), metadata.clone()),
+            What::MarkAll { mark, filter } => Marking::All(*mark, Arc::clone(filter)),
+            What::Since(_) | What::Page(_) => return Ok(()),
+        };
+        let done = tokio::spawn(async move {
+            let (core, channel) = (&hub.core, name.channel.to_string());
+            match what {
+                Marking::Ids(mark, ids, metadata) => {
+                    drop(core.mark(name.env, &ids, mark, metadata.as_ref(), &reach).await?);
+                }
+                Marking::All(mark, filter) => {
+                    core.mark_all(name.env, &channel, &name.user, &filter, mark).await?;
+                }
+            }
+            Ok::<_, Error>(core.store.feed_head(name.env, &channel, &name.user)?)
+        });
+        let head = done.await.map_err(|_| Error::Store(crate::store::Error::Closed))??;
+        let (registry, name) = (&self.hub.registry, &self.request.name);
+        let counts = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
+            Some(own) => own.counts(&self.hub.core, &head).await?,
+            None => Counts::default(),
+        };
+        let frame = self.reply(vsn, &news::marked(head.version, counts));
+        match registry.topic(name) {
+            // The delta that brings the mark comes before the answer to it.
+            Some(topic) if topic.answer_after(&self.link, head.version, frame.clone()) => registry.catch_up(topic),
+            Some(_) => {}
+            None => self.link.say(frame),
+        }
+        Ok(())
+    }
+
+    fn reply(&self, vsn: Vsn, response: &str) -> Frame {
+        let Request { name, join_ref, reference, .. } = &*self.request;
+        let text = phoenix::reply(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), true, response);
+        Frame::Text(text)
+    }
+}
+
+enum Marking {
+    Ids(crate::model::mark::Mark, Vec<String>, Option<serde_json::Map<String, serde_json::Value>>),
+    All(crate::model::mark::Mark, Arc<crate::model::feed::Filter>),
+}
+
+/// What the client is told; what went wrong inside is for the operator.
+fn explain(error: &Error) -> (String, &'static str) {
+    match error {
+        Error::Store(inside) => {
+            tracing::error!(error = %inside, "a push on a feed failed");
+            ("The server could not do this now: try again.".to_owned(), "internal_error")
+        }
+        Error::Forbidden(_) => (error.to_string(), "authorization"),
+        Error::ChannelInvalid(_) => (error.to_string(), "channel_invalid"),
+        _ => (error.to_string(), "invalid_params"),
+    }
+}

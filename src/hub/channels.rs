@@ -1,0 +1,3 @@
+//! The kinds of topics that sockets join.
+
+pub(crate) mod feed;

@@ -1,0 +1,408 @@
+//! What a joined feed is told: to official clients `new-message`, to our own snapshots and deltas.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::bus::News;
+use crate::model::channel::Channel;
+use crate::model::feed::{Archived, Counts, Filter, Head, Mode, Options, Status, Tenants, mode};
+use crate::model::message::Message;
+use crate::sign::access::Grant;
+use crate::store::Env;
+use crate::store::feeds::Changes;
+use crate::verbs::door::Caller;
+use crate::verbs::feed::Showing;
+use crate::verbs::{Core, Error};
+use crate::wire::cursor::MAX_PAGE_SIZE;
+use crate::wire::join::Join;
+use crate::wire::news;
+use crate::wire::phoenix::{Push, Topic};
+
+/// Feeds that one join may name.
+pub(crate) const MOST_CLIENTS: usize = 32;
+
+/// A feed as topics name it: whose, on which channel, where.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    pub(crate) env: Env,
+    pub(crate) channel: Uuid,
+    pub(crate) user: Arc<str>,
+}
+
+impl Name {
+    /// The topic's spelling.
+    pub(crate) fn topic(&self) -> String {
+        Topic::feed(&self.channel.to_string(), &self.user)
+    }
+
+    fn channel<'a>(&self, core: &'a Core) -> Option<&'a Channel> {
+        core.catalog.channels().iter().find(|channel| channel.id == self.channel)
+    }
+}
+
+/// What one join wants to be told. Members of a topic with equal views share every frame.
+#[derive(Debug, PartialEq)]
+pub(crate) struct View {
+    badge: Badge,
+    pub(crate) own: Option<Own>,
+    /// What the token lets see of the whole feed (F-SOC-16).
+    whole: Arc<Filter>,
+}
+
+/// What an official client shows.
+#[derive(Debug, PartialEq)]
+enum Badge {
+    None,
+    /// Feeds, each by the client's name for it (F-SOC-09).
+    Clients(Box<[Client]>),
+    /// One feed without a name (F-SOC-28).
+    Flat(Arc<Filter>),
+}
+
+#[derive(Debug, PartialEq)]
+struct Client {
+    name: Box<str>,
+    filter: Arc<Filter>,
+}
+
+/// What one of our own clients shows.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Own {
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) mode: Mode,
+    page_size: usize,
+}
+
+/// What a view is told of one change, as far as that needs no database.
+pub(crate) enum AtOnce {
+    /// These pushes, or nothing.
+    Pushes(Vec<Arc<Push>>),
+    /// The database has to be asked.
+    Ask,
+}
+
+/// What a view is told of everything since a version.
+pub(crate) struct Told {
+    /// The version that is reached by it.
+    pub(crate) version: i64,
+    pub(crate) pushes: Vec<Arc<Push>>,
+}
+
+impl View {
+    /// Reads what a join asks for, within what the caller may see; and the version that our own client has.
+    /// `plain` is the filter that filters nothing: most views share it.
+    pub(crate) fn read(join: Join, caller: &Caller, plain: &Arc<Filter>) -> Result<(View, Option<i64>), String> {
+        if join.clients.len() > MOST_CLIENTS {
+            return Err(format!("a join names at most {MOST_CLIENTS} feeds"));
+        }
+        let own = join.bellwire.as_ref().map(|options| Own::read(options, caller, plain)).transpose()?;
+        let since = join.bellwire.as_ref().map(since).transpose()?.flatten();
+        let badge = match join.flat {
+            Some(options) => Badge::Flat(filter(&options, caller, plain)?),
+            None if join.clients.is_empty() => Badge::None,
+            None => clients(&join.clients, caller, plain)?,
+        };
+        let allowed = readable(caller);
+        let whole = shared(Filter { allowed, ..Filter::default() }, plain);
+        Ok((View { badge, own, whole }, since))
+    }
+
+    /// The names that the client gave its feeds.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &str> {
+        let clients: &[Client] = if let Badge::Clients(clients) = &self.badge { clients } else { &[] };
+        clients.iter().map(|client| &*client.name)
+    }
+
+    /// What is told of a change whose version follows the one told last. `recounts` says whether it changed the feed's
+    /// counters. Needs no database where nothing but status and archive is filtered.
+    pub(crate) fn at_once(&self, core: Option<&Core>, name: &Name, head: &Head, news: &News, recounts: bool) -> AtOnce {
+        let mut pushes = Vec::new();
+        let concerned = match news {
+            News::Item(message) => self.concerned(|filter| filter.matches(message)),
+            News::Changed if recounts => self.concerned(|_| true),
+            News::Changed => 0,
+        };
+        if concerned != 0 {
+            if !self.is_counted(concerned) {
+                return AtOnce::Ask;
+            }
+            let counts = |filter: &Filter| head.counts(filter.archived, Status::All);
+            pushes.extend(self.new_message(name, concerned, counts));
+        }
+        if let Some(own) = &self.own {
+            let (News::Item(message), Some(core)) = (news, core) else { return AtOnce::Ask };
+            match own.item(core, name, head, message) {
+                Some(push) => pushes.push(push),
+                None => return AtOnce::Ask,
+            }
+        }
+        AtOnce::Pushes(pushes)
+    }
+
+    /// What is told of everything since version `since`; of the feed as it stands, when it is none or too long ago.
+    /// `must_answer` says that one of our own clients awaits an answer even if nothing changed.
+    pub(crate) async fn since(
+        &self,
+        core: &Core,
+        name: &Name,
+        head: &Head,
+        since: Option<i64>,
+        must_answer: bool,
+    ) -> Result<Told, Error> {
+        let mut told = Told { version: head.version, pushes: Vec::new() };
+        if let Some(since) = since
+            && self.badge != Badge::None
+            && since < head.version
+        {
+            let concerned = self.concerned_since(core, head, since)?;
+            if concerned != 0 {
+                let counts = self.counts(core, head, concerned).await?;
+                told.pushes.extend(self.new_message(name, concerned, counts));
+            }
+        }
+        if let Some(own) = &self.own
+            && (must_answer || since.is_none_or(|since| since != head.version))
+        {
+            let (version, event, payload) = own.since(core, name, head, since, false).await?;
+            told.version = version;
+            told.pushes.push(Arc::new(Push::new(&name.topic(), event, &payload)));
+        }
+        Ok(told)
+    }
+
+    /// Which of its feeds were concerned by what changed since `since`: by new items those that show them; any other
+    /// change may have been in any of them.
+    fn concerned_since(&self, core: &Core, head: &Head, since: i64) -> Result<u32, Error> {
+        Ok(match core.store.feed_changes(head, since)? {
+            Changes::TooOld => self.concerned(|_| true),
+            Changes::Since { changed, removed } => {
+                let only_new = removed.is_empty() && changed.iter().all(|message| message.seq > since);
+                self.concerned(|filter| !only_new || changed.iter().any(|message| filter.matches(message)))
+            }
+        })
+    }
+
+    /// A bit for each feed for which `is_concerned` says so.
+    fn concerned(&self, is_concerned: impl Fn(&Filter) -> bool) -> u32 {
+        match &self.badge {
+            Badge::None => 0,
+            Badge::Flat(filter) => u32::from(is_concerned(filter)),
+            Badge::Clients(clients) => {
+                let bits = clients.iter().enumerate().map(|(at, client)| u32::from(is_concerned(&client.filter)) << at);
+                bits.fold(0, |all, bit| all | bit)
+            }
+        }
+    }
+
+    /// The filters whose counts a `new-message` for these feeds carries.
+    fn filters(&self, concerned: u32) -> impl Iterator<Item = &Arc<Filter>> {
+        let (flat, clients): (_, &[Client]) = match &self.badge {
+            Badge::None => (None, &[]),
+            Badge::Flat(filter) => (Some(filter), &[]),
+            Badge::Clients(clients) => (Some(&self.whole), clients),
+        };
+        let named = clients.iter().enumerate().filter(move |(at, _)| concerned >> at & 1 == 1);
+        flat.into_iter().chain(named.map(|(_, client)| &client.filter))
+    }
+
+    fn is_counted(&self, concerned: u32) -> bool {
+        self.filters(concerned).all(|filter| filter.is_counted())
+    }
+
+    /// The counts of these feeds, each distinct filter counted once.
+    async fn counts(&self, core: &Core, head: &Head, concerned: u32) -> Result<impl Fn(&Filter) -> Counts, Error> {
+        let mut counted: Vec<(Filter, Counts)> = Vec::new();
+        for filter in self.filters(concerned) {
+            let wide = Filter { status: Status::All, ..(**filter).clone() };
+            if !counted.iter().any(|(known, _)| *known == wide) {
+                let counts = core.store.feed_counts(head, &wide).await?;
+                counted.push((wide, counts));
+            }
+        }
+        Ok(move |filter: &Filter| {
+            let wide = Filter { status: Status::All, ..filter.clone() };
+            counted.iter().find(|(known, _)| *known == wide).map_or(Counts::default(), |(_, counts)| *counts)
+        })
+    }
+
+    fn new_message(&self, name: &Name, concerned: u32, counts: impl Fn(&Filter) -> Counts) -> Option<Arc<Push>> {
+        let payload = match &self.badge {
+            Badge::None => None,
+            Badge::Flat(filter) => Some(news::for_flat(counts(filter))),
+            Badge::Clients(clients) => {
+                let named = clients.iter().enumerate().filter(|(at, _)| concerned >> at & 1 == 1);
+                let named: Vec<_> = named.map(|(_, client)| (&*client.name, counts(&client.filter))).collect();
+                news::for_clients(&named, counts(&self.whole))
+            }
+        }?;
+        Some(Arc::new(Push::new(&name.topic(), news::NEW_MESSAGE, &payload)))
+    }
+}
+
+impl Own {
+    fn read(options: &Map<String, Value>, caller: &Caller, plain: &Arc<Filter>) -> Result<Own, String> {
+        let page_size = match options.get("page_size") {
+            None | Some(Value::Null) => MAX_PAGE_SIZE,
+            Some(size) => match size.as_u64().and_then(|size| usize::try_from(size).ok()) {
+                Some(size @ 1..) => size.min(MAX_PAGE_SIZE),
+                _ => return Err(format!("page_size is a whole number from 1 to {MAX_PAGE_SIZE}")),
+            },
+        };
+        let mode = mode(options, Mode::Compact).map_err(|fault| fault.to_string())?;
+        Ok(Own { filter: filter(options, caller, plain)?, mode, page_size })
+    }
+
+    fn showing<'a>(&self, core: &'a Core, name: &Name) -> Result<Showing<'a>, Error> {
+        let channel = name.channel(core).ok_or_else(|| Error::ChannelInvalid(name.channel.to_string()))?;
+        Ok(Showing { channel, mode: self.mode })
+    }
+
+    /// The delta of one new item; none when it needs the database.
+    fn item(&self, core: &Core, name: &Name, head: &Head, message: &Message) -> Option<Arc<Push>> {
+        if !self.filter.is_counted() || self.mode != Mode::Compact {
+            return None;
+        }
+        let shown = if self.filter.matches(message) { std::slice::from_ref(message) } else { &[] };
+        let items = core.feed_items(name.env, &name.user, self.showing(core, name).ok()?, shown).ok()?;
+        let counts = head.counts(self.filter.archived, self.filter.status);
+        let payload = news::delta(head.version - 1, head.version, counts, &items, "[]");
+        Some(Arc::new(Push::new(&name.topic(), news::DELTA, &payload)))
+    }
+
+    /// The counts that our own clients are told.
+    pub(crate) async fn counts(&self, core: &Core, head: &Head) -> Result<Counts, Error> {
+        Ok(core.store.feed_counts(head, &self.filter).await?)
+    }
+
+    /// The delta since a version or the feed as it stands: the version reached, the event and its payload.
+    pub(crate) async fn since(
+        &self,
+        core: &Core,
+        name: &Name,
+        head: &Head,
+        since: Option<i64>,
+        is_fetch: bool,
+    ) -> Result<(i64, &'static str, String), Error> {
+        let showing = self.showing(core, name)?;
+        if let Some(since) = since
+            && let Some(delta) = core.feed_delta(name.env, &name.user, showing, &self.filter, head, since)?
+        {
+            let counts = self.counts(core, head).await?;
+            let payload = news::delta(since, head.version, counts, &delta.items, &delta.removed);
+            return Ok((head.version, news::DELTA, payload));
+        }
+        let page = core.feed(name.env, &name.user, showing, &self.filter, None, self.page_size).await?;
+        let payload = news::snapshot(is_fetch, page.head.version, page.counts, &page.entries, &page.page_info);
+        Ok((page.head.version, news::SNAPSHOT, payload))
+    }
+
+    /// One page, as a `feed.fetch` asks for it.
+    pub(crate) async fn page(
+        &self,
+        core: &Core,
+        name: &Name,
+        page: &crate::wire::cursor::Page,
+    ) -> Result<String, Error> {
+        let showing = self.showing(core, name)?;
+        let view = core.feed(name.env, &name.user, showing, &self.filter, page.at.as_ref(), page.size).await?;
+        Ok(news::snapshot(false, view.head.version, view.counts, &view.entries, &view.page_info))
+    }
+}
+
+/// The version our own client has; none asks for the feed as it stands.
+pub(crate) fn since(options: &Map<String, Value>) -> Result<Option<i64>, String> {
+    match options.get("since") {
+        None | Some(Value::Null) => Ok(None),
+        Some(since) => match since.as_i64() {
+            Some(since @ 0..) => Ok(Some(since)),
+            _ => Err("since is the version of a feed: a whole number".to_owned()),
+        },
+    }
+}
+
+/// The feeds of an official client. One that the token does not cover is left out, so that it silences no other; if it
+/// covers none, the join is refused.
+fn clients(named: &[(String, Map<String, Value>)], caller: &Caller, plain: &Arc<Filter>) -> Result<Badge, String> {
+    let read = |(name, options): &(String, Map<String, Value>)| {
+        filter(options, caller, plain).map(|filter| Client { name: name.as_str().into(), filter })
+    };
+    let (covered, refused): (Vec<_>, Vec<_>) = named.iter().map(read).partition(Result::is_ok);
+    let covered: Box<[Client]> = covered.into_iter().flatten().collect();
+    match refused.into_iter().find_map(Result::err) {
+        Some(reason) if covered.is_empty() => Err(reason),
+        Some(reason) => {
+            tracing::warn!(reason, "a join names a feed that is left out");
+            Ok(Badge::Clients(covered))
+        }
+        None => Ok(Badge::Clients(covered)),
+    }
+}
+
+/// The filter that `options` describe, within what the token lets see.
+pub(crate) fn filter(
+    options: &Map<String, Value>,
+    caller: &Caller,
+    plain: &Arc<Filter>,
+) -> Result<Arc<Filter>, String> {
+    let mut filter = Filter::from_options(&Spelled(options)).map_err(|fault| fault.to_string())?;
+    let tenants = caller.tenants(Grant::FeedRead, filter.tenant.as_deref());
+    filter.allowed = tenants.map_err(|refusal| refusal.message.into_owned())?;
+    Ok(shared(filter, plain))
+}
+
+fn shared(filter: Filter, plain: &Arc<Filter>) -> Arc<Filter> {
+    if filter == **plain { Arc::clone(plain) } else { Arc::new(filter) }
+}
+
+/// What of the whole feed the token lets see.
+fn readable(caller: &Caller) -> Tenants {
+    granted(caller, Grant::FeedRead)
+}
+
+/// The tenants that a grant covers, whatever is asked for.
+pub(crate) fn granted(caller: &Caller, grant: Grant) -> Tenants {
+    use crate::sign::access::Scope;
+    match caller.access().map(|access| access.scope(grant)) {
+        None | Some(Scope::All) => Tenants::Any,
+        Some(Scope::Nothing) => Tenants::These { tenants: Vec::new(), with_none: false },
+        Some(Scope::Tenants { tenants, include_none }) => {
+            Tenants::These { tenants: tenants.into_iter().collect(), with_none: include_none }
+        }
+    }
+}
+
+/// Options of a join, where one mobile client groups the bounds in an object of its own (F-SOC-10).
+struct Spelled<'a>(&'a Map<String, Value>);
+
+impl Options for Spelled<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.text(name).or_else(|| {
+            let range = self.0.get("inserted_at_date_range")?.as_object()?;
+            let (bound, is_inclusive) = match name.strip_prefix("inserted_at.")? {
+                "gt" => ("start", false),
+                "gte" => ("start", true),
+                "lt" => ("end", false),
+                "lte" => ("end", true),
+                _ => return None,
+            };
+            let wants_inclusive = range.get("inclusive").and_then(Value::as_bool).unwrap_or(false);
+            range.text(bound).filter(|_| is_inclusive == wants_inclusive)
+        })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.0.list(name)
+    }
+
+    fn trigger_data(&self) -> Result<Option<Value>, crate::model::invalid::Invalid> {
+        self.0.trigger_data()
+    }
+}
+
+/// Whether a change moved any counter.
+pub(crate) fn recounts(before: &Head, after: &Head) -> bool {
+    let counts = |head: &Head| (head.counts(Archived::Exclude, Status::All), head.counts(Archived::Only, Status::All));
+    before.version + 1 != after.version || counts(before) != counts(after)
+}

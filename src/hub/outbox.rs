@@ -1,0 +1,309 @@
+//! What waits to be written on one socket, shared by the socket's task with whoever has something to tell it.
+//!
+//! No channel and no timer per socket: an empty outbox holds no memory, and the sweep looks after the waiting.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+use crate::model::time::Time;
+use crate::wire::phoenix::{Push, Vsn};
+
+/// Pushes that may wait for a socket; a socket that is further behind is told later what it missed, in one.
+const MOST_FRAMES: usize = 64;
+/// Bytes of pushes that may wait; a single push may be larger.
+const MOST_BYTES: usize = 128 * 1024;
+/// Passes of the sweep for which a full outbox may stay full (each some seconds, see [`super::Settings`]).
+const PATIENCE: u8 = 3;
+
+/// A message ready to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum Frame {
+    Text(String),
+    /// Only the echo sends it.
+    Binary(Bytes),
+    /// A push that many sockets share, behind this socket's own head.
+    Shared {
+        head: Arc<str>,
+        push: Arc<Push>,
+    },
+}
+
+impl Frame {
+    /// The two parts of its payload, to be written one after the other.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        match self {
+            Frame::Text(text) => (text.as_bytes(), &[]),
+            Frame::Binary(bytes) => (bytes, &[]),
+            Frame::Shared { head, push } => (head.as_bytes(), push.tail().as_bytes()),
+        }
+    }
+
+    /// The bytes of its payload.
+    pub(crate) fn len(&self) -> usize {
+        let (head, tail) = self.parts();
+        head.len() + tail.len()
+    }
+}
+
+/// How a socket has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a close frame of this code.
+    Close(u16),
+    /// At once.
+    Drop,
+}
+
+/// One open socket, as others know it.
+pub(crate) struct Link {
+    pub(crate) id: u64,
+    pub(crate) vsn: Vsn,
+    /// When the token that opened it is no longer good.
+    ends_at: Option<Time>,
+    heard_at: AtomicI64,
+    outbox: Mutex<Outbox>,
+}
+
+#[derive(Default)]
+struct Outbox {
+    queue: VecDeque<Frame>,
+    bytes: usize,
+    waker: Option<Waker>,
+    end: Option<End>,
+    wants_ping: bool,
+    /// A push was refused: whoever drains the outbox asks for what was missed.
+    is_starved: bool,
+    starved_for: u8,
+    ending_for: u8,
+    is_gone: bool,
+}
+
+/// What the socket's task finds in its outbox.
+#[derive(Default)]
+pub(crate) struct Orders {
+    pub(crate) frames: VecDeque<Frame>,
+    pub(crate) end: Option<End>,
+    pub(crate) ping: bool,
+    /// Pushes were refused meanwhile.
+    pub(crate) starved: bool,
+}
+
+/// How long a client may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Silence {
+    pub(crate) ping_after: i64,
+    pub(crate) close_after: i64,
+}
+
+impl Link {
+    pub(crate) fn new(id: u64, vsn: Vsn, ends_at: Option<Time>, now: Time) -> Self {
+        Link { id, vsn, ends_at, heard_at: AtomicI64::new(now.micros()), outbox: Mutex::new(Outbox::default()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the client was heard.
+    pub(crate) fn hear(&self, now: Time) {
+        self.heard_at.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// Queues an answer to the client. It always fits: a socket reads nothing while anything waits to be written.
+    pub(crate) fn say(&self, frame: Frame) {
+        let mut outbox = self.lock();
+        let waker = outbox.put(frame);
+        drop(outbox);
+        wake(waker);
+    }
+
+    /// Queues pushes, all or none; false when the outbox is full. What is refused has to be told again when the socket
+    /// says that it was starved.
+    pub(crate) fn tell(&self, pushes: &[Arc<Push>], head: &Arc<str>) -> bool {
+        let mut outbox = self.lock();
+        if outbox.is_gone || outbox.end.is_some() {
+            return true;
+        }
+        if !outbox.queue.is_empty() && (outbox.queue.len() >= MOST_FRAMES || outbox.bytes >= MOST_BYTES) {
+            outbox.is_starved = true;
+            return false;
+        }
+        let mut waker = None;
+        for push in pushes {
+            let frame = match self.vsn {
+                Vsn::V2 => Frame::Shared { head: Arc::clone(head), push: Arc::clone(push) },
+                Vsn::V1 => Frame::Text(push.text(Vsn::V1, None)),
+            };
+            waker = outbox.put(frame).or(waker);
+        }
+        drop(outbox);
+        wake(waker);
+        true
+    }
+
+    /// Ends the socket; the harder end counts.
+    pub(crate) fn end(&self, end: End) {
+        let mut outbox = self.lock();
+        if outbox.end.is_none() || end == End::Drop {
+            outbox.end = Some(end);
+        }
+        let waker = outbox.waker.take();
+        drop(outbox);
+        wake(waker);
+    }
+
+    /// The task looks what it has to do; frames are only given when it `is_idle`. It is woken when there is more.
+    pub(crate) fn orders(&self, cx: &Context<'_>, is_idle: bool) -> Orders {
+        let mut outbox = self.lock();
+        if outbox.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            outbox.waker = Some(cx.waker().clone());
+        }
+        let mut orders = Orders { end: outbox.end, ..Orders::default() };
+        if is_idle {
+            outbox.bytes = 0;
+            orders.frames = std::mem::take(&mut outbox.queue);
+            orders.ping = std::mem::take(&mut outbox.wants_ping);
+            // Only once what was accepted is written is there room for what was not.
+            if orders.frames.is_empty() {
+                orders.starved = std::mem::take(&mut outbox.is_starved);
+                outbox.starved_for = 0;
+            }
+        }
+        orders
+    }
+
+    /// The task is over. A waker kept would keep its memory.
+    pub(crate) fn retire(&self) {
+        let mut outbox = self.lock();
+        let waker = outbox.waker.take();
+        *outbox = Outbox { is_gone: true, ..Outbox::default() };
+        drop(outbox);
+        drop(waker);
+    }
+
+    /// One pass of the sweep: pings the silent, ends the dead, the expired and the stuck.
+    pub(crate) fn nudge(&self, now: Time, silence: Silence) {
+        let silent_for = now.micros() - self.heard_at.load(Ordering::Relaxed);
+        let is_expired = self.ends_at.is_some_and(|at| now >= at);
+        let mut outbox = self.lock();
+        outbox.starved_for = if outbox.is_starved { outbox.starved_for.saturating_add(1) } else { 0 };
+        if outbox.end.is_some() {
+            outbox.ending_for = outbox.ending_for.saturating_add(1);
+        }
+        let is_dead = silent_for >= silence.close_after * 1_000_000;
+        if is_dead || outbox.starved_for > PATIENCE || outbox.ending_for > PATIENCE {
+            outbox.end = Some(End::Drop);
+        } else if is_expired && outbox.end.is_none() {
+            outbox.end = Some(End::Close(super::EXPIRED));
+        } else if silent_for >= silence.ping_after * 1_000_000 && outbox.end.is_none() {
+            outbox.wants_ping = true;
+        } else {
+            return;
+        }
+        let waker = outbox.waker.take();
+        drop(outbox);
+        wake(waker);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let outbox = self.lock();
+        (outbox.queue.len(), outbox.bytes)
+    }
+}
+
+impl Outbox {
+    /// Adds a frame; the task needs to be woken only for the first: it looks again after each write.
+    fn put(&mut self, frame: Frame) -> Option<Waker> {
+        if self.is_gone {
+            return None;
+        }
+        let is_first = self.queue.is_empty();
+        if is_first {
+            self.queue.reserve_exact(1);
+        }
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+        if is_first { self.waker.take() } else { None }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_micros(1_000_000_000);
+    const SILENCE: Silence = Silence { ping_after: 45, close_after: 75 };
+
+    fn link(ends_at: Option<Time>) -> Link {
+        Link::new(1, Vsn::V2, ends_at, NOW)
+    }
+
+    fn orders(link: &Link) -> Orders {
+        link.orders(&Context::from_waker(Waker::noop()), true)
+    }
+
+    #[test]
+    fn an_outbox_is_bounded_and_says_that_it_was_starved_once_it_is_drained() {
+        let (link, head) = (link(None), Arc::from("[null"));
+        let push = Arc::new(Push::new("feeds:c:u", "new-message", &"x".repeat(1_000)));
+        let taken = (0..10_000).take_while(|_| link.tell(&[Arc::clone(&push)], &head)).count();
+        assert_eq!(taken, MOST_FRAMES);
+        assert!(link.waiting().1 <= MOST_BYTES + 2_000);
+        let first = orders(&link);
+        assert_eq!((first.frames.len(), first.starved), (MOST_FRAMES, false));
+        let second = orders(&link);
+        assert!(second.frames.is_empty() && second.starved);
+        assert!(!orders(&link).starved);
+        let large = Arc::new(Push::new("feeds:c:u", "feed.snapshot", &"x".repeat(MOST_BYTES * 2)));
+        assert!(link.tell(&[Arc::clone(&large)], &head), "a large push fits where nothing waits");
+        assert!(!link.tell(&[large], &head));
+    }
+
+    #[test]
+    fn a_full_outbox_that_nobody_drains_ends_the_socket() {
+        let (link, head) = (link(None), Arc::from("[null"));
+        let push = Arc::new(Push::new("feeds:c:u", "new-message", "{}"));
+        while link.tell(&[Arc::clone(&push)], &head) {}
+        for _ in 0..PATIENCE {
+            link.nudge(NOW, SILENCE);
+            assert_eq!(link.lock().end, None);
+        }
+        link.nudge(NOW, SILENCE);
+        assert_eq!(link.lock().end, Some(End::Drop));
+    }
+
+    #[test]
+    fn the_silent_are_pinged_then_dropped_and_the_expired_closed_with_4001() {
+        let one = link(None);
+        one.nudge(NOW.plus_seconds(44), SILENCE);
+        assert!(!orders(&one).ping);
+        one.nudge(NOW.plus_seconds(45), SILENCE);
+        assert!(orders(&one).ping, "F-SOC-05");
+        one.hear(NOW.plus_seconds(50));
+        one.nudge(NOW.plus_seconds(76), SILENCE);
+        assert_eq!(orders(&one).end, None);
+        one.nudge(NOW.plus_seconds(125), SILENCE);
+        assert_eq!(orders(&one).end, Some(End::Drop), "F-SOC-05");
+
+        let two = link(Some(NOW.plus_seconds(10)));
+        two.nudge(NOW.plus_seconds(9), SILENCE);
+        assert_eq!(orders(&two).end, None);
+        two.nudge(NOW.plus_seconds(10), SILENCE);
+        assert_eq!(orders(&two).end, Some(End::Close(4001)), "F-SOC-25 F-AMB-52");
+        for _ in 0..=PATIENCE {
+            two.nudge(NOW.plus_seconds(10), SILENCE);
+        }
+        assert_eq!(orders(&two).end, Some(End::Drop), "a close that is not answered has an end");
+    }
+}

@@ -1,0 +1,232 @@
+//! Who listens to which feed on this node.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::error;
+use uuid::Uuid;
+
+use super::channels::feed::{Name, View};
+use super::outbox::Link;
+use super::topic::{Joining, Topic};
+use crate::bus::FeedEvent;
+use crate::model::feed::Head;
+use crate::model::time::Time;
+use crate::verbs::{Core, Error};
+
+/// Catch-ups that read the database at once.
+const READERS: usize = 64;
+/// How long a client that went is remembered, at least; at most twice as long.
+const REMEMBERED_SECONDS: i64 = 600;
+/// Clients remembered per generation.
+const MOST_REMEMBERED: usize = 65_536;
+
+/// Topics and their listeners; clones share them. It is made before the [`Core`], whose bus tells it of every change.
+#[derive(Clone, Default)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    topics: DashMap<Name, Arc<Topic>>,
+    gone: Mutex<Gone>,
+    /// Known once the hub is made; weak, because the core's bus holds the registry.
+    home: OnceLock<Home>,
+    readers: Semaphore,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Inner {
+            topics: DashMap::new(),
+            gone: Mutex::default(),
+            home: OnceLock::new(),
+            readers: Semaphore::new(READERS),
+        }
+    }
+}
+
+struct Home {
+    core: Weak<Core>,
+    runtime: Handle,
+}
+
+impl Registry {
+    /// A registry in which nobody listens.
+    pub fn new() -> Self {
+        Registry::default()
+    }
+
+    /// Tells of a committed change everybody who listens. Cheap for feeds nobody listens to; for all others it queues
+    /// ready frames, and leaves to a task what needs the database.
+    pub fn heard(&self, event: &FeedEvent) {
+        let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
+        let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
+        let Some(topic) = self.topic(&name) else { return };
+        if topic.hear(self.core().as_deref(), event) {
+            self.catch_up(topic);
+        }
+    }
+
+    /// Topics that somebody listens to.
+    pub fn topics(&self) -> usize {
+        self.inner.topics.len()
+    }
+
+    pub(crate) fn settle(&self, core: &Arc<Core>, runtime: Handle) {
+        // A registry belongs to one core: a second one finds it settled.
+        _ = self.inner.home.set(Home { core: Arc::downgrade(core), runtime });
+    }
+
+    fn core(&self) -> Option<Arc<Core>> {
+        self.inner.home.get().and_then(|home| home.core.upgrade())
+    }
+
+    pub(crate) fn topic(&self, name: &Name) -> Option<Arc<Topic>> {
+        self.inner.topics.get(name).map(|entry| Arc::clone(&entry))
+    }
+
+    /// Lets one in; see [`Topic::enter`].
+    pub(crate) fn join(&self, name: &Name, welcome: impl FnOnce() -> Option<(Head, Joining)>) {
+        let topic = {
+            let entry = self.inner.topics.entry(name.clone());
+            let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
+            entry.expect_join();
+            Arc::clone(&entry)
+        };
+        if topic.enter(welcome) {
+            self.catch_up(topic);
+        } else {
+            self.forget_if_deserted(name);
+        }
+    }
+
+    /// Lets one out, and remembers what its client knows, in case it comes back.
+    pub(crate) fn leave(&self, name: &Name, link: &Link, is_clean: bool, now: Time) {
+        let Some(left) = self.topic(name).and_then(|topic| topic.leave(link, is_clean)) else { return };
+        self.forget_if_deserted(name);
+        let mut gone = self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for client in left.view.clients() {
+            gone.remember(name, client, left.knows, now);
+        }
+    }
+
+    /// The version that a client which was here before surely knows: the least of its feeds'.
+    pub(crate) fn known_to(&self, name: &Name, view: &View, now: Time) -> Option<i64> {
+        let gone = self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        view.clients().filter_map(|client| gone.recall(name, client, now)).min()
+    }
+
+    /// A socket has drained its outbox after it was full.
+    pub(crate) fn resume(&self, name: &Name, link: &Link) {
+        if let Some(topic) = self.topic(name)
+            && topic.resume(link)
+        {
+            self.catch_up(topic);
+        }
+    }
+
+    fn forget_if_deserted(&self, name: &Name) {
+        self.inner.topics.remove_if(name, |_, topic| topic.is_deserted());
+    }
+
+    /// Starts the topic's catch-up.
+    pub(crate) fn catch_up(&self, topic: Arc<Topic>) {
+        let Some(home) = self.inner.home.get() else { return };
+        let registry = self.clone();
+        home.runtime.spawn(async move { registry.tell_the_rest(&topic).await });
+    }
+
+    /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
+    async fn tell_the_rest(&self, topic: &Topic) {
+        while let Some(questions) = topic.questions() {
+            let Ok(reader) = self.inner.readers.acquire().await else { return };
+            let Some(core) = self.core() else { return };
+            let mut found = Vec::with_capacity(questions.len());
+            let mut failure: Option<Error> = None;
+            match core.store.feed_head(topic.name.env, &topic.name.channel.to_string(), &topic.name.user) {
+                Err(error) => failure = Some(error.into()),
+                Ok(head) => {
+                    for question in questions {
+                        let told =
+                            question.view.since(&core, &topic.name, &head, question.since, question.must_answer).await;
+                        match told {
+                            Ok(told) => found.push((question, told)),
+                            Err(error) => failure = Some(error),
+                        }
+                    }
+                }
+            }
+            drop(reader);
+            topic.tell(&found);
+            if let Some(error) = failure {
+                error!(%error, "a feed could not be read for its sockets; it is tried again");
+                topic.retry();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Clients of late, by the feed and their own name, with the version each surely knows. Two generations, so that the
+/// old are forgotten without looking at each.
+#[derive(Default)]
+struct Gone {
+    hasher: RandomState,
+    young: HashMap<u64, i64>,
+    old: HashMap<u64, i64>,
+    since: Option<Time>,
+}
+
+impl Gone {
+    fn remember(&mut self, name: &Name, client: &str, knows: i64, now: Time) {
+        let age = self.since.map_or(i64::MAX, |since| now.micros() - since.micros());
+        if age >= REMEMBERED_SECONDS * 1_000_000 || self.young.len() >= MOST_REMEMBERED {
+            let is_long_ago = age >= 2 * REMEMBERED_SECONDS * 1_000_000;
+            self.old = if is_long_ago { HashMap::new() } else { std::mem::take(&mut self.young) };
+            self.young = HashMap::new();
+            self.since = Some(now);
+        }
+        let key = self.hasher.hash_one((name, client));
+        self.young.insert(key, knows);
+    }
+
+    fn recall(&self, name: &Name, client: &str, now: Time) -> Option<i64> {
+        let key = self.hasher.hash_one((name, client));
+        let age = now.micros() - self.since?.micros();
+        if age >= 2 * REMEMBERED_SECONDS * 1_000_000 {
+            return None;
+        }
+        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_went_are_remembered_for_a_while_and_not_without_bound() {
+        let name = Name { env: 1, channel: Uuid::nil(), user: "ann".into() };
+        let at = |seconds: i64| Time::from_micros(seconds * 1_000_000);
+        let mut gone = Gone::default();
+        assert_eq!(gone.recall(&name, "client_a", at(0)), None);
+        gone.remember(&name, "client_a", 7, at(0));
+        assert_eq!(gone.recall(&name, "client_a", at(599)), Some(7));
+        assert_eq!(gone.recall(&name, "client_b", at(1)), None);
+        gone.remember(&name, "client_b", 9, at(601));
+        assert_eq!(gone.recall(&name, "client_a", at(700)), Some(7), "one generation old");
+        gone.remember(&name, "client_a", 8, at(700));
+        assert_eq!(gone.recall(&name, "client_a", at(701)), Some(8), "the latest counts");
+        assert_eq!(gone.recall(&name, "client_b", at(601 + 1_200)), None);
+        for number in 0..(3 * MOST_REMEMBERED) {
+            gone.remember(&name, &format!("client_{number}"), 1, at(702));
+        }
+        assert!(gone.young.len() + gone.old.len() <= 2 * MOST_REMEMBERED);
+    }
+}

@@ -1,0 +1,774 @@
+//! The hub over real sockets: a server on the loopback, a store in a file, clients that speak Phoenix.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{SinkExt, StreamExt};
+use hyper::service::service_fn;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message as Ws};
+use uuid::Uuid;
+
+use super::*;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::model::channel::{Channel, ChannelKind, ResponseFilter};
+use crate::model::environment::{Environment, Settings as EnvironmentSettings};
+use crate::model::ids::Ksuid;
+use crate::model::mark::Mark;
+use crate::model::message::Message;
+use crate::model::recipient::RecipientRef;
+use crate::queue::Waker;
+use crate::sign::issue::sign_hs256;
+use crate::store::keys::{ApiKeyRow, SigningKeyRow};
+use crate::store::{Batch, Store};
+use crate::verbs::mark::Reach;
+use crate::verbs::{Catalog, Change, Core};
+
+const FEED: Uuid = Uuid::from_u128(0x5f3c_1d6e_0000_4000_8000_0000_0000_0001);
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const NOW: Time = Time::from_micros(1_790_000_000_000_000);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct House {
+    core: Shared,
+    hub: Hub,
+    key: String,
+    secret_key: String,
+    address: std::net::SocketAddr,
+    directory: PathBuf,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn channel(id: Uuid, kind: ChannelKind) -> Channel {
+    Channel {
+        id,
+        key: format!("channel-{}", id.as_u128() % 10),
+        name: "Bell".into(),
+        kind,
+        provider: Channel::FEED_PROVIDER.into(),
+        created_at: NOW,
+        updated_at: NOW,
+        conditions: None,
+        response_filter: ResponseFilter::default(),
+    }
+}
+
+async fn house(is_enhanced: bool) -> House {
+    let directory = std::env::temp_dir().join(format!("bellwire-hub-{}", Uuid::new_v4()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let store = Store::open(&directory.join("test.db")).unwrap();
+    let row = store.ensure_environment("development", NOW).await.unwrap();
+    let settings = EnvironmentSettings { enhanced_security: is_enhanced, ..EnvironmentSettings::default() };
+    let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
+    let (public, secret) = (ApiKey::mint(Kind::Public, [1; 32]), ApiKey::mint(Kind::Secret, [2; 32]));
+    let mut batch = Batch::new();
+    for key in [&public, &secret] {
+        batch.add_api_key(&ApiKeyRow {
+            digest: key.digest(),
+            env: row.number,
+            kind: String::new(),
+            name: String::new(),
+            hint: String::new(),
+            created_at: NOW,
+            revoked_at: None,
+        });
+    }
+    batch.add_signing_key(&SigningKeyRow {
+        env: row.number,
+        kid: "k1".into(),
+        alg: "hs256".into(),
+        material: URL_SAFE_NO_PAD.encode(SECRET),
+        created_at: NOW,
+        retired_at: None,
+    });
+    store.apply(batch).await.unwrap();
+    let channels = vec![channel(FEED, ChannelKind::InAppFeed), channel(Uuid::from_u128(2), ChannelKind::Email)];
+    let registry = Registry::new();
+    let listener = registry.clone();
+    let core = Arc::new(Core {
+        store,
+        bus: Bus::local(move |event| listener.heard(event)),
+        clock: Clock::manual(NOW),
+        waker: Waker::default(),
+        catalog: Catalog::new(vec![environment], channels, Vec::new()),
+        rings: Default::default(),
+    });
+    let settings = Settings { sweep: Duration::from_millis(64), ..Settings::default() };
+    let hub = Hub::new(Arc::clone(&core), registry, settings);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = hub.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let hub = served.clone();
+            let service = service_fn(move |request| {
+                let response = hub.upgrade(request);
+                async move { Ok::<_, std::convert::Infallible>(response) }
+            });
+            let http = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        }
+    });
+    House { core, hub, key: public.reveal().into(), secret_key: secret.reveal().into(), address, directory }
+}
+
+fn token(claims: &Value) -> String {
+    sign_hs256(claims, SECRET, Some("k1"))
+}
+
+fn topic(user: &str) -> String {
+    format!("feeds:{FEED}:{user}")
+}
+
+impl House {
+    async fn connect(&self, query: &str) -> Result<Client, u16> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let url = format!("ws://{}/ws/v1/websocket?{query}", self.address);
+        match tokio_tungstenite::client_async(url, stream).await {
+            Ok((stream, _)) => Ok(Client { stream }),
+            Err(WsError::Http(response)) => {
+                assert!(response.body().as_deref().unwrap_or_default().is_empty(), "F-SOC-04");
+                Err(response.status().as_u16())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn client(&self) -> Client {
+        self.connect(&format!("&api_key={}&&vsn=2.0.0", self.key)).await.expect("to be let in")
+    }
+
+    async fn client_of(&self, claims: &Value) -> Client {
+        let query = format!("user_token={}&api_key={}&vsn=2.0.0", token(claims), self.key);
+        self.connect(&query).await.expect("to be let in")
+    }
+
+    fn message(&self, user: &str, tenant: Option<&str>, data: &Value) -> Message {
+        let id = Ksuid::mint(self.core.clock.now(), &[Uuid::new_v4().as_bytes()]).to_string();
+        Message {
+            id,
+            env: 1,
+            feed: None,
+            seq: 0,
+            version: 0,
+            channel: FEED.to_string(),
+            recipient: RecipientRef::User(user.into()),
+            tenant: tenant.map(str::to_owned),
+            actor: None,
+            workflow: "comment".into(),
+            version_id: "v".into(),
+            categories: "[]".into(),
+            step_ref: "feed_1".into(),
+            workflow_run: String::new(),
+            run: String::new(),
+            status: "delivered".into(),
+            blocks: "[]".into(),
+            actors: "[]".into(),
+            total_actors: 0,
+            data: data.to_string().into(),
+            slim_data: None,
+            activities: None,
+            total_activities: 1,
+            metadata: None,
+            inserted_at: self.core.clock.now(),
+            updated_at: self.core.clock.now(),
+            scheduled_at: None,
+            seen_at: None,
+            read_at: None,
+            interacted_at: None,
+            link_clicked_at: None,
+            archived_at: None,
+        }
+    }
+
+    async fn notify_in(&self, user: &str, tenant: Option<&str>) -> String {
+        let message = self.message(user, tenant, &json!({"n": 1}));
+        let id = message.id.clone();
+        let mut change = Change::new();
+        change.add_message(message, true);
+        self.core.commit(change).await.unwrap();
+        id
+    }
+
+    async fn notify(&self, user: &str) -> String {
+        self.notify_in(user, None).await
+    }
+
+    async fn mark(&self, id: &str, mark: Mark) {
+        self.core.mark(1, &[id.to_owned()], mark, None, &Reach::default()).await.unwrap();
+    }
+}
+
+struct Client {
+    stream: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    async fn say(&mut self, frame: Value) {
+        self.stream.send(Ws::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next frame, as JSON.
+    async fn next(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
+            match message.expect("an open socket").expect("a whole frame") {
+                Ws::Text(text) => {
+                    assert!(!text[..text.len().min(20)].contains(", "), "compact JSON: {text}");
+                    return serde_json::from_str(&text).unwrap();
+                }
+                Ws::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The code with which the server closes.
+    async fn closed(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("an end in time") {
+                Some(Ok(Ws::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Joins a feed; the answer.
+    async fn join(&mut self, join_ref: &str, user: &str, payload: Value) -> Value {
+        self.say(json!([join_ref, join_ref, topic(user), "phx_join", payload])).await;
+        let answer = self.next().await;
+        assert_eq!((&answer[0], &answer[1], &answer[3]), (&json!(join_ref), &json!(join_ref), &json!("phx_reply")));
+        answer[4].clone()
+    }
+
+    /// That nothing else was said up to now.
+    async fn quiet(&mut self) {
+        self.say(json!([null, "quiet", "phoenix", "heartbeat", {}])).await;
+        let answer = self.next().await;
+        assert_eq!(
+            answer,
+            json!([null, "quiet", "phoenix", "phx_reply", {"status": "ok", "response": {}}]),
+            "F-SOC-05"
+        );
+    }
+}
+
+fn ok() -> Value {
+    json!({"status": "ok", "response": {}})
+}
+
+fn counts(total: i64, unread: i64, unseen: i64) -> Value {
+    json!({"total_count": total, "unread_count": unread, "unseen_count": unseen})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_let_in_is_refused_before_the_upgrade() {
+    let house = house(true).await;
+    let (pk, sk) = (&house.key, &house.secret_key);
+    let good = token(&json!({"sub": "ann"}));
+    let late = token(&json!({"sub": "ann", "exp": NOW.seconds() - 61}));
+    for (query, expected, rule) in [
+        (format!("user_token={good}&api_key={pk}&&vsn=2.0.0"), Ok(()), "F-SOC-01 F-SOC-02"),
+        (format!("vsn=2.0.0&vsn=2.0.0&api_key={pk}&user_token={good}"), Ok(()), "F-SOC-01"),
+        (format!("?&api_key={pk}&&vsn=2.0.0"), Err(403), "F-SOC-04: no token under enhanced security"),
+        (format!("vsn=2.0.0&api_key={pk}&user_token="), Err(403), "F-SOC-04"),
+        (format!("user_token={late}&api_key={pk}&vsn=2.0.0"), Err(403), "F-SOC-04"),
+        (format!("user_token=x&api_key={pk}&vsn=2.0.0"), Err(403), "F-SOC-04"),
+        (format!("user_token={good}&vsn=2.0.0"), Err(403), "F-SOC-04"),
+        (format!("user_token={good}&api_key=pk_unknown&vsn=2.0.0"), Err(403), "F-SOC-04"),
+        (format!("user_token={good}&api_key={sk}&vsn=2.0.0"), Err(403), "F-AMB-52"),
+        (format!("user_token={good}&api_key={pk}&vsn=9.0.0"), Err(403), "F-SOC-01"),
+        (format!("user_token={good}&api_key={pk}"), Ok(()), "no vsn is the first serializer"),
+    ] {
+        assert_eq!(house.connect(&query).await.map(drop), expected, "{rule} {query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_no_upgrade_is_bad() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let house = house(false).await;
+    for path in ["/ws/v1/websocket", "/ws/v1/longpoll"] {
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let request = format!("GET {path}?api_key={} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", house.key);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "F-SOC-27 {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_official_client_is_told_of_a_new_message_once_it_can_be_read() {
+    let house = house(false).await;
+    let (mut ann, mut bob) = (house.client().await, house.client().await);
+    let payload = json!({"client_a": {"archived": "exclude", "mode": "compact"}, "client_b": {"status": "read"}});
+    assert_eq!(ann.join("7", "ann", payload).await, ok(), "F-SOC-06 F-SOC-09");
+    assert_eq!(bob.join("1", "bob", json!({"client_c": {}})).await, ok());
+    house.notify("ann").await;
+    let frame = ann.next().await;
+    let told = json!(["7", null, topic("ann"), "new-message", {
+        "event": "new-message",
+        "attn": ["client_a"],
+        "data": {"client_a": {"metadata": counts(1, 1, 1)}},
+        "metadata": counts(1, 1, 1),
+    }]);
+    assert_eq!(frame, told, "F-SOC-13 F-SOC-14 F-SOC-15 F-SOC-16");
+    assert_eq!(house.core.store.feed_head(1, &FEED.to_string(), "ann").unwrap().active.total, 1, "F-SOC-18");
+    ann.quiet().await;
+    bob.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_are_those_of_each_feeds_filters_and_no_feed_hears_of_what_it_does_not_show() {
+    let house = house(false).await;
+    house.notify_in("ann", Some("acme")).await;
+    let mut ann = house.client().await;
+    let payload = json!({
+        "client_acme": {"tenant": "acme"},
+        "client_only": {"tenant": "acme", "has_tenant": true},
+        "client_unread": {"tenant": "acme", "status": "unread"},
+    });
+    assert_eq!(ann.join("1", "ann", payload).await, ok());
+    house.notify_in("ann", Some("other")).await;
+    ann.quiet().await; // F-SOC-17 F-SOC-20
+    house.notify("ann").await;
+    let frame = ann.next().await;
+    assert_eq!(frame[4]["attn"], json!(["client_acme", "client_unread"]), "F-SOC-15 F-SOC-20");
+    assert_eq!(frame[4]["data"]["client_acme"]["metadata"], counts(2, 2, 2), "F-SOC-15");
+    assert_eq!(frame[4]["metadata"], counts(3, 3, 3), "F-SOC-16");
+    let id = house.notify_in("ann", Some("acme")).await;
+    assert_eq!(ann.next().await[4]["attn"], json!(["client_acme", "client_only", "client_unread"]));
+    house.mark(&id, Mark::Read).await;
+    let frame = ann.next().await;
+    assert_eq!(frame[4]["data"]["client_only"]["metadata"], counts(2, 1, 2), "F-STA-23 overridden");
+    let unread = &frame[4]["data"]["client_unread"]["metadata"];
+    assert_eq!(*unread, counts(3, 2, 3), "badges leave the status out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_names_no_feed_is_told_too() {
+    let house = house(false).await;
+    let mut old = house.client().await;
+    let payload = json!({"archived": "EXCLUDE", "tenant": "acme", "status": null, "trigger_data": {}});
+    assert_eq!(old.join("1", "ann", payload).await, ok(), "F-SOC-28");
+    house.notify_in("ann", Some("other")).await;
+    house.notify_in("ann", Some("acme")).await;
+    let frame = old.next().await;
+    let expected = json!({"event": "new-message", "attn": [], "data": {}, "metadata": counts(1, 1, 1)});
+    assert_eq!(frame[4], expected, "F-SOC-28 F-SOC-20");
+    old.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_device_marks_shows_on_official_clients() {
+    let house = house(false).await;
+    let id = house.notify("ann").await;
+    let mut ann = house.client().await;
+    assert_eq!(ann.join("1", "ann", json!({"client_a": {}})).await, ok());
+    house.mark(&id, Mark::Seen).await;
+    let frame = ann.next().await;
+    assert_eq!(frame[4]["data"]["client_a"]["metadata"], counts(1, 1, 0), "F-STA-23 overridden");
+    house.mark(&id, Mark::Archived).await;
+    assert_eq!(ann.next().await[4]["metadata"], counts(0, 0, 0), "F-STA-23 overridden");
+    house.mark(&id, Mark::Seen).await;
+    ann.quiet().await; // No count changed.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_is_refused_for_another_user_an_unknown_channel_or_topic() {
+    let house = house(true).await;
+    let mut ann = house.client_of(&json!({"sub": "ann"})).await;
+    for (topic, expected) in [
+        (topic("bob"), "The user token was made for another user."),
+        (format!("feeds:{}:ann", Uuid::from_u128(2)), "the channel is not an in-app feed of this server"),
+        (format!("feeds:{}:ann", Uuid::from_u128(9)), "the channel is not an in-app feed of this server"),
+        (format!("guides:{FEED}"), "guides are not offered by this server"),
+    ] {
+        ann.say(json!(["7", "8", topic, "phx_join", {}])).await;
+        let refused = json!(["7", "8", topic, "phx_reply", {"status": "error", "response": {"reason": expected}}]);
+        assert_eq!(ann.next().await, refused, "F-SOC-08 F-SOC-06");
+    }
+    assert_eq!(ann.join("9", "ann", json!({})).await, ok(), "F-SOC-08");
+    let mut blind = house.client_of(&json!({"sub": "ann", "explicit_grants": true, "grants": {}})).await;
+    assert_eq!(blind.join("1", "ann", json!({})).await["status"], "error", "F-SOC-08");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_own_client_has_the_feed_live_marks_in_it_and_resumes() {
+    let house = house(false).await;
+    let first = house.notify("ann").await;
+    let (mut one, mut two) = (house.client().await, house.client().await);
+    let welcome = json!({"status": "ok", "response": {"version": 1}});
+    assert_eq!(one.join("1", "ann", json!({"bellwire": {"since": null, "page_size": 2}})).await, welcome);
+    let frame = one.next().await;
+    assert_eq!((&frame[0], &frame[3]), (&json!("1"), &json!("feed.snapshot")));
+    assert_eq!(frame[4]["entries"][0]["id"], json!(first));
+    assert_eq!((&frame[4]["version"], &frame[4]["counts"]), (&json!(1), &counts(1, 1, 1)));
+    assert_eq!(two.join("5", "ann", json!({"bellwire": {"since": 1}})).await, welcome);
+    let nothing = json!({"since": 1, "version": 1, "counts": counts(1, 1, 1), "items": [], "removed": []});
+    assert_eq!(two.next().await[4], nothing);
+
+    // A live item comes with its counts, in one frame.
+    let second = house.notify("ann").await;
+    for client in [&mut one, &mut two] {
+        let frame = client.next().await;
+        assert_eq!(frame[3], "feed.delta");
+        assert_eq!((&frame[4]["since"], &frame[4]["version"]), (&json!(1), &json!(2)));
+        assert_eq!(frame[4]["items"][0]["id"], json!(second));
+        assert_eq!(frame[4]["counts"], counts(2, 2, 2));
+        assert_eq!(frame[4]["items"][0].get("activities"), None, "compact");
+    }
+
+    // A mark: the delta that brings it, then the answer; the other device sees it.
+    one.say(json!(["1", "9", topic("ann"), "feed.mark", {"as": "read", "ids": [first]}])).await;
+    let (delta, answer) = (one.next().await, one.next().await);
+    assert_eq!(delta[4]["items"][0]["id"], json!(first));
+    assert!(delta[4]["items"][0]["read_at"].is_string());
+    let response = json!({"version": 3, "counts": counts(2, 1, 2)});
+    assert_eq!(answer, json!(["1", "9", topic("ann"), "phx_reply", {"status": "ok", "response": response}]));
+    let delta = two.next().await;
+    assert_eq!((&delta[0], &delta[4]["version"], &delta[4]["counts"]), (&json!("5"), &json!(3), &counts(2, 1, 2)));
+
+    // All at once, with a filter; archived items leave.
+    one.say(
+        json!(["1", "10", topic("ann"), "feed.mark", {"as": "archived", "all": true, "filter": {"status": "read"}}]),
+    )
+    .await;
+    assert_eq!(one.next().await[4]["removed"], json!([first]));
+    assert_eq!(one.next().await[4]["response"], json!({"version": 4, "counts": counts(1, 1, 1)}));
+    two.next().await;
+
+    // Resume from where it was.
+    drop(two);
+    house.notify("ann").await;
+    let mut two = house.client().await;
+    let welcome = json!({"status": "ok", "response": {"version": 5}});
+    assert_eq!(two.join("1", "ann", json!({"bellwire": {"since": 3}})).await, welcome);
+    let delta = two.next().await;
+    assert_eq!(
+        (&delta[4]["since"], &delta[4]["version"], &delta[4]["removed"]),
+        (&json!(3), &json!(5), &json!([first]))
+    );
+    assert_eq!(delta[4]["items"].as_array().map(Vec::len), Some(1));
+
+    // A version that nobody ever had starts anew.
+    let mut three = house.client().await;
+    assert_eq!(three.join("1", "ann", json!({"bellwire": {"since": 99}})).await, welcome);
+    assert_eq!(three.next().await[3], "feed.snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_own_client_fetches_pages_and_what_it_missed() {
+    let house = house(false).await;
+    for _ in 0..3 {
+        house.notify("ann").await;
+    }
+    let mut ann = house.client().await;
+    ann.join("1", "ann", json!({"bellwire": {"page_size": 2, "mode": "rich"}})).await;
+    let snapshot = ann.next().await;
+    assert_eq!(snapshot[4]["entries"].as_array().map(Vec::len), Some(2));
+    assert!(snapshot[4]["entries"][0]["activities"].is_array(), "rich");
+    let after = snapshot[4]["page_info"]["after"].clone();
+    ann.say(json!(["1", "2", topic("ann"), "feed.fetch", {"after": after, "page_size": 50}])).await;
+    let page = ann.next().await[4]["response"].clone();
+    assert_eq!((page["entries"].as_array().map(Vec::len), &page["version"]), (Some(1), &json!(3)));
+    ann.say(json!(["1", "3", topic("ann"), "feed.fetch", {"since": 2}])).await;
+    let delta = ann.next().await[4]["response"].clone();
+    assert_eq!(
+        (&delta["since"], &delta["version"], delta["items"].as_array().map(Vec::len)),
+        (&json!(2), &json!(3), Some(1))
+    );
+    ann.say(json!(["1", "4", topic("ann"), "feed.fetch", {"since": 77}])).await;
+    let reset = ann.next().await[4]["response"].clone();
+    assert_eq!((&reset["reset"], reset["entries"].as_array().map(Vec::len)), (&json!(true), Some(2)));
+    ann.say(json!(["1", "5", topic("ann"), "feed.fetch", {"after": "nonsense"}])).await;
+    let refused = ann.next().await[4].clone();
+    assert_eq!((&refused["status"], &refused["response"]["code"]), (&json!("error"), &json!("invalid_params")));
+    ann.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_marks_only_what_it_may() {
+    let house = house(true).await;
+    let user = "https://api.knock.app/v1/users/ann";
+    let reader = json!({"sub": "ann", "explicit_grants": true, "grants": {user: {"user/feed_read": []}}});
+    let mut ann = house.client_of(&reader).await;
+    let (of_ann, of_bob) = (house.notify("ann").await, house.notify("bob").await);
+    ann.join("1", "ann", json!({"bellwire": {"since": 1}})).await;
+    ann.next().await;
+    ann.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "seen", "ids": [of_ann]}])).await;
+    assert_eq!(ann.next().await[4]["response"]["code"], "authorization", "F-AUT-15");
+    let mut ann = house.client_of(&json!({"sub": "ann"})).await;
+    ann.join("1", "ann", json!({"bellwire": {"since": 1}})).await;
+    ann.next().await;
+    ann.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "seen", "ids": [of_bob, "unknown"]}])).await;
+    assert_eq!(ann.next().await[4]["response"], json!({"version": 1, "counts": counts(1, 1, 1)}), "F-AUT-16 F-STA-21");
+    assert_eq!(house.core.store.messages_by_ids(1, &[of_bob]).unwrap()[0].seen_at, None, "F-AUT-16");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_known_client_that_comes_back_is_told_what_it_missed_and_only_then() {
+    let house = house(false).await;
+    house.notify("ann").await;
+    let mut ann = house.client().await;
+    ann.join("1", "ann", json!({"client_a": {}})).await;
+    ann.quiet().await; // Never seen before: it reads the feed itself.
+    drop(ann);
+    while house.hub.sockets() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut ann = house.client().await;
+    ann.join("2", "ann", json!({"client_a": {}})).await;
+    ann.quiet().await; // Nothing was missed.
+    drop(ann);
+    while house.hub.sockets() > 0 {
+        tokio::task::yield_now().await;
+    }
+    house.notify("ann").await;
+    let mut ann = house.client().await;
+    ann.join("3", "ann", json!({"client_a": {}, "client_new": {}})).await;
+    let frame = ann.next().await;
+    assert_eq!((&frame[0], &frame[3], &frame[4]["metadata"]), (&json!("3"), &json!("new-message"), &counts(2, 2, 2)));
+    ann.quiet().await;
+    // A second feed mounts: leave and join on the same socket, nothing was missed.
+    ann.say(json!(["3", "4", topic("ann"), "phx_leave", {}])).await;
+    ann.say(json!(["5", "5", topic("ann"), "phx_join", {"client_a": {}, "client_b": {}}])).await;
+    for (join_ref, reference, event) in [("3", "4", "phx_reply"), ("3", "3", "phx_close"), ("5", "5", "phx_reply")] {
+        let frame = ann.next().await;
+        assert_eq!(
+            (&frame[0], &frame[1], &frame[3]),
+            (&json!(join_ref), &json!(reference), &json!(event)),
+            "F-SOC-11 F-SOC-12"
+        );
+    }
+    ann.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_is_none_closes_this_connection_with_1011_and_no_other() {
+    let house = house(false).await;
+    let mut other = house.client().await;
+    for frame in
+        [Ws::text("["), Ws::text("{}"), Ws::text(r#"[null,7,"phoenix","heartbeat",{}]"#), Ws::binary(vec![1, 0])]
+    {
+        let mut client = house.client().await;
+        client.stream.send(frame.clone()).await.unwrap();
+        assert_eq!(client.closed().await, Some(1011), "{frame:?}");
+    }
+    other.quiet().await;
+    let mut binary = vec![0, 1, 1, 7, 9];
+    binary.extend(b"12phoenixheartbeat{}");
+    other.stream.send(Ws::binary(binary)).await.unwrap();
+    assert_eq!(other.next().await[1], json!("2"), "F-SOC-03");
+    other.stream.send(Ws::text("x".repeat(MOST_INCOMING + 1))).await.unwrap();
+    assert_eq!(other.closed().await, Some(1009));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_own_close_is_answered_in_kind() {
+    let house = house(false).await;
+    let mut client = house.client().await;
+    let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() };
+    client.stream.send(Ws::Close(Some(frame))).await.unwrap();
+    assert_eq!(client.closed().await, Some(1000), "socket.md 3.3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_closes_all_with_1012_and_lets_nobody_in() {
+    let house = house(false).await;
+    let mut clients = Vec::new();
+    for number in 0..100 {
+        let mut client = house.client().await;
+        client.join("1", &format!("user-{number}"), json!({})).await;
+        clients.push(client);
+    }
+    assert_eq!(house.hub.sockets(), 100);
+    let deaf = house.client().await; // It never answers the close.
+    let hub = house.hub.clone();
+    let draining = tokio::spawn(async move { hub.drain(Duration::from_secs(2)).await });
+    for client in &mut clients {
+        assert_eq!(client.closed().await, Some(1012), "F-SOC-23");
+        while client.stream.next().await.is_some() {}
+    }
+    draining.await.unwrap();
+    assert_eq!((house.hub.sockets(), house.hub.inner.registry.topics()), (0, 0));
+    assert_eq!(house.connect(&format!("api_key={}&vsn=2.0.0", house.key)).await.map(drop), Err(503));
+    drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_whose_token_runs_out_is_closed_with_4001() {
+    let house = house(true).await;
+    let mut ann = house.client_of(&json!({"sub": "ann", "exp": NOW.seconds() + 10})).await;
+    ann.quiet().await;
+    house.core.clock.advance_seconds(10 + 60);
+    assert_eq!(ann.closed().await, Some(4001), "F-SOC-25 F-AMB-52");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
+    let house = house(false).await;
+    let mut client = house.client().await;
+    house.core.clock.advance_seconds(46);
+    let ping = tokio::time::timeout(PATIENCE, client.stream.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(ping, Ws::Ping(_)), "F-SOC-05 {ping:?}");
+    // The client of the test answers pings only while it is read: from here on it is silent.
+    house.core.clock.advance_seconds(76);
+    tokio::time::timeout(PATIENCE, async {
+        while house.hub.sockets() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("F-SOC-05");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_holds_little_and_hears_the_rest_later_in_order() {
+    let house = house(false).await;
+    let mut slow = house.client().await;
+    let mut quick = house.client().await;
+    slow.join("1", "ann", json!({"bellwire": {"since": 0}})).await;
+    quick.join("1", "ann", json!({"client_a": {}})).await;
+    slow.next().await;
+    let data = json!({"text": "x".repeat(30_000)});
+    let mut last = 0;
+    while house
+        .hub
+        .inner
+        .links
+        .iter()
+        .flat_map(|shard| house.hub.inner.links_of(shard))
+        .all(|link| link.waiting().0 == 0)
+        || last < 300
+    {
+        let mut change = Change::new();
+        change.add_message(house.message("ann", None, &data), true);
+        house.core.commit(change).await.unwrap();
+        last += 1;
+        assert!(last < 3_000, "the kernel takes everything");
+        quick.next().await; // Others are not held up.
+    }
+    for link in house.hub.inner.links.iter().flat_map(|shard| house.hub.inner.links_of(shard)) {
+        let (frames, bytes) = link.waiting();
+        assert!(frames <= 64 && bytes <= 256 * 1024, "{frames} frames, {bytes} bytes");
+    }
+    let mut version = 0;
+    while version < last {
+        let frame = slow.next().await;
+        if frame[3] == "feed.delta" {
+            assert_eq!(frame[4]["since"], json!(version), "no gap");
+        }
+        let next = frame[4]["version"].as_i64().unwrap();
+        assert!(next > version, "versions only grow");
+        version = next;
+    }
+    slow.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_joins_are_answered_and_bounded() {
+    let house = house(false).await;
+    let mut client = house.client().await;
+    let (mut good, mut bad) = (0, 0);
+    for batch in 0..100 {
+        for number in 0..100 {
+            let user = format!("user-{batch}-{number}");
+            client.say(json!(["1", "1", topic(&user), "phx_join", {"client_a": {}}])).await;
+        }
+        for _ in 0..100 {
+            match client.next().await[4]["status"].as_str() {
+                Some("ok") => good += 1,
+                _ => bad += 1,
+            }
+        }
+    }
+    assert_eq!((good, bad), (session::MOST_TOPICS, 10_000 - session::MOST_TOPICS));
+    drop(client);
+    while house.hub.sockets() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.hub.inner.registry.topics(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_burst_versions_and_counts_only_grow_and_end_where_the_feed_is() {
+    let house = house(false).await;
+    let (mut own, mut stock) = (house.client().await, house.client().await);
+    own.join("1", "ann", json!({"bellwire": {}})).await;
+    stock.join("1", "ann", json!({"client_a": {}})).await;
+    own.next().await;
+    let house = Arc::new(house);
+    let burst: Vec<_> = (0..200)
+        .map(|_| {
+            let house = Arc::clone(&house);
+            tokio::spawn(async move { house.notify("ann").await })
+        })
+        .collect();
+    for one in burst {
+        one.await.unwrap();
+    }
+    let (mut version, mut total) = (0, 0);
+    while version < 200 {
+        let frame = own.next().await;
+        assert_eq!(frame[4]["since"], json!(version), "no gap");
+        version = frame[4]["version"].as_i64().unwrap();
+    }
+    while total < 200 {
+        let frame = stock.next().await;
+        let next = frame[4]["metadata"]["total_count"].as_i64().unwrap();
+        assert!(next > total, "F-SOC-19: {next} after {total}");
+        total = next;
+    }
+    own.quiet().await;
+    stock.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_serializer_is_spoken_too() {
+    let house = house(false).await;
+    let mut old = house.connect(&format!("api_key={}", house.key)).await.unwrap();
+    old.say(json!({"topic": topic("ann"), "event": "phx_join", "payload": {}, "ref": "1"})).await;
+    assert_eq!(old.next().await, json!({"topic": topic("ann"), "event": "phx_reply", "payload": ok(), "ref": "1"}));
+    house.notify("ann").await;
+    let frame = old.next().await;
+    assert_eq!((&frame["event"], &frame["ref"]), (&json!("new-message"), &json!(null)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_echo_gives_back_what_it_gets_however_it_is_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tokio_tungstenite::accept_async(stream).await.unwrap().into_inner();
+        echo(stream, Vec::new(), NOW).await;
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut client, _) = tokio_tungstenite::client_async(format!("ws://{address}/"), stream).await.unwrap();
+    for length in [0, 1, 125, 126, 65_535, 65_536, 4_000_000] {
+        let message = Ws::binary(vec![7; length]);
+        let (mut write, mut read) = client.split();
+        let (_, back) = tokio::join!(async { write.send(message.clone()).await.unwrap() }, read.next());
+        assert_eq!(back.unwrap().unwrap(), message, "{length}");
+        client = write.reunite(read).unwrap();
+    }
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame as Raw;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    client.send(Ws::Frame(Raw::message("frag", OpCode::Data(Data::Text), false))).await.unwrap();
+    client.send(Ws::Ping("p".into())).await.unwrap();
+    client.send(Ws::Frame(Raw::message("ment", OpCode::Data(Data::Continue), true))).await.unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap(), Ws::Pong("p".into()));
+    assert_eq!(client.next().await.unwrap().unwrap(), Ws::text("fragment"));
+}

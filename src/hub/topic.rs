@@ -1,0 +1,356 @@
+//! One topic: who listens to a feed, and what each was told last.
+//!
+//! Told versions only grow. A change that follows what a member was told last is told in the committing task; one that
+//! needs the database, or leaves a gap, is left to the topic's catch-up, one task at a time, which tells everything since.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::channels::feed::{AtOnce, Name, Told, View, recounts};
+use super::outbox::{Frame, Link};
+use crate::bus::FeedEvent;
+use crate::model::feed::Head;
+use crate::verbs::Core;
+use crate::wire::phoenix::Push;
+
+/// A feed that somebody listens to.
+pub(crate) struct Topic {
+    pub(crate) name: Name,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The latest that was heard of.
+    head: Head,
+    /// Members by what they want to be told.
+    groups: Vec<Group>,
+    /// Joins under way: the topic must not be forgotten.
+    joining: u32,
+    /// Whether a catch-up is at work.
+    is_catching_up: bool,
+    /// Whether there is something for it to do.
+    wants_catch_up: bool,
+    /// Answers that wait until their sockets were told the change they answer for.
+    answers: Vec<Answer>,
+}
+
+struct Group {
+    view: Arc<View>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    link: Arc<Link>,
+    /// The beginning of each of its frames.
+    head: Arc<str>,
+    /// The version it was told last; none before the first snapshot.
+    told: Option<i64>,
+    /// Something has to be told by the catch-up.
+    is_owed: bool,
+    /// Its outbox was full: nothing is told until it has drained.
+    is_stalled: bool,
+    /// One of our own clients that awaits its first push.
+    awaits_first: bool,
+    /// Something was pushed: whether it arrived is not known.
+    was_told: bool,
+}
+
+struct Answer {
+    link: Arc<Link>,
+    version: i64,
+    frame: Frame,
+}
+
+/// One who joins.
+pub(crate) struct Joining {
+    pub(crate) link: Arc<Link>,
+    /// What [`Push::head`] gives for its join.
+    pub(crate) head: Arc<str>,
+    pub(crate) view: View,
+    pub(crate) told: Option<i64>,
+    pub(crate) awaits_first: bool,
+}
+
+/// One who has left, with the version it surely knows.
+pub(crate) struct Left {
+    pub(crate) view: Arc<View>,
+    pub(crate) knows: i64,
+}
+
+/// What the catch-up has to find out: for a view, since which version.
+pub(crate) struct Question {
+    pub(crate) view: Arc<View>,
+    pub(crate) since: Option<i64>,
+    pub(crate) must_answer: bool,
+}
+
+impl Topic {
+    pub(crate) fn new(name: Name) -> Self {
+        Topic { name, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the topic known until [`Topic::enter`].
+    pub(crate) fn expect_join(&self) {
+        self.lock().joining += 1;
+    }
+
+    /// Whether nobody listens any more.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let state = self.lock();
+        state.groups.is_empty() && state.joining == 0
+    }
+
+    /// Lets one in. `welcome` runs when no other push can come between: it reads the feed's head, says the answer to
+    /// the join and gives back the one who joins; or nobody, when that failed.
+    /// Whether the catch-up has to be started.
+    pub(crate) fn enter(&self, welcome: impl FnOnce() -> Option<(Head, Joining)>) -> bool {
+        let mut state = self.lock();
+        state.joining = state.joining.saturating_sub(1);
+        let Some((head, joining)) = welcome() else { return false };
+        if head.version > state.head.version {
+            state.head = head;
+        }
+        let is_owed = joining.awaits_first || joining.told.is_none_or(|told| told < head.version);
+        let member = Member {
+            link: joining.link,
+            head: joining.head,
+            told: joining.told,
+            is_owed,
+            is_stalled: false,
+            awaits_first: joining.awaits_first,
+            was_told: false,
+        };
+        state.add(joining.view, member);
+        is_owed && state.rouse()
+    }
+
+    /// Lets one out. `is_clean` says that the client itself said so on a connection that lives: it has then received
+    /// everything it was told.
+    pub(crate) fn leave(&self, link: &Link, is_clean: bool) -> Option<Left> {
+        let mut state = self.lock();
+        let found = state.groups.iter().enumerate().find_map(|(group, Group { members, .. })| {
+            members.iter().position(|member| member.link.id == link.id).map(|member| (group, member))
+        });
+        let (group, at) = found?;
+        let member = state.groups[group].members.swap_remove(at);
+        let view = Arc::clone(&state.groups[group].view);
+        if state.groups[group].members.is_empty() {
+            state.groups.swap_remove(group);
+        }
+        state.answers.retain(|answer| answer.link.id != link.id);
+        // What was pushed last may have been lost with the connection: better told twice.
+        let unsure = i64::from(member.was_told && !is_clean);
+        Some(Left { view, knows: member.told.unwrap_or(0) - unsure })
+    }
+
+    /// Tells of a change. Whether the catch-up has to be started.
+    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent) -> bool {
+        let mut state = self.lock();
+        let is_recounted = recounts(&state.head, &event.head);
+        if event.head.version > state.head.version {
+            state.head = event.head;
+        }
+        let mut wants = false;
+        for group in &mut state.groups {
+            wants |= group.hear(core, &self.name, event, is_recounted);
+        }
+        wants && state.rouse()
+    }
+
+    /// What a socket has joined with.
+    pub(crate) fn view(&self, link: &Link) -> Option<Arc<View>> {
+        let state = self.lock();
+        let group = state.groups.iter().find(|group| group.members.iter().any(|member| member.link.id == link.id))?;
+        Some(Arc::clone(&group.view))
+    }
+
+    /// A socket has drained its outbox after it was full. Whether the catch-up has to be started.
+    pub(crate) fn resume(&self, link: &Link) -> bool {
+        let mut state = self.lock();
+        let Some(member) = state.member(link) else { return false };
+        if !std::mem::take(&mut member.is_stalled) {
+            return false;
+        }
+        member.is_owed = true;
+        state.rouse()
+    }
+
+    /// Gives an answer after its socket was told of everything up to `version`. Whether the catch-up has to be started.
+    pub(crate) fn answer_after(&self, link: &Arc<Link>, version: i64, frame: Frame) -> bool {
+        let mut state = self.lock();
+        match state.member(link) {
+            Some(member) if !member.is_stalled && member.told.is_none_or(|told| told < version) => {
+                member.is_owed = true;
+                state.answers.push(Answer { link: Arc::clone(link), version, frame });
+                state.rouse()
+            }
+            _ => {
+                drop(state);
+                link.say(frame);
+                false
+            }
+        }
+    }
+
+    /// Gives an answer that itself tells of everything up to `version`; false if its socket has meanwhile been told of
+    /// more, so that the answer must be made anew.
+    pub(crate) fn answer_with(&self, link: &Arc<Link>, version: i64, frame: &Frame, is_last: bool) -> bool {
+        let mut state = self.lock();
+        if let Some(member) = state.member(link) {
+            if member.told.is_some_and(|told| told > version) && !is_last {
+                return false;
+            }
+            member.told = Some(member.told.map_or(version, |told| told.max(version)));
+        }
+        link.say(frame.clone());
+        true
+    }
+
+    /// What the catch-up has to find out; none when it is over.
+    pub(crate) fn questions(&self) -> Option<Vec<Question>> {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.wants_catch_up) || state.groups.is_empty() {
+            state.is_catching_up = false;
+            return None;
+        }
+        let mut questions: Vec<Question> = Vec::new();
+        for group in &state.groups {
+            for member in group.members.iter().filter(|member| member.is_owed && !member.is_stalled) {
+                let (since, must_answer) = (member.told, member.awaits_first);
+                let same = |question: &Question| {
+                    Arc::ptr_eq(&question.view, &group.view)
+                        && (question.since, question.must_answer) == (since, must_answer)
+                };
+                if !questions.iter().any(same) {
+                    questions.push(Question { view: Arc::clone(&group.view), since, must_answer });
+                }
+            }
+        }
+        Some(questions)
+    }
+
+    /// Tells what was found out, to all who still want just that.
+    pub(crate) fn tell(&self, found: &[(Question, Told)]) {
+        let mut state = self.lock();
+        let State { groups, head, .. } = &mut *state;
+        let mut is_behind = false;
+        for group in groups {
+            for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
+                let answer = found.iter().find(|(question, _)| {
+                    Arc::ptr_eq(&question.view, &group.view)
+                        && (question.since, question.must_answer) == (member.told, member.awaits_first)
+                });
+                if let Some((_, told)) = answer
+                    && member.push(&told.pushes, told.version)
+                {
+                    member.awaits_first = false;
+                    member.is_owed = told.version < head.version;
+                }
+                is_behind |= member.is_owed && !member.is_stalled;
+            }
+        }
+        state.wants_catch_up |= is_behind;
+        state.give_answers();
+    }
+
+    /// The catch-up failed and will try again.
+    pub(crate) fn retry(&self) {
+        self.lock().wants_catch_up = true;
+    }
+}
+
+impl State {
+    fn add(&mut self, view: View, member: Member) {
+        let group = match self.groups.iter().position(|group| *group.view == view) {
+            Some(at) => &mut self.groups[at],
+            None => {
+                let at = self.groups.len();
+                if at == 0 {
+                    // Most feeds have one bell.
+                    self.groups.reserve_exact(1);
+                }
+                self.groups.push(Group { view: Arc::new(view), members: Vec::with_capacity(1) });
+                &mut self.groups[at]
+            }
+        };
+        group.members.push(member);
+    }
+
+    fn member(&mut self, link: &Link) -> Option<&mut Member> {
+        self.groups.iter_mut().flat_map(|group| &mut group.members).find(|member| member.link.id == link.id)
+    }
+
+    /// Notes that there is something to catch up with; whether the catch-up has to be started.
+    fn rouse(&mut self) -> bool {
+        self.wants_catch_up = true;
+        !std::mem::replace(&mut self.is_catching_up, true)
+    }
+
+    fn give_answers(&mut self) {
+        for answer in std::mem::take(&mut self.answers) {
+            let must_wait = self
+                .member(&answer.link)
+                .is_some_and(|member| !member.is_stalled && member.told.is_none_or(|told| told < answer.version));
+            if must_wait {
+                if let Some(member) = self.member(&answer.link) {
+                    member.is_owed = true;
+                }
+                self.wants_catch_up = true;
+                self.answers.push(answer);
+            } else {
+                answer.link.say(answer.frame);
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Tells of a change; whether the catch-up has something to do.
+    fn hear(&mut self, core: Option<&Core>, name: &Name, event: &FeedEvent, is_recounted: bool) -> bool {
+        let version = event.head.version;
+        // Made for the first member that wants it, shared by all.
+        let mut prepared: Option<AtOnce> = None;
+        let mut wants = false;
+        for member in &mut self.members {
+            if member.is_stalled || member.is_owed {
+                member.is_owed = true;
+                wants |= !member.is_stalled;
+                continue;
+            }
+            match member.told {
+                Some(told) if version <= told => {}
+                Some(told) if version == told + 1 => {
+                    let view = &self.view;
+                    let at_once = prepared
+                        .get_or_insert_with(|| view.at_once(core, name, &event.head, &event.news, is_recounted));
+                    match at_once {
+                        AtOnce::Pushes(pushes) => drop(member.push(pushes, version)),
+                        AtOnce::Ask => (member.is_owed, wants) = (true, true),
+                    }
+                }
+                _ => (member.is_owed, wants) = (true, true),
+            }
+        }
+        wants
+    }
+}
+
+impl Member {
+    /// Queues pushes that lead to `version`; false when its outbox was full.
+    fn push(&mut self, pushes: &[Arc<Push>], version: i64) -> bool {
+        if !pushes.is_empty() {
+            if !self.link.tell(pushes, &self.head) {
+                self.is_stalled = true;
+                self.is_owed = true;
+                return false;
+            }
+            self.was_told = true;
+        }
+        self.told = Some(version);
+        true
+    }
+}

@@ -1,0 +1,71 @@
+//! `bellwire serve`, and what is done beside a running server.
+
+use serde_json::json;
+
+use super::{Dir, SAMPLES};
+
+fn configured(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    let text =
+        format!("[server]\nlisten = \"127.0.0.1:0\"\n[workflows]\ndir = \"{SAMPLES}\"\n[environments.production]\n");
+    dir.write("b.toml", &text);
+    dir
+}
+
+const SERVE: [&str; 3] = ["serve", "--config", "b.toml"];
+
+#[test]
+fn a_database_has_one_server() {
+    let dir = configured("one");
+    let mut server = dir.start(&SERVE);
+    let done = dir.run(&SERVE);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("is in use by another server: stop that one"), "{}", done.err);
+    assert_eq!(server.stop().0.code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_told_with_what_to_do() {
+    let dir = configured("port");
+    let mut server = dir.start(&SERVE);
+    let listen = [("BELLWIRE_SERVER_LISTEN", server.address.as_str()), ("BELLWIRE_STORE_PATH", "other.db")];
+    let done = dir.run_with(&SERVE, &listen);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("is in use by another program: stop it, or listen elsewhere"), "{}", done.err);
+    server.stop();
+}
+
+#[test]
+fn keys_and_backups_are_made_while_the_server_runs() {
+    let dir = configured("beside");
+    let mut server = dir.start(&SERVE);
+    let create = ["keys", "create", "--kind", "secret", "--env", "production", "--config", "b.toml", "--json"];
+    let key = dir.ask_json(&create);
+    assert!(key["key"].as_str().is_some_and(|key| key.starts_with("sk_")), "{key}");
+    let said = dir.ask(&["backup", "copy/../copy.db", "--config", "b.toml"].map(|arg| {
+        std::fs::create_dir_all(dir.path("copy")).expect("a directory");
+        arg
+    }));
+    assert!(said.starts_with("Wrote copy/../copy.db ("), "{said}");
+    let done = dir.run(&["backup", "copy.db", "--config", "b.toml"]);
+    assert!(done.code == Some(1) && done.err.contains("is there already"), "{}", done.err);
+    server.signal("TERM");
+    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+
+    std::fs::create_dir_all(dir.path("restored")).expect("a directory");
+    std::fs::rename(dir.path("copy.db"), dir.path("restored/bellwire.db")).expect("a file");
+    let list = dir.ask_json(&["keys", "list", "--json", "--data", "restored", "--config", "b.toml"]);
+    assert_eq!(list[0]["environment"], json!("production"), "{list}");
+}
+
+#[test]
+fn a_hangup_reads_the_workflows_again() {
+    let dir = configured("hangup");
+    dir.write("w/hello/workflow.json", r#"{"name": "Hello", "steps": []}"#);
+    let mut server = dir.start(&["serve", "--config", "b.toml", "--workflows", "w", "--log", "json"]);
+    dir.write("w/hello/workflow.json", r#"{"name": "Hello again", "steps": []}"#);
+    server.signal("HUP");
+    let told = server.log_until("read the workflows again");
+    assert!(told.contains("changed: hello") && told.starts_with('{'), "{told}");
+    server.stop();
+}

@@ -1,0 +1,228 @@
+// The feed against a server of a few lines, spoken to through a wire in memory.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+
+import { Feed } from "../feed.js";
+import { Socket, backoff, tokenEnd } from "../socket.js";
+
+const TOPIC = "feeds:c:u";
+
+/** The server's end of one connection: tests say what it answers. */
+class Wire {
+  /** @type {Wire[]} */ static all = [];
+  /** @type {any[]} */ heard = [];
+  readyState = 0;
+  /** @type {any} */ onopen;
+  /** @type {any} */ onmessage;
+  /** @type {any} */ onclose;
+
+  /** @param {URL} url */
+  constructor(url) {
+    this.url = url;
+    Wire.all.push(this);
+  }
+  /** @param {string} text */
+  send(text) {
+    this.heard.push(JSON.parse(text));
+  }
+  close() {
+    this.readyState = 3;
+  }
+  accept() {
+    this.readyState = 1;
+    this.onopen();
+  }
+  /** @param {number} code */
+  hangUp(code) {
+    this.readyState = 3;
+    this.onclose({ code, reason: "" });
+  }
+  /** The latest frame of this event. @param {string} event */
+  last(event) {
+    return this.heard.findLast((frame) => frame[3] === event);
+  }
+  /** @param {string} event @param {object} response @param {string} [status] */
+  async answer(event, response, status = "ok") {
+    const [joinRef, ref, topic] = this.last(event);
+    await this.tell([joinRef, ref, topic, "phx_reply", { status, response }]);
+  }
+  /** @param {string} event @param {object} payload */
+  async push(event, payload) {
+    await this.tell([this.last("phx_join")[0], null, TOPIC, event, payload]);
+  }
+  /** @param {any[]} frame */
+  async tell(frame) {
+    this.onmessage({ data: JSON.stringify(frame) });
+    await settled();
+  }
+}
+
+/** Lets every promise that can go on do so. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** @param {string} id @param {number} minute @param {object} [more] @returns {any} */
+const item = (id, minute, more) => ({
+  id, inserted_at: `2026-01-01T00:${String(minute).padStart(2, "0")}:00.000000Z`,
+  seen_at: null, read_at: null, archived_at: null, interacted_at: null, blocks: [], ...more,
+});
+/** @param {number} total @param {number} [unread] @param {number} [unseen] */
+const counts = (total, unread = total, unseen = unread) => ({ total_count: total, unread_count: unread, unseen_count: unseen });
+
+/** @type {Socket} */ let socket;
+/** @type {Feed} */ let feed;
+const ids = () => feed.items.map(({ id }) => id);
+const wire = () => Wire.all[Wire.all.length - 1];
+
+beforeEach(async () => {
+  Wire.all = [];
+  /** @type {any} */ (globalThis).WebSocket = Wire;
+  socket = new Socket({ host: "http://server", apiKey: "pk", userToken: "t" });
+  feed = new Feed(socket, { channel: "c", user: "u" });
+  feed.start();
+  socket.connect();
+  await settled();
+  wire().accept();
+  await wire().answer("phx_join", { version: 5 });
+  await wire().push("feed.snapshot", { version: 5, counts: counts(9, 3), entries: [item("b", 2), item("a", 1)], page_info: { after: "x" } });
+});
+
+afterEach(() => {
+  feed.stop();
+  socket.disconnect();
+});
+
+async function reconnect() {
+  socket.disconnect();
+  socket.connect();
+  await settled();
+  wire().accept();
+}
+
+test("a first join asks for everything, a later one for what changed since", async () => {
+  assert.equal(wire().last("phx_join")[4].bellwire.since, null);
+  await reconnect();
+  assert.equal(wire().last("phx_join")[4].bellwire.since, 5);
+  await wire().answer("phx_join", { version: 5 });
+  assert.equal(feed.status, "live");
+  assert.deepEqual(ids(), ["b", "a"]);
+});
+
+test("a delta adds, changes and removes", async () => {
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(9, 2), items: [item("c", 3), item("b", 2, { read_at: "t" })], removed: ["a"] });
+  assert.deepEqual([ids(), feed.items[1].read_at, feed.version], [["c", "b"], "t", 6]);
+});
+
+test("a gap is not applied but asked for, once", async () => {
+  await wire().push("feed.delta", { since: 6, version: 7, counts: counts(11), items: [item("d", 4)], removed: [] });
+  await wire().push("feed.delta", { since: 7, version: 8, counts: counts(12), items: [item("e", 5)], removed: [] });
+  assert.deepEqual([ids(), feed.version], [["b", "a"], 5]);
+  assert.equal(wire().heard.filter((frame) => frame[3] === "feed.fetch").length, 1);
+  await wire().answer("feed.fetch", { since: 5, version: 8, counts: counts(12), items: [item("c", 3), item("d", 4), item("e", 5)], removed: [] });
+  assert.deepEqual([ids(), feed.version], [["e", "d", "c", "b", "a"], 8]);
+});
+
+test("a delta of the past changes nothing", async () => {
+  await wire().push("feed.delta", { since: 3, version: 4, counts: counts(1), items: [item("z", 9)], removed: ["a"] });
+  assert.deepEqual([ids(), feed.counts.total_count], [["b", "a"], 9]);
+});
+
+test("a version too old starts the list anew", async () => {
+  await wire().push("feed.delta", { since: 90, version: 91, counts: counts(1), items: [], removed: [] });
+  await wire().answer("feed.fetch", { reset: true, version: 91, counts: counts(1), entries: [item("n", 9)], page_info: { after: null } });
+  assert.deepEqual([ids(), feed.version, feed.hasMore], [["n"], 91, false]);
+});
+
+test("a changed item older than the last page waits for its page", async () => {
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(9), items: [item("old", 0)], removed: [] });
+  assert.deepEqual(ids(), ["b", "a"]);
+  const more = feed.loadMore();
+  await wire().answer("feed.fetch", { version: 6, counts: counts(9), entries: [item("old", 0)], page_info: { after: null } });
+  assert.equal(await more, true);
+  assert.deepEqual([ids(), feed.hasMore], [["b", "a", "old"], false]);
+});
+
+test("a mark shows at once and stays shown between its reply and its delta", async () => {
+  const outcome = feed.mark("read", ["b"]);
+  assert.deepEqual([feed.items[0].read_at !== null, feed.counts.unread_count], [true, 2]);
+  await wire().answer("feed.mark", { version: 6, counts: counts(9, 2) });
+  assert.deepEqual([feed.items[0].read_at !== null, feed.counts.unread_count, (await outcome).ok], [true, 2, true]);
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(9, 2), items: [item("b", 2, { read_at: "server" })], removed: [] });
+  assert.deepEqual([feed.items[0].read_at, feed.counts.unread_count], ["server", 2]);
+});
+
+test("a refused mark is rolled back, and only that one", async () => {
+  const read = feed.mark("read", ["b"]);
+  const refusedRef = wire().last("feed.mark");
+  void feed.mark("archived", ["a"]);
+  assert.deepEqual([ids(), feed.counts.unread_count, feed.counts.total_count], [["b"], 1, 8]);
+  await wire().tell([refusedRef[0], refusedRef[1], TOPIC, "phx_reply", { status: "error", response: { reason: "no" } }]);
+  assert.deepEqual(await read, { ok: false, reason: "no" });
+  assert.deepEqual([ids(), feed.items[0].read_at, feed.counts.unread_count], [["b"], null, 2]);
+});
+
+test("a mark made offline is sent after the rejoin", async () => {
+  socket.disconnect();
+  const outcome = feed.mark("read", ["b"]);
+  assert.equal(feed.items[0].read_at !== null, true);
+  await reconnect();
+  await wire().answer("phx_join", { version: 5 });
+  assert.deepEqual(wire().last("feed.mark")[4], { as: "read", ids: ["b"] });
+  await wire().answer("feed.mark", { version: 6, counts: counts(9, 2) });
+  assert.equal((await outcome).ok, true);
+});
+
+test("marking all names only unmarked items up to the newest one shown", async () => {
+  void feed.markAll("read");
+  assert.equal(feed.counts.unread_count, 0, "unloaded items are covered too");
+  assert.deepEqual(wire().last("feed.mark")[4], {
+    as: "read", all: true, filter: { archived: "exclude", status: "unread", "inserted_at.lte": item("b", 2).inserted_at },
+  });
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(10, 4), items: [item("c", 3)], removed: [] });
+  assert.deepEqual([feed.counts.unread_count, feed.items[0].read_at], [1, null], "what arrives meanwhile stays unread");
+});
+
+test("more than fifty ids are sent in several marks", () => {
+  void feed.mark("seen", Array.from({ length: 120 }, (_, n) => `m${n}`));
+  const sizes = wire().heard.filter((frame) => frame[3] === "feed.mark").map((frame) => frame[4].ids.length);
+  assert.deepEqual(sizes, [50, 50, 20]);
+});
+
+test("a closing connection is not asked again and again", async () => {
+  wire().readyState = 2;
+  const asked = wire().heard.length;
+  void feed.mark("read", ["b"]);
+  await settled();
+  assert.equal(wire().heard.length, asked);
+});
+
+test("an ended token without a way to renew it stops the feed; so does a policy violation", async () => {
+  wire().hangUp(4001);
+  assert.deepEqual([feed.status, feed.problem], ["stopped", "The user's token has ended."]);
+  await reconnect();
+  wire().hangUp(1008);
+  assert.equal(feed.status, "stopped");
+});
+
+test("any other close is retried", () => {
+  for (const code of [1000, 1001, 1006, 1011, 1012]) {
+    wire().hangUp?.(code);
+    assert.deepEqual([socket.state, feed.status], ["waiting", "offline"], String(code));
+    socket.disconnect();
+    socket.connect();
+  }
+});
+
+test("the back-off has full jitter between a quarter of a second and thirty", () => {
+  assert.deepEqual([backoff(0, 0), backoff(50, 0)], [250, 250]);
+  assert.equal(backoff(0, 1), 1_000);
+  assert.equal(backoff(3, 1), 8_000);
+  assert.equal(backoff(50, 1), 30_000);
+});
+
+test("a fresh token is measured by its own life span, a given one by the clock", () => {
+  const token = `h.${btoa(JSON.stringify({ iat: 1_000, exp: 4_600 }))}.s`;
+  assert.equal(tokenEnd(token, 9_000_000, true), 9_000_000 + 3_600_000);
+  assert.equal(tokenEnd(token, 9_000_000, false), 4_600_000);
+  assert.equal(tokenEnd("0f3a", 0, false), Infinity);
+});
