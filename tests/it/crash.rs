@@ -51,6 +51,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_over_many_kills() {
     println!("BELLWIRE_CRASH_SEED={seed}");
     let mut server = Process::start("");
     let story = Arc::new(Story::new(&server));
+    story.identify().await;
     let tellers: Vec<_> =
         (0..TELLERS).map(|at| tokio::spawn(tell(Arc::clone(&story), Dice::new(seed, 1 + at)))).collect();
     let markers: Vec<_> =

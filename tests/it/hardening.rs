@@ -157,7 +157,7 @@ async fn a_client_that_never_reads_costs_little_and_holds_up_nobody() {
     let before = server.memory();
     let filler = "x".repeat(60_000);
     for number in 0..150 {
-        let body = json!({"recipients": ["ann"], "data": {"name": format!("item {number}"), "filler": filler}});
+        let body = json!({"recipients": [{"id": "ann"}], "data": {"name": format!("item {number}"), "filler": filler}});
         let reply = server.call(Method::POST, "/v1/workflows/note/trigger", body).await.expect("an answer");
         assert_eq!(reply.status, 200, "{reply:?}");
         reader.until_told(&format!("item {number}")).await;

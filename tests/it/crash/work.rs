@@ -45,6 +45,13 @@ impl Story {
         Story { address: server.address, secret: server.secret.clone(), is_over: AtomicBool::new(false) }
     }
 
+    /// Makes everybody known.
+    pub(super) async fn identify(&self) {
+        for user in READERS.into_iter().chain([SWEPT]) {
+            self.insist(Method::PUT, &format!("/v1/users/{user}"), None, json!({"name": user})).await;
+        }
+    }
+
     /// Nobody begins anything new.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);

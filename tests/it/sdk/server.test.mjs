@@ -37,6 +37,7 @@ test("a list of users ends and names each once", async () => {
 test("a trigger tells every recipient, and identifies those it describes", async () => {
   const knock = backend();
   const [plain, described] = [someone(), someone()];
+  await knock.users.update(plain, { name: "Ann Lee" });
   const { workflow_run_id } = await knock.workflows.trigger("note", {
     recipients: [plain, { id: described, name: "Bob Ray" }],
     actor: { id: someone("actor"), name: "Cy" },
@@ -53,6 +54,7 @@ test("a trigger tells every recipient, and identifies those it describes", async
 test("a trigger repeated with its idempotency key replays the answer and runs nothing: W-IDM-03 W-IDM-04", async () => {
   const knock = backend();
   const user = someone();
+  await knock.users.update(user, {});
   const once = () =>
     knock.workflows
       .trigger("note", { recipients: [user], data: { name: "once" } }, { idempotencyKey: `key-${user}` })
@@ -77,6 +79,7 @@ test("a trigger whose answer was lost is retried by the SDK and happens once: W-
   const user = someone();
   const line = await wire(t);
   const knock = backend({ baseURL: line.url, maxRetries: 2 });
+  await knock.users.update(user, {});
   line.loseAnswerTo = "POST /v1/workflows/note/trigger";
   const { data, response } = await knock.workflows
     .trigger("note", { recipients: [user], data: { name: "once" } })
