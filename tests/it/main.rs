@@ -4,8 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod autobahn;
 mod cli;
+mod crash;
 mod engine;
+mod hardening;
+mod process;
+mod sdk;
 mod store;
 mod support;
 mod tidy;

@@ -1,0 +1,225 @@
+//! The real server: the binary in a process of its own, with its own directory and port, and what lets one in.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::handshake;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+/// The feed channel that every server has.
+pub const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
+/// How long a start may take; other tests share the machine.
+const START: Duration = Duration::from_secs(30);
+/// How long one request may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// A server's directory, address and keys; it runs while `child` is there.
+pub struct Process {
+    pub address: SocketAddr,
+    pub secret: String,
+    pub public: String,
+    directory: PathBuf,
+    child: Option<Child>,
+}
+
+/// What a request was answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Process {
+    /// Lays out a directory with workflows and keys; nothing runs yet. `more` is added to the configuration.
+    pub fn laid_out(more: &str) -> Process {
+        let directory = std::env::temp_dir().join(format!("bellwire-process-{}", Uuid::new_v4()));
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let feed = |body: &str| {
+            json!({"type": "channel", "ref": "in_app_feed_1", "channel_key": "in-app-feed",
+                "channel_type": "in_app_feed", "template": {"markdown_body": body, "action_url": "/items/{{ data.name }}"}})
+        };
+        let second = json!({"type": "delay", "ref": "delay_1",
+            "settings": {"delay_for": {"unit": "seconds", "value": 1}}});
+        for (key, steps) in [
+            ("note", json!([feed("Hello **{{ data.name }}**")])),
+            ("later", json!([second, feed("At last **{{ data.name }}**")])),
+        ] {
+            let home = directory.join("workflows").join(key);
+            fs::create_dir_all(&home).unwrap();
+            fs::write(home.join("workflow.json"), json!({"name": key, "steps": steps}).to_string()).unwrap();
+        }
+        let config = format!(
+            "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {:?}\n\n\
+             [limits]\nenabled = false\n\n[environments.development]\n\n\
+             [environments.production]\nenhanced_security = true\n\n\
+             [[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\n{more}",
+            directory.join("bellwire.db"),
+            directory.join("workflows"),
+        );
+        fs::write(directory.join("bellwire.toml"), config).unwrap();
+        let mut process = Process { address, secret: String::new(), public: String::new(), directory, child: None };
+        process.secret = process.key("development", "secret");
+        process.public = process.key("development", "public");
+        process
+    }
+
+    /// Lays out a server and starts it.
+    pub fn start(more: &str) -> Process {
+        let mut process = Process::laid_out(more);
+        process.run();
+        process
+    }
+
+    /// Starts the server, and waits until it accepts connections.
+    pub fn run(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = Command::new(Process::binary());
+        command.args(self.arguments()).current_dir(&self.directory).stdin(Stdio::null());
+        let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let began = Instant::now();
+        while std::net::TcpStream::connect(self.address).is_err() {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended at its start, {status}:\n{}", self.tail());
+            }
+            assert!(began.elapsed() < START, "the server does not start:\n{}", self.tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+    }
+
+    /// Kills the server as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// The command line under which it runs.
+    pub fn arguments(&self) -> Vec<String> {
+        vec!["serve".to_owned(), "--config".to_owned(), self.directory.join("bellwire.toml").display().to_string()]
+    }
+
+    pub fn binary() -> &'static str {
+        env!("CARGO_BIN_EXE_bellwire")
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Makes an API key.
+    pub fn key(&self, environment: &str, kind: &str) -> String {
+        self.create_key(environment, &["--kind", kind])["key"].as_str().expect("a key is printed").to_owned()
+    }
+
+    /// Has the server's own command make a key, and answers what it prints.
+    pub fn create_key(&self, environment: &str, more: &[&str]) -> Value {
+        let mut command = Command::new(Process::binary());
+        command.args(["keys", "create", "--json", "--env", environment, "--config"]);
+        command.arg(self.directory.join("bellwire.toml")).args(more).current_dir(&self.directory);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "`keys create {more:?}` failed: {said}");
+        serde_json::from_slice(&output.stdout).expect("`keys create --json` prints JSON")
+    }
+
+    /// Sends one request with the secret key, on a connection of its own.
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> Result<Reply, String> {
+        call(self.address, &self.secret, method, path, None, body).await
+    }
+
+    /// The private memory of the server's process, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line for RssAnon");
+        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("kilobytes") * 1024
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    /// The end of what the server said.
+    pub fn tail(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The harness shows it beside the failed expectation.
+            #[allow(clippy::disallowed_macros, reason = "a failed test says what its server said")]
+            {
+                println!("the server's log ends:\n{}", self.tail());
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Sends one request on a connection of its own; an error says at which point there was no answer.
+pub async fn call(
+    address: SocketAddr,
+    key: &str,
+    method: Method,
+    path: &str,
+    idempotency_key: Option<&str>,
+    body: Value,
+) -> Result<Reply, String> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| format!("connecting: {error}"))?;
+        let (mut sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| format!("opening: {error}"))?;
+        let driver = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, address.to_string())
+            .header(AUTHORIZATION, format!("Bearer {key}"))
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let request = request.body(Full::new(Bytes::from(text))).expect("a sound request");
+        let response = sender.send_request(request).await.map_err(|error| format!("asking: {error}"))?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.map_err(|error| format!("reading: {error}"))?.to_bytes();
+        driver.abort();
+        Ok(Reply { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    };
+    tokio::time::timeout(ANSWER, exchange).await.unwrap_or_else(|_| Err("waiting: no answer".to_owned()))
+}
+
+/// A port that nothing listens on, from below those that the kernel gives to outgoing connections: a server that is
+/// started again finds it still free.
+fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + u16::from_le_bytes([Uuid::new_v4().as_bytes()[0], Uuid::new_v4().as_bytes()[1]]) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

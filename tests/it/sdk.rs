@@ -1,0 +1,92 @@
+//! The official clients, as they are published, against the real server: scripts in `sdk/`, run by Node.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::process::{CHANNEL, Process};
+
+/// How long one script may take.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+#[test]
+fn the_browser_client_shows_and_marks_a_feed() {
+    run("client.test.mjs", &Process::start(""));
+}
+
+#[test]
+fn the_server_client_tells_and_reads() {
+    run("server.test.mjs", &Process::start(""));
+}
+
+#[test]
+fn tokens_of_the_sdks_signer_are_taken() {
+    run("tokens.test.mjs", &Process::start(""));
+}
+
+#[test]
+fn phoenixs_own_client_is_spoken_to_correctly() {
+    run("phoenix.test.mjs", &Process::start(""));
+}
+
+#[test]
+fn open_pages_outlive_a_restart() {
+    run("restart.test.mjs", &Process::laid_out("[hub]\nidle_seconds = 60\n"));
+}
+
+/// Runs a script of scenarios; when one fails, this does, with what the script said.
+fn run(script: &str, server: &Process) {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk");
+    assert!(
+        home.join("node_modules").is_dir(),
+        "the official clients are not installed: run tests/run, or `npm ci` in {home:?}"
+    );
+    let output = wait_for(
+        Command::new("node")
+            .args(["--test", "--test-reporter", "spec", script])
+            .current_dir(&home)
+            .env("BELLWIRE_PLACE", place(server).to_string()),
+        &server.directory().join("script.log"),
+    );
+    assert!(output.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Runs the command to its end, within [`PATIENCE`]; what it says is in `stdout`.
+fn wait_for(command: &mut Command, log: &PathBuf) -> Output {
+    let file = std::fs::File::create(log).unwrap();
+    let both = (file.try_clone().unwrap(), file);
+    let spawned = command.stdin(Stdio::null()).stdout(both.0).stderr(both.1).spawn();
+    let mut child = spawned.unwrap_or_else(|error| panic!("Node can't be started ({error}): run tests/run"));
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if began.elapsed() > PATIENCE => {
+                child.kill().unwrap();
+                break child.wait().unwrap();
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    Output { status, stdout: std::fs::read(log).unwrap(), stderr: Vec::new() }
+}
+
+/// Where the server is, and what lets a script in.
+fn place(server: &Process) -> Value {
+    let signing = server.create_key("production", &["--kind", "signing", "--alg", "rs256"]);
+    json!({
+        "url": format!("http://{}", server.address),
+        "channel": CHANNEL,
+        "binary": Process::binary(),
+        "arguments": server.arguments(),
+        "directory": server.directory(),
+        "development": {"secret": server.secret, "public": server.public},
+        "production": {
+            "secret": server.key("production", "secret"),
+            "public": server.key("production", "public"),
+            "signing": signing["private_key"],
+        },
+    })
+}
