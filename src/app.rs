@@ -98,6 +98,8 @@ impl App {
         let origin = config.origin(address);
         let lock = prepare(&config.store.path)?;
         let store = Store::open(&config.store.path)?;
+        // Nobody else uses the database (`prepare` has its lock): claims that are there are of a process that died.
+        store.release_claims(clock.now()).await?;
         let environments = environments(&store, &config, &clock).await?;
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);

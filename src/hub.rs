@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -298,6 +300,8 @@ fn accepted_key(request: &Request<Incoming>) -> Option<HeaderValue> {
         && says(headers, CONNECTION.as_str(), "upgrade")
         && says(headers, SEC_WEBSOCKET_VERSION.as_str(), "13");
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_socket)?;
+    // A key is 16 bytes in base64 (RFC 6455, 4.1).
+    STANDARD.decode(key.as_bytes()).ok().filter(|nonce| nonce.len() == 16)?;
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 

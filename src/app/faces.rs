@@ -84,7 +84,7 @@ fn settings(config: &Config) -> http::Settings {
         limits: Limits {
             is_on: limits.enabled,
             per_second: limits.tiers.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
-            dedupes: limits.dedupe,
+            dedupes: limits.enabled && limits.dedupe,
         },
         origin: server.origin.clone(),
         header_timeout: Duration::from_secs(server.header_seconds),

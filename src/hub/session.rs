@@ -342,5 +342,4 @@ fn fetch(payload: &str) -> Result<What, Refused> {
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
 mod tests;

@@ -465,7 +465,7 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
     }
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", if read_only { -2_000 } else { -64_000 })?;
+    connection.pragma_update(None, "cache_size", if read_only { -2_000 } else { -32_000 })?;
     Ok(connection)
 }
 

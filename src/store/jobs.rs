@@ -19,13 +19,14 @@ pub struct Job {
 }
 
 impl Store {
-    /// Claims at most `limit` jobs that are due and that nobody holds, until `until`.
+    /// Claims at most `limit` jobs that are due. A claimed job is due again at `until`: whoever is still there then takes
+    /// up what a dead worker left, and nobody waits behind it meanwhile.
     pub async fn claim_jobs(&self, lease: &str, now: Time, until: Time, limit: usize) -> Result<Vec<Job>, Error> {
         let mut batch = Batch::new();
         let number = batch.returning(
             format!(
-                "UPDATE jobs SET lease = ?1, leased_until = ?3, attempts = attempts + 1 WHERE id IN \
-                 (SELECT id FROM jobs WHERE due_at <= ?2 AND leased_until <= ?2 ORDER BY due_at LIMIT {limit}) \
+                "UPDATE jobs SET lease = ?1, due_at = ?3, attempts = attempts + 1 WHERE id IN \
+                 (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit}) \
                  RETURNING id, kind, subject, attempts"
             ),
             params![lease, now, until],
@@ -42,10 +43,16 @@ impl Store {
         Ok(jobs.collect())
     }
 
-    /// When the next job that nobody holds is due.
+    /// When the next job is due: one that nobody holds, or one whose claim runs out.
     pub fn next_job_at(&self) -> Result<Option<Time>, Error> {
-        let sql = "SELECT max(due_at, leased_until) FROM jobs ORDER BY due_at LIMIT 1";
-        self.query_one(sql, &[], |row| row.time(0))
+        self.query_one("SELECT due_at FROM jobs ORDER BY due_at LIMIT 1", &[], |row| row.time(0))
+    }
+
+    /// Makes every claimed job due at once: for a node that is alone and has just started, every claim is a dead one's.
+    pub async fn release_claims(&self, now: Time) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.push("UPDATE jobs SET lease = NULL, due_at = min(due_at, ?1) WHERE lease IS NOT NULL", params![now]);
+        self.apply(batch).await.map(drop)
     }
 
     /// How many jobs wait or run, and when the oldest was due.
@@ -70,7 +77,7 @@ impl Batch {
     /// Adds that the job is to be tried again at `due_at`; refused when the claim has been lost.
     pub fn retry_job(&mut self, job: &Job, due_at: Time) {
         self.guard(
-            "UPDATE jobs SET due_at = ?3, lease = NULL, leased_until = 0 WHERE id = ?1 AND lease = ?2",
+            "UPDATE jobs SET due_at = ?3, lease = NULL WHERE id = ?1 AND lease = ?2",
             params![job.id, job.lease.as_str(), due_at],
         );
     }

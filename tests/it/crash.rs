@@ -46,9 +46,9 @@ impl Dice {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "the seed is printed, and may be given")]
 async fn nothing_acknowledged_is_lost_or_doubled_over_many_kills() {
-    let given = std::env::var("BELLWIRE_CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
-    println!("BELLWIRE_CRASH_SEED={seed}");
+    println!("CRASH_SEED={seed}");
     let mut server = Process::start("");
     let story = Arc::new(Story::new(&server));
     story.identify().await;

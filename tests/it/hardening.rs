@@ -156,7 +156,7 @@ async fn a_client_that_never_reads_costs_little_and_holds_up_nobody() {
     assert_eq!(reader.reply("1").await["status"], "ok");
     let before = server.memory();
     let filler = "x".repeat(60_000);
-    for number in 0..150 {
+    for number in 0..250 {
         let body = json!({"recipients": [{"id": "ann"}], "data": {"name": format!("item {number}"), "filler": filler}});
         let reply = server.call(Method::POST, "/v1/workflows/note/trigger", body).await.expect("an answer");
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -166,7 +166,8 @@ async fn a_client_that_never_reads_costs_little_and_holds_up_nobody() {
     assert!(grown < 48 * MEGABYTE, "a deaf client took {grown} bytes");
     reader.heartbeat().await;
     // What was sent to it while it slept is little, and then either what it missed or the end.
-    assert!(deaf.drain().await < 8 * MEGABYTE, "the server kept more for a deaf client than it should");
+    let kept = deaf.drain().await;
+    assert!(kept < 16 * MEGABYTE, "{kept} bytes were kept for a deaf client");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn phoenixs_own_client_is_spoken_to_correctly() {
 
 #[test]
 fn open_pages_outlive_a_restart() {
-    run("restart.test.mjs", &Process::laid_out("[hub]\nidle_seconds = 60\n"));
+    run("restart.test.mjs", &Process::laid_out("[hub]\nclose_after_seconds = 60\n"));
 }
 
 /// Runs a script of scenarios; when one fails, this does, with what the script said.
@@ -47,7 +47,7 @@ fn run(script: &str, server: &Process) {
         Command::new("node")
             .args(["--test", "--test-reporter", "spec", script])
             .current_dir(&home)
-            .env("BELLWIRE_PLACE", place(server).to_string()),
+            .env("SDK_TEST_PLACE", place(server).to_string()),
         &server.directory().join("script.log"),
     );
     assert!(output.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&output.stdout));

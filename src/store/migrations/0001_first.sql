@@ -188,15 +188,15 @@ CREATE INDEX runs_to_cancel ON runs (env, workflow, cancellation_key)
     WHERE cancellation_key IS NOT NULL AND status IN ('queued', 'processing', 'paused');
 CREATE INDEX runs_by_recipient ON runs (env, recipient);
 
--- Work that must happen: now, or at `due_at`. A worker leases a job and removes it in the batch that did the work.
+-- Work that must happen: now, or at `due_at`. A worker leases a job, which moves `due_at` to the end of its lease, and
+-- removes it in the batch that did the work.
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     subject TEXT NOT NULL,
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL DEFAULT 0,
-    lease TEXT,
-    leased_until BIGINT NOT NULL DEFAULT 0
+    lease TEXT
 );
 CREATE INDEX jobs_by_due ON jobs (due_at);
 CREATE INDEX jobs_by_subject ON jobs (subject);

@@ -110,7 +110,7 @@ test("messages are listed, read, marked one by one and in batches", async () => 
     await tell(user, name);
     await arrived(user, name);
   }
-  const messages = await collect(knock.messages.list({ recipient: user, page_size: 2 }));
+  const messages = await collect(knock.users.listMessages(user, { page_size: 2 }));
   assert.deepEqual(messages.map(({ data }) => data.name).sort(), ["one", "three", "two"]);
   const [message] = messages;
   assert.equal(message.recipient, user);
@@ -126,7 +126,7 @@ test("messages are listed, read, marked one by one and in batches", async () => 
   const marked = await knock.messages.batch.markAsRead({ message_ids: messages.map(({ id }) => id) });
   assert.equal(marked.length, 3);
   assert.equal((await held(user)).unread_count, 0);
-  const filtered = await collect(knock.messages.list({ recipient: user, engagement_status: ["unread"] }));
+  const filtered = await collect(knock.users.listMessages(user, { engagement_status: ["unread"] }));
   assert.deepEqual(filtered, []);
 });
 

@@ -14,7 +14,7 @@ const { default: Client } = await import("@knocklabs/client");
 const { default: ServerClient } = await import("@knocklabs/node");
 
 /** Where the server is and what lets one in; the Rust test wrote it. */
-export const place = JSON.parse(process.env.BELLWIRE_PLACE);
+export const place = JSON.parse(process.env.SDK_TEST_PLACE);
 
 /** How long anything may take that should take milliseconds; other tests share the machine. */
 const PATIENCE_MS = 10_000;
@@ -52,7 +52,8 @@ export async function openFeed(client, options = {}, channel = place.channel) {
   const feed = client.feeds.initialize(channel, options);
   feed.now = () => {
     const { items, metadata } = feed.getState();
-    return { names: items.map((item) => item.data.name), items, ...metadata };
+    const { total_count, unread_count, unseen_count } = metadata;
+    return { names: items.map((item) => item.data.name), items, total_count, unread_count, unseen_count };
   };
   feed.listenForUpdates();
   await feed.fetch();
