@@ -63,7 +63,9 @@ fn join(hub: &Inner, link: &Arc<Link>, vsn: Vsn, enter: Enter) -> bool {
         let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
         link.say(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
         is_in = true;
-        let told = if is_own { since } else { Some(known.unwrap_or(head.version).clamp(0, head.version)) };
+        // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
+        // look costs it one request; an item that stays unseen costs more.
+        let told = if is_own { since } else { Some(known.unwrap_or(0).clamp(0, head.version)) };
         let prefix: Arc<str> = Push::head(join_ref).into();
         Some((head, Joining { link: Arc::clone(link), head: prefix, view, told, awaits_first: is_own }))
     });

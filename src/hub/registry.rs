@@ -21,6 +21,8 @@ use crate::verbs::{Core, Error};
 
 /// Catch-ups that read the database at once.
 const READERS: usize = 64;
+/// How long a topic must be quiet before a burst is taken to be over.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(750);
 /// How long a client that went is remembered, at least; at most twice as long.
 const REMEMBERED_SECONDS: i64 = 600;
 /// Clients remembered per generation.
@@ -68,9 +70,32 @@ impl Registry {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
-        if topic.hear(self.core().as_deref(), event) {
-            self.catch_up(topic);
+        let core = self.core();
+        if topic.hear(core.as_deref(), event) {
+            self.catch_up(Arc::clone(&topic));
         }
+        if let Some(core) = core
+            && topic.begins_burst(core.clock.now())
+        {
+            self.await_end_of_burst(topic);
+        }
+    }
+
+    /// Waits in a task until the topic is quiet, and has its stock clients told once more.
+    fn await_end_of_burst(&self, topic: Arc<Topic>) {
+        let Some(home) = self.inner.home.get() else { return };
+        let registry = self.clone();
+        home.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(QUIET).await;
+                let Some(core) = registry.core() else { return };
+                match topic.ends_burst(core.clock.now()) {
+                    None => {}
+                    Some(true) => return registry.catch_up(topic),
+                    Some(false) => return,
+                }
+            }
+        });
     }
 
     /// Topics that somebody listens to.

@@ -344,6 +344,7 @@ async fn counts_are_those_of_each_feeds_filters_and_no_feed_hears_of_what_it_doe
         "client_unread": {"tenant": "acme", "status": "unread"},
     });
     assert_eq!(ann.join("1", "ann", payload).await, ok());
+    assert_eq!(ann.next().await[3], json!("new-message"), "there is something to look at");
     house.notify_in("ann", Some("other")).await;
     ann.quiet().await; // F-SOC-17 F-SOC-20
     house.notify("ann").await;
@@ -380,6 +381,7 @@ async fn what_another_device_marks_shows_on_official_clients() {
     let id = house.notify("ann").await;
     let mut ann = house.client().await;
     assert_eq!(ann.join("1", "ann", json!({"client_a": {}})).await, ok());
+    assert_eq!(ann.next().await[3], json!("new-message"), "there is something to look at");
     house.mark(&id, Mark::Seen).await;
     let frame = ann.next().await;
     assert_eq!(frame[4]["data"]["client_a"]["metadata"], counts(1, 1, 0), "F-STA-23 overridden");
@@ -527,7 +529,10 @@ async fn a_known_client_that_comes_back_is_told_what_it_missed_and_only_then() {
     house.notify("ann").await;
     let mut ann = house.client().await;
     ann.join("1", "ann", json!({"client_a": {}})).await;
-    ann.quiet().await; // Never seen before: it reads the feed itself.
+    // Never seen here before, or before a restart: it is told to look.
+    assert_eq!(ann.next().await[3], json!("new-message"));
+    ann.say(json!(["1", "9", topic("ann"), "phx_leave", {}])).await;
+    assert_eq!((ann.next().await[3].clone(), ann.next().await[3].clone()), (json!("phx_reply"), json!("phx_close")));
     drop(ann);
     while house.hub.sockets() > 0 {
         tokio::task::yield_now().await;
@@ -541,7 +546,7 @@ async fn a_known_client_that_comes_back_is_told_what_it_missed_and_only_then() {
     }
     house.notify("ann").await;
     let mut ann = house.client().await;
-    ann.join("3", "ann", json!({"client_a": {}, "client_new": {}})).await;
+    ann.join("3", "ann", json!({"client_a": {}})).await;
     let frame = ann.next().await;
     assert_eq!((&frame[0], &frame[3], &frame[4]["metadata"]), (&json!("3"), &json!("new-message"), &counts(2, 2, 2)));
     ann.quiet().await;

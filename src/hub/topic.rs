@@ -9,8 +9,12 @@ use super::channels::feed::{AtOnce, Name, Told, View, recounts};
 use super::outbox::{Frame, Link};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
+use crate::model::time::Time;
 use crate::verbs::Core;
 use crate::wire::phoenix::Push;
+
+/// Changes less than this apart are a burst.
+const BURST_MICROS: i64 = 700_000;
 
 /// A feed that somebody listens to.
 pub(crate) struct Topic {
@@ -32,6 +36,10 @@ struct State {
     wants_catch_up: bool,
     /// Answers that wait until their sockets were told the change they answer for.
     answers: Vec<Answer>,
+    /// When the last change was heard of.
+    heard_at: Option<Time>,
+    /// Whether somebody waits for a burst of changes to end.
+    is_bursting: bool,
 }
 
 struct Group {
@@ -159,6 +167,34 @@ impl Topic {
             wants |= group.hear(core, &self.name, event, is_recounted);
         }
         wants && state.rouse()
+    }
+
+    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
+    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
+    pub(crate) fn begins_burst(&self, now: Time) -> bool {
+        let mut state = self.lock();
+        let is_close = state.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
+        let begins = is_close && !state.is_bursting && state.groups.iter().any(|group| group.view.own.is_none());
+        state.is_bursting |= begins;
+        begins
+    }
+
+    /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
+    /// has to be started.
+    pub(crate) fn ends_burst(&self, now: Time) -> Option<bool> {
+        let mut state = self.lock();
+        if state.heard_at.is_some_and(|at| now < at.plus_micros(BURST_MICROS)) {
+            return None;
+        }
+        state.is_bursting = false;
+        let before = (state.head.version - 1).max(0);
+        for group in state.groups.iter_mut().filter(|group| group.view.own.is_none()) {
+            for member in &mut group.members {
+                member.told = member.told.map(|told| told.min(before));
+                member.is_owed = true;
+            }
+        }
+        Some(state.rouse())
     }
 
     /// What a socket has joined with.
