@@ -1,7 +1,7 @@
 //! The REST face: one pipeline, and routes as data.
 //!
 //! A request passes, in order: request id, CORS, route, announced body size, door, rate limit, body, handler. There are
-//! no layers: each step is a function that the next one follows in [`pipeline`].
+//! no layers: each step is a function that the next one follows in `pipeline`.
 
 pub mod answer;
 pub mod api;

@@ -145,7 +145,7 @@ impl<T: Into<Param>> From<Option<T>> for Param {
 /// Builds the parameters of a statement: `params![env, id, now]`.
 #[macro_export]
 macro_rules! params {
-    ($($value:expr),* $(,)?) => { vec![$($crate::store::Param::from($value)),*] };
+    ($($value:expr),* $(,)?) => { Vec::from([$($crate::store::Param::from($value)),*]) };
 }
 
 /// One row of an answer.

@@ -55,7 +55,7 @@ async fn one(cx: Cx, mark: Mark) -> Result<Answer, ApiError> {
     let metadata = metadata(&cx.members()?, mark)?;
     let message = found(&cx, Grant::FeedWrite)?;
     let reach = Reach::default();
-    let marked = cx.core().mark(cx.env(), &[message.id.clone()], mark, metadata.as_ref(), &reach).await?;
+    let marked = cx.core().mark(cx.env(), std::slice::from_ref(&message.id), mark, metadata.as_ref(), &reach).await?;
     match marked.first() {
         Some(message) => Ok(Answer::json(&message_json(&cx, message))),
         None => Err(ApiError::missing(format!("There is no message `{}` any more.", message.id))),
