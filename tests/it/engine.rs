@@ -3,6 +3,7 @@
 mod branches;
 mod cancelling;
 mod delays;
+mod figures;
 mod idempotency;
 mod people;
 mod running;
