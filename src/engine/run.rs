@@ -206,10 +206,7 @@ impl<'a> Stretch<'a> {
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
         let scope = self.condition_scope();
-        let render = |source: &str| {
-            let template = Template::parse(source).ok()?;
-            template.render(&self.env(&scope)).ok()
-        };
+        let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let context = Context { scope: &scope, now: self.input.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
     }
