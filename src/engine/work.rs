@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::lookup::StoreLookup;
 use super::run::{Input, advance};
+use super::scene::{Common, Scene};
 use super::start::add;
-use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::queue::Failure;
 use crate::store;
 use crate::store::jobs::Job;
+use crate::verbs::identify::Staged;
 use crate::verbs::{Change, Core, bulk};
 
 /// The kind of job that takes a run on.
@@ -45,44 +45,20 @@ fn go_on(core: &Core, run: Run, change: &mut Change) -> Result<(), Failure> {
     let Some(workflow) = core.catalog.version(&core.store, run.version_id)? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
-    let recipient = scope(core, &run, &run.recipient)?;
-    let actor = run.actor.as_ref().map(|actor| scope(core, &run, actor)).transpose()?.flatten();
-    let actor_record = run.actor.as_ref().map(|actor| record(core, &run, actor)).transpose()?.flatten();
-    let tenant = run.tenant.as_ref().map(|id| core.store.object(run.env, TENANTS, id)).transpose()?.flatten();
-    let tenant = tenant.map(|tenant| tenant.to_scope());
-    let now = core.clock.now();
-    let input = Input {
-        workflow: &workflow,
-        channels: core.catalog.channels(),
-        recipient: recipient.as_ref(),
-        actor: actor.as_ref(),
-        actor_record: actor_record.as_ref(),
-        tenant: tenant.as_ref(),
-        vars: &environment.settings.all_vars,
-        default_zone: environment.settings.timezone.as_deref(),
-        refs: refs(core, &run)?,
-        is_active: core.catalog.is_active(run.env, &run.workflow),
-        lookup: &StoreLookup { store: &core.store, env: run.env },
-        now,
+    let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    let common = Common {
+        actor: run.actor.as_ref(),
+        tenant: run.tenant.as_deref(),
+        cancellation_key: run.cancellation_key.as_deref(),
     };
-    let outcome = advance(run, &input);
-    change.batch.update_run(&outcome.run, now);
+    let scene = Scene::set(core, environment, &workflow, common, &mut staged)?;
+    let recipient = staged.scope(&run.recipient)?;
+    let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run)? };
+    let outcome = advance(run, input);
+    staged.write(&mut change.batch)?;
+    change.batch.update_run(&outcome.run, scene.now);
     add(change, &outcome.run.id.to_string(), outcome.messages, outcome.wake_at);
     Ok(())
-}
-
-fn scope(core: &Core, run: &Run, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-    Ok(match reference {
-        RecipientRef::User(id) => core.store.user(run.env, id)?.map(|user| user.to_json()),
-        RecipientRef::Object { collection, id } => core.store.object(run.env, collection, id)?.map(|o| o.to_scope()),
-    })
-}
-
-fn record(core: &Core, run: &Run, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-    Ok(match reference {
-        RecipientRef::User(id) => core.store.user(run.env, id)?.map(|user| user.to_json()),
-        RecipientRef::Object { collection, id } => core.store.object(run.env, collection, id)?.map(|o| o.to_json()),
-    })
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).

@@ -1,14 +1,16 @@
 //! A recipient run: one recipient's way through one workflow, and the record of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
 use super::time::Time;
+use super::trigger_data::TriggerData;
 use super::workflow::Position;
 
 /// Where a run stands (W-RUN-07, W-RUN-08).
@@ -125,7 +127,8 @@ pub struct Run {
     pub cancellation_key: Option<String>,
     pub source: SourceType,
     pub settings: RunSettings,
-    pub data: Map<String, Value>,
+    /// Shared by all runs of the trigger that have the same.
+    pub data: Arc<TriggerData>,
     pub state: RunState,
     pub events: Vec<RunEvent>,
     pub inserted_at: Time,

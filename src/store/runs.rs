@@ -1,5 +1,7 @@
 //! Recipient runs.
 
+use std::sync::Arc;
+
 use super::Env;
 use super::db::{Batch, Error, Param, Row, Store};
 use super::filter::Where;
@@ -7,6 +9,7 @@ use crate::model::feed::Bounds;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{Run, RunStatus};
 use crate::model::time::Time;
+use crate::model::trigger_data::TriggerData;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
 
@@ -28,12 +31,17 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
         cancellation_key: row.maybe_string(10)?,
         source: row.json(11)?,
         settings: row.json(12)?,
-        data: row.json(13)?,
+        data: data(row)?,
         state: row.json(14)?,
         events: row.json(15)?,
         inserted_at: row.time(16)?,
         updated_at: row.time(17)?,
     })
+}
+
+fn data(row: &Row<'_>) -> Result<Arc<TriggerData>, Error> {
+    let read = TriggerData::from_text(row.text(13)?);
+    read.map(Arc::new).map_err(|error| Error::Damaged(format!("a run's data: {error}")))
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Param {
@@ -127,7 +135,7 @@ impl Batch {
                 run.cancellation_key.as_deref(),
                 json(&run.source),
                 json(&run.settings),
-                json(&run.data),
+                run.data.text(),
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),
@@ -146,7 +154,7 @@ impl Batch {
                 run.id,
                 run.rev,
                 run.status.name(),
-                json(&run.data),
+                run.data.text(),
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),

@@ -134,7 +134,7 @@ impl World {
             request_id: "request-1",
             idempotency: key.map(|key| (key, fingerprint.as_str())),
         };
-        trigger(&self.core, &asked, &body).await
+        trigger(&self.core, &asked, body).await
     }
 
     /// Turns the clock on and does every job that falls due, in order; answers how many there were.

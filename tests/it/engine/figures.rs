@@ -76,3 +76,43 @@ async fn figures() {
         ));
     }
 }
+
+/// What of a trigger is not the store: reading, staging, deciding.
+#[tokio::test]
+#[ignore = "measures; what it finds depends on the machine"]
+async fn decisions() {
+    use bellwire::engine::run::{Input, advance};
+    use bellwire::engine::scene::{Common, Scene};
+    use bellwire::model::run::SourceType;
+    use bellwire::verbs::identify::Staged;
+    const ROUNDS: u32 = 5_000;
+    let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
+    let world = World::new(&[("greet", document(json!([plain])))]).await;
+    let profile = json!({"name": "Ada", "plan": {"tier": "pro", "seats": 3}, "timezone": "Europe/Berlin"});
+    let profile = bellwire::verbs::identify::Profile::parse(profile.as_object().unwrap(), "").unwrap();
+    world.core.identify_user(world.env, "u", &profile).await.unwrap();
+    let body = json!({"recipients": ["u"], "data": {"page": "p", "n": 1, "tags": ["a", "b"]}});
+    let mut times = [std::time::Duration::ZERO; 4];
+    for _ in 0..ROUNDS {
+        let mut at = Instant::now();
+        let mut lap = |slot: usize| {
+            times[slot] += at.elapsed();
+            at = Instant::now();
+        };
+        let order = world.core.order(world.env, "greet", body.clone()).unwrap();
+        lap(0);
+        let mut staged = Staged::new(&world.core.store, world.env, world.core.clock.now());
+        order.stage(&mut staged).unwrap();
+        let common = Common { actor: None, tenant: None, cancellation_key: None };
+        let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).unwrap();
+        lap(1);
+        let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
+        let recipient = staged.scope(&run.recipient).unwrap();
+        lap(2);
+        let outcome = advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Default::default() });
+        lap(3);
+        assert_eq!(outcome.messages.len(), 1);
+    }
+    let [order, scene, recipient, advanced] = times.map(|time| time / ROUNDS);
+    say(&format!("order {order:?}, scene {scene:?}, recipient {recipient:?}, stretch {advanced:?}"));
+}

@@ -1,5 +1,8 @@
 //! A trigger becomes runs, a run becomes feed items, and everything that happened can be read.
 
+use std::sync::Arc;
+
+use bellwire::bus::News;
 use bellwire::model::run::{EventStatus, RunStatus};
 use bellwire::verbs::Error;
 use serde_json::{Value, json};
@@ -42,6 +45,27 @@ async fn every_distinct_recipient_runs_once() {
     let runs = world.runs().await;
     assert_eq!(runs.len(), 3, "W-FAN-01, W-FAN-06");
     assert!(runs.iter().all(|run| run.workflow_run == runs[0].workflow_run), "W-FAN-12");
+}
+
+#[tokio::test]
+async fn all_recipients_of_a_trigger_share_its_data() {
+    let world = World::new(&greet()).await;
+    let recipients: Vec<Value> = (0..20).map(|n| json!({"id": format!("u{n}")})).collect();
+    let data = json!({"n": 1, "deep": {"text": "x".repeat(1_000)}, "attachments": [{"name": "f"}]});
+    let body = json!({"recipients": recipients, "actor": {"id": "bot"}, "data": data});
+    world.trigger("greet", body).await.unwrap();
+    let events = world.events.lock().unwrap();
+    let items: Vec<_> = events
+        .iter()
+        .map(|event| if let News::Item(item) = &event.news { item } else { panic!("an item was expected") })
+        .collect();
+    assert_eq!(items.len(), 20);
+    for item in &items {
+        assert!(Arc::ptr_eq(&item.data, &items[0].data), "one text, however many recipients");
+        assert!(Arc::ptr_eq(item.slim_data.as_ref().unwrap(), items[0].slim_data.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(&item.actors, &items[0].actors));
+        assert!(Arc::ptr_eq(&item.categories, &items[0].categories));
+    }
 }
 
 #[tokio::test]
