@@ -103,7 +103,8 @@ impl App {
         let environments = environments(&store, &config, &clock).await?;
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
-        let catalog = catalog(environments, channels, &config.workflows.dir)?;
+        let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
+        let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
         let (news, listen) = faces::news();
         let core = Arc::new(Core {
             bus: Bus::local(listen),

@@ -165,7 +165,7 @@ impl Core {
             return Err(Error::WorkflowInactive(key.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
-        let entries = entries(&request);
+        let entries = entries(&request, self.catalog.trigger_bytes())?;
         Ok(Order { environment: Arc::clone(environment), workflow, request, entries })
     }
 }
@@ -261,8 +261,8 @@ fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
 }
 
 /// One entry per distinct recipient (W-FAN-06) with its data: the trigger's own, held once for all, or what
-/// `$trigger_data` makes of it (W-TRG-16).
-fn entries(request: &Request) -> Vec<(RecipientRef, Arc<TriggerData>)> {
+/// `$trigger_data` makes of it (W-TRG-16). Refused when all of it together is more than `limit` bytes.
+fn entries(request: &Request, limit: usize) -> Result<Vec<(RecipientRef, Arc<TriggerData>)>, Error> {
     let mut places = std::collections::HashMap::new();
     let mut named: Vec<(&RecipientRef, Map<String, Value>)> = Vec::with_capacity(request.recipients.len());
     for recipient in &request.recipients {
@@ -272,11 +272,29 @@ fn entries(request: &Request) -> Vec<(RecipientRef, Arc<TriggerData>)> {
         });
         named[place].1.extend(recipient.trigger_data.clone());
     }
+    check_size(&request.data, &named, limit)?;
     let with_data = |(reference, own): (&RecipientRef, Map<String, Value>)| {
         let data = if own.is_empty() { Arc::clone(&request.data) } else { Arc::new(request.data.overlaid(own)) };
         (reference.clone(), data)
     };
-    named.into_iter().map(with_data).collect()
+    Ok(named.into_iter().map(with_data).collect())
+}
+
+/// Every recipient's run is a row with its data, so that a body within its limit may still be gigabytes to store.
+fn check_size(data: &TriggerData, named: &[(&RecipientRef, Map<String, Value>)], limit: usize) -> Result<(), Error> {
+    let own = |own: &Map<String, Value>| serde_json::to_string(own).map_or(0, |text| text.len());
+    let extra: usize = named.iter().map(|(_, map)| if map.is_empty() { 0 } else { own(map) }).sum();
+    let (bytes, recipients) = (data.text().len(), named.len());
+    let total = bytes.saturating_mul(recipients).saturating_add(extra);
+    if total <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "{bytes} bytes of data for {recipients} recipients are {total} bytes to store, and one trigger may store {limit}: \
+         name fewer recipients in one trigger, or send a reference to the data instead of all of it; who runs this \
+         server may raise `trigger_bytes` of [limits]"
+    );
+    Err(Invalid::new("data", message).into())
 }
 
 #[cfg(test)]
@@ -325,7 +343,7 @@ mod tests {
     #[test]
     fn a_recipient_named_twice_runs_once_with_its_own_data_on_top() {
         let body = json!({"recipients": ["u1", {"id": "u1", "$trigger_data": {"n": 2}}, "u2"], "data": {"n": 1, "m": {"a": 1}}});
-        let entries = entries(&Request::parse(body).expect("a valid body"));
+        let entries = entries(&Request::parse(body).expect("a valid body"), usize::MAX).expect("no limit");
         assert_eq!(entries.len(), 2, "W-FAN-06");
         assert_eq!(entries[0].1.value(), &json!({"n": 2, "m": {"a": 1}}), "W-TRG-16, W-TRG-17");
         assert_eq!(entries[1].1.value(), &json!({"n": 1, "m": {"a": 1}}), "W-TRG-16");
@@ -335,9 +353,27 @@ mod tests {
     fn recipients_without_data_of_their_own_share_the_triggers() {
         let body = json!({"recipients": ["a", {"id": "b", "$trigger_data": {"n": 2}}, "c"], "data": {"n": 1}});
         let request = Request::parse(body).expect("a valid body");
-        let entries = entries(&request);
+        let entries = entries(&request, usize::MAX).expect("no limit");
         let shares = entries.iter().map(|(_, data)| Arc::ptr_eq(data, &request.data)).collect::<Vec<_>>();
         assert_eq!(shares, [true, false, true], "W-TRG-16: other recipients are unaffected, and cost nothing");
+    }
+
+    #[test]
+    fn what_a_trigger_stores_is_its_data_times_its_recipients() {
+        let body = |own: Value| json!({"recipients": ["a", "b", {"id": "c", "$trigger_data": own}], "data": {"n": 1}});
+        let size = |own: Value, limit: usize| {
+            let request = Request::parse(body(own)).expect("a valid body");
+            entries(&request, limit).map(drop).map_err(|error| error.to_string())
+        };
+        let bytes = r#"{"n":1}"#.len();
+        assert_eq!(size(json!({}), 3 * bytes), Ok(()));
+        let refusal = size(json!({}), 3 * bytes - 1).expect_err("one byte too many");
+        let said =
+            "data: 7 bytes of data for 3 recipients are 21 bytes to store, and one trigger may store 20: name fewer";
+        assert!(refusal.starts_with(said), "{refusal}");
+        assert!(refusal.contains("`trigger_bytes` of [limits]"), "{refusal}");
+        assert_eq!(size(json!({"m": 2}), 4 * bytes), Ok(()));
+        assert!(size(json!({"m": 2}), 4 * bytes - 1).is_err(), "a recipient's own data counts");
     }
 
     #[test]

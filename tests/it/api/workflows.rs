@@ -54,6 +54,20 @@ async fn data_that_does_not_fit_the_schema_is_refused_by_place() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_would_store_too_much_is_refused_and_says_what_to_change() {
+    let world = World::start().await;
+    let recipients: Vec<Value> = (0..1_000).map(|n| json!({"id": format!("u{n}")})).collect();
+    let body = json!({"recipients": recipients, "data": {"text": "x".repeat(70_000)}});
+    let reply = world.post("/v1/workflows/comment/trigger").sk().json(&body).await;
+    assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "W-AMB-01: no client tries this again by itself");
+    let error = reply.json()["errors"][0].clone();
+    assert_eq!(error["field"], "data", "F-AMB-11");
+    assert!(error["message"].as_str().unwrap().contains("raise `trigger_bytes` of [limits]"), "{error}");
+    world.get("/v1/users/u1").sk().await.ok(404);
+    assert_eq!(world.get("/v1/workflow_recipient_runs").sk().await.ok(200)["items"], json!([]));
+}
+
+#[tokio::test]
 async fn what_waits_is_cancelled_and_counted() {
     let world = World::start().await;
     world.put("/v1/users/ann").sk().await.ok(200);
