@@ -8,6 +8,7 @@ pub mod door;
 pub mod feed;
 pub mod identify;
 pub mod mark;
+pub mod staged;
 pub mod trigger;
 
 use std::sync::Arc;

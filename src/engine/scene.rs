@@ -12,7 +12,7 @@ use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::store;
 use crate::verbs::Core;
-use crate::verbs::identify::Staged;
+use crate::verbs::staged::Staged;
 
 /// Everything a stretch depends on that is the same for every recipient. It is made once, however many there are.
 pub struct Scene<'a> {

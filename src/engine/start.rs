@@ -11,7 +11,7 @@ use super::work::RUN_JOB;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
 use crate::store::{self, Env};
-use crate::verbs::identify::Staged;
+use crate::verbs::staged::Staged;
 use crate::verbs::trigger::Order;
 use crate::verbs::{Change, Core, Error, OVERTAKEN};
 

@@ -9,7 +9,7 @@ use crate::model::run::Run;
 use crate::queue::Failure;
 use crate::store;
 use crate::store::jobs::Job;
-use crate::verbs::identify::Staged;
+use crate::verbs::staged::Staged;
 use crate::verbs::{Change, Core, bulk};
 
 /// The kind of job that takes a run on.

@@ -14,7 +14,8 @@ use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
 
-use super::identify::{Profile, RecipientRequest, Staged};
+use super::identify::{Profile, RecipientRequest};
+use super::staged::Staged;
 use super::{Core, Error};
 use crate::store::Env;
 

@@ -84,7 +84,7 @@ async fn decisions() {
     use bellwire::engine::run::{Input, advance};
     use bellwire::engine::scene::{Common, Scene};
     use bellwire::model::run::SourceType;
-    use bellwire::verbs::identify::Staged;
+    use bellwire::verbs::staged::Staged;
     const ROUNDS: u32 = 5_000;
     let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
     let world = World::new(&[("greet", document(json!([plain])))]).await;
