@@ -30,6 +30,7 @@ use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
 use crate::store::{self, Batch, Store};
+use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
 use development::Identity;
 use faces::Faces;
@@ -110,6 +111,7 @@ impl App {
             bus: Bus::local(listen),
             waker: Waker::default(),
             rings: door::Rings::default(),
+            turns: Turns::default(),
             store,
             clock,
             catalog,

@@ -1,6 +1,6 @@
 //! Staged: recipients as they will be once a change is applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,9 @@ use crate::model::time::Time;
 use crate::store::{self, Batch, Env, Store};
 use crate::wire::json::deep_merge;
 
-use super::Error;
 use super::identify::Profile;
+use super::turns::Turn;
+use super::{Core, Error};
 
 /// The most that one recipient's properties may take, as JSON text (F-USR-07).
 const PROPERTIES_BYTES: usize = 256 * 1024;
@@ -75,9 +76,9 @@ impl<'a> Staged<'a> {
     fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
         let now = self.now;
         let entry = self.user_entry(id)?;
-        let before = entry.value.as_ref().map(|user| user.properties.clone());
-        let merged = merged(before.clone().unwrap_or_default(), &profile.properties, path)?;
-        if always || before.as_ref() != Some(&merged) {
+        let before = entry.value.as_ref().map(|user| &user.properties);
+        let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
+        if always || before != Some(&merged) {
             let inserted_at = entry.value.as_ref().map_or(now, |user| user.inserted_at);
             let updated_at = later(now, entry.before);
             entry.value = Some(User { id: id.to_owned(), properties: merged, inserted_at, updated_at });
@@ -96,9 +97,9 @@ impl<'a> Staged<'a> {
     ) -> Result<(), Error> {
         let now = self.now;
         let entry = self.object_entry(collection, id)?;
-        let before = entry.value.as_ref().map(|object| object.properties.clone());
-        let merged = merged(before.clone().unwrap_or_default(), &profile.properties, path)?;
-        if always || before.as_ref() != Some(&merged) {
+        let before = entry.value.as_ref().map(|object| &object.properties);
+        let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
+        if always || before != Some(&merged) {
             entry.value = Some(Object {
                 collection: collection.to_owned(),
                 id: id.to_owned(),
@@ -145,6 +146,15 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The keys of the recipients that change.
+    pub fn changed(&self) -> impl Iterator<Item = String> {
+        let users = self.users.iter().filter(|(_, entry)| entry.is_changed).map(|(id, _)| id.clone());
+        let objects = self.objects.iter().filter(|(_, entry)| entry.is_changed);
+        let objects = objects
+            .map(|((collection, id), _)| RecipientRef::Object { collection: collection.clone(), id: id.clone() }.key());
+        users.chain(objects).chain(self.extras.iter().map(|(key, _)| key.clone()))
+    }
+
     /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile.
     pub fn write(self, batch: &mut Batch) -> Result<(), store::Error> {
         for entry in self.users.values().filter(|entry| entry.is_changed) {
@@ -187,6 +197,31 @@ impl<'a> Staged<'a> {
             self.objects.insert(key.clone(), Entry { value, before, is_changed: false });
         }
         Ok(self.objects.entry(key).or_insert(Entry { value: None, before: None, is_changed: false }))
+    }
+}
+
+impl Core {
+    /// Stages what `stage` does, and waits for the turn to change whom it changes. The turn is to be held until the
+    /// commit: then nobody else on this node comes in between, and it need not be tried again.
+    pub async fn staged(
+        &self,
+        env: Env,
+        stage: impl Fn(&mut Staged<'_>) -> Result<(), Error>,
+    ) -> Result<(Staged<'_>, Turn<'_>), Error> {
+        let mut turn = Turn::default();
+        let mut wanted = BTreeSet::new();
+        loop {
+            let mut staged = Staged::new(&self.store, env, self.clock.now());
+            stage(&mut staged)?;
+            wanted.extend(staged.changed().filter(|key| !turn.covers(env, key)));
+            if wanted.iter().all(|key| turn.covers(env, key)) {
+                return Ok((staged, turn));
+            }
+            // What was read before the turn may be old by now: it is staged again. Most often nothing changes, and
+            // nothing is waited for.
+            drop((staged, turn));
+            turn = self.turns.take(env, wanted.iter().cloned()).await;
+        }
     }
 }
 

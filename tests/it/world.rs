@@ -114,6 +114,7 @@ impl World {
             waker: Waker::default(),
             catalog: Catalog::new(vec![environment], channels, parsed),
             rings: Default::default(),
+            turns: Default::default(),
         };
         World { core, env: row.number, events, directory }
     }
@@ -151,6 +152,37 @@ impl World {
         }
         self.core.clock.set(until);
         done
+    }
+
+    /// Holds up the database's writer until the connection is dropped: what is asked for meanwhile is made ready, and is
+    /// not committed.
+    pub fn hold_writer(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
+        connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
+    }
+
+    /// Does `work` on a disk so slow that everything which can be under way at the same time is.
+    pub async fn on_a_slow_disk<T>(&self, work: impl Future<Output = T>) -> T {
+        let commits = || self.core.store.query_one("PRAGMA data_version", &[], |row| row.int(0)).unwrap();
+        let slow = async {
+            loop {
+                let held = self.hold_writer();
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                let before = commits();
+                drop(held);
+                while commits() == before {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = slow => unreachable!("it never ends"),
+        }
     }
 
     /// The user's feed, newest first, archived items included.
