@@ -38,6 +38,27 @@ async fn a_refused_batch_leaves_nothing_and_takes_nobody_with_it() {
 }
 
 #[tokio::test]
+async fn a_batch_whose_question_has_no_answer_is_refused_whole() {
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let mut batch = Batch::new();
+    job(&mut batch, "there");
+    store.apply(batch).await.unwrap();
+    let ask = |subject: &str| {
+        let mut batch = Batch::new();
+        job(&mut batch, "added");
+        batch.require("SELECT 1 FROM jobs WHERE subject = ?1", params![subject]);
+        store.apply(batch)
+    };
+    assert!(matches!(ask("nobody").await, Err(Error::Refused(1))));
+    assert_eq!(subjects(&store).await, ["there"], "what stood before the question is undone");
+    ask("there").await.unwrap();
+    assert_eq!(subjects(&store).await, ["added", "there"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
 async fn a_broken_statement_fails_its_own_batch_alone() {
     let at = directory();
     let store = Store::open(&at.join("db")).unwrap();
