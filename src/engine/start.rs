@@ -96,7 +96,7 @@ fn start(
         let recipient = staged.scope(&run.recipient)?;
         outcomes.push(advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() }));
     }
-    staged.write(&mut change.batch)?;
+    staged.write(&mut change.batch);
     for Outcome { run, messages, wake_at } in outcomes {
         change.batch.add_run(&run);
         add(change, &run.id.to_string(), messages, wake_at);

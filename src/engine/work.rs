@@ -10,10 +10,13 @@ use crate::queue::Failure;
 use crate::store;
 use crate::store::jobs::Job;
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, bulk};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
+
+/// The place of a job's end in its batch: the first.
+const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
@@ -26,16 +29,21 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
 
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
-    let mut change = Change::new();
-    change.batch.finish_job(job);
-    if let Some(run) = core.store.run(&job.subject)?.filter(|run| !run.status.is_final()) {
-        go_on(core, run, &mut change)?;
+    for _ in 0..OVERTAKEN {
+        let mut change = Change::new();
+        change.batch.finish_job(job);
+        if let Some(run) = core.store.run(&job.subject)?.filter(|run| !run.status.is_final()) {
+            go_on(core, run, &mut change)?;
+        }
+        match core.commit(change).await {
+            // The job is gone: a cancellation, or another worker, was here, and what they did stands.
+            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
+            // The run, or somebody in it, has changed meanwhile: look again.
+            Err(store::Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    match core.commit(change).await {
-        // Overtaken by a cancellation, or by another worker: what they did stands.
-        Ok(_) | Err(store::Error::Refused(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
 fn go_on(core: &Core, run: Run, change: &mut Change) -> Result<(), Failure> {
@@ -55,7 +63,7 @@ fn go_on(core: &Core, run: Run, change: &mut Change) -> Result<(), Failure> {
     let recipient = staged.scope(&run.recipient)?;
     let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run)? };
     let outcome = advance(run, input);
-    staged.write(&mut change.batch)?;
+    staged.write(&mut change.batch);
     change.batch.update_run(&outcome.run, scene.now);
     add(change, &outcome.run.id.to_string(), outcome.messages, outcome.wake_at);
     Ok(())

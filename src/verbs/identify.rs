@@ -141,7 +141,7 @@ impl Core {
             let (mut staged, _turn) = self.staged(env, |staged| staged.merge(&reference, profile, true, "")).await?;
             let user = staged.user(id)?.cloned();
             let mut batch = Batch::new();
-            staged.write(&mut batch)?;
+            staged.write(&mut batch);
             match self.store.apply(batch).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),

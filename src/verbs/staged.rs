@@ -24,9 +24,13 @@ pub struct Staged<'a> {
     now: Time,
     users: BTreeMap<String, Entry<User>>,
     objects: BTreeMap<(String, String), Entry<Object>>,
-    extras: Vec<(String, Profile)>,
+    /// Preference sets by id, of those recipients who were given any.
+    sets: BTreeMap<String, BTreeMap<String, Entry<Value>>>,
+    /// By recipient and channel; it replaces what is there, so that this need not be known.
+    channel_data: BTreeMap<(String, String), Value>,
 }
 
+/// A row as it will be; `before` is when it was last changed, none if it is not there.
 struct Entry<T> {
     value: Option<T>,
     before: Option<Time>,
@@ -36,7 +40,8 @@ struct Entry<T> {
 impl<'a> Staged<'a> {
     /// Nothing staged yet.
     pub fn new(store: &'a Store, env: Env, now: Time) -> Self {
-        Staged { store, env, now, users: BTreeMap::new(), objects: BTreeMap::new(), extras: Vec::new() }
+        let (users, objects) = (BTreeMap::new(), BTreeMap::new());
+        Staged { store, env, now, users, objects, sets: BTreeMap::new(), channel_data: BTreeMap::new() }
     }
 
     /// Reads many users at once, so that each is not asked for by itself.
@@ -67,8 +72,28 @@ impl<'a> Staged<'a> {
             RecipientRef::User(id) => self.merge_user(id, profile, always, path)?,
             RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path)?,
         }
-        if !profile.channel_data.is_empty() || !profile.preferences.is_empty() {
-            self.extras.push((reference.key(), profile.clone()));
+        let key = reference.key();
+        let channel_data = profile.channel_data.iter();
+        self.channel_data.extend(channel_data.map(|(channel, data)| ((key.clone(), channel.clone()), data.clone())));
+        self.merge_sets(&key, &profile.preferences)
+    }
+
+    fn merge_sets(&mut self, recipient: &str, incoming: &Map<String, Value>) -> Result<(), Error> {
+        if incoming.is_empty() {
+            return Ok(());
+        }
+        if !self.sets.contains_key(recipient) {
+            let stored = self.store.dated_preference_sets(self.env, recipient)?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
+            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
+            self.sets.insert(recipient.to_owned(), stored.collect());
+        }
+        let sets = self.sets.entry(recipient.to_owned()).or_default();
+        for (id, incoming) in incoming {
+            let entry = sets.entry(id.clone()).or_insert(Entry { value: None, before: None, is_changed: false });
+            let merged = merged_set(entry.value.clone(), incoming);
+            entry.is_changed |= entry.value.as_ref() != Some(&merged);
+            entry.value = Some(merged);
         }
         Ok(())
     }
@@ -152,11 +177,14 @@ impl<'a> Staged<'a> {
         let objects = self.objects.iter().filter(|(_, entry)| entry.is_changed);
         let objects = objects
             .map(|((collection, id), _)| RecipientRef::Object { collection: collection.clone(), id: id.clone() }.key());
-        users.chain(objects).chain(self.extras.iter().map(|(key, _)| key.clone()))
+        let sets = self.sets.iter().filter(|(_, sets)| sets.values().any(|entry| entry.is_changed));
+        users.chain(objects).chain(sets.map(|(key, _)| key.clone()))
     }
 
-    /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile.
-    pub fn write(self, batch: &mut Batch) -> Result<(), store::Error> {
+    /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile, or if one who
+    /// was read is there no more: what is made for the deleted would stay behind.
+    pub fn write(self, batch: &mut Batch) {
+        batch.require_recipients(self.env, unchanged(&self.users), unchanged(&self.objects));
         for entry in self.users.values().filter(|entry| entry.is_changed) {
             if let Some(user) = &entry.value {
                 batch.put_user(self.env, user, entry.before);
@@ -167,17 +195,17 @@ impl<'a> Staged<'a> {
                 batch.put_object(self.env, object, entry.before);
             }
         }
-        for (recipient, profile) in &self.extras {
-            for (channel, data) in &profile.channel_data {
-                batch.put_channel_data(self.env, recipient, channel, data, self.now);
-            }
-            let stored = self.store.preference_sets(self.env, recipient)?;
-            for (set_id, incoming) in &profile.preferences {
-                let before = stored.iter().find(|(id, _)| id == set_id).map(|(_, body)| body.clone());
-                batch.put_preference_set(self.env, recipient, set_id, &merged_set(before, incoming), self.now);
+        for ((recipient, channel), data) in &self.channel_data {
+            batch.put_channel_data(self.env, recipient, channel, data, self.now);
+        }
+        for (recipient, sets) in &self.sets {
+            for (id, entry) in sets.iter().filter(|(_, entry)| entry.is_changed) {
+                if let Some(set) = &entry.value {
+                    let now = later(self.now, entry.before);
+                    batch.put_preference_set(self.env, recipient, id, set, entry.before, now);
+                }
             }
         }
-        Ok(())
     }
 
     fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
@@ -223,6 +251,11 @@ impl Core {
             turn = self.turns.take(env, wanted.iter().cloned()).await;
         }
     }
+}
+
+/// Those who were read and stay as they are; who changes has a guard of its own.
+fn unchanged<K, T>(entries: &BTreeMap<K, Entry<T>>) -> impl Iterator<Item = &T> {
+    entries.values().filter(|entry| !entry.is_changed).filter_map(|entry| entry.value.as_ref())
 }
 
 /// `updated_at` only grows, so that it tells one state from the next.

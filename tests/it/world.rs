@@ -126,6 +126,17 @@ impl World {
 
     /// Triggers a workflow with an idempotency key; the body is its own fingerprint.
     pub async fn trigger_with_key(&self, workflow: &str, body: Value, key: Option<&str>) -> Result<Answer, Error> {
+        self.trigger_on(&self.core, workflow, body, key).await
+    }
+
+    /// Triggers a workflow on one of several nodes.
+    pub async fn trigger_on(
+        &self,
+        node: &Core,
+        workflow: &str,
+        body: Value,
+        key: Option<&str>,
+    ) -> Result<Answer, Error> {
         // No two triggers at the same instant, so that runs can be told in order.
         self.core.clock.advance(1_000);
         let fingerprint = format!("{workflow} {body}");
@@ -135,7 +146,7 @@ impl World {
             request_id: "request-1",
             idempotency: key.map(|key| (key, fingerprint.as_str())),
         };
-        trigger(&self.core, &asked, body).await
+        trigger(node, &asked, body).await
     }
 
     /// Turns the clock on and does every job that falls due, in order; answers how many there were.
@@ -154,6 +165,24 @@ impl World {
         done
     }
 
+    /// Another node of the same world: its store, and nothing else of what this one has in memory.
+    pub fn neighbour(&self) -> Core {
+        let own = &self.core.catalog;
+        let channels = vec![channel()];
+        let parse = |workflow: &Arc<Workflow>| Workflow::parse(&workflow.key, &workflow.source, &channels).unwrap();
+        let workflows: Vec<Workflow> = own.workflows().iter().map(parse).collect();
+        let environments = own.environments().iter().map(|environment| (**environment).clone()).collect();
+        Core {
+            store: self.core.store.clone(),
+            bus: Bus::local(|_| {}),
+            clock: self.core.clock.clone(),
+            waker: Waker::default(),
+            catalog: Catalog::new(environments, channels, workflows),
+            rings: Default::default(),
+            turns: Default::default(),
+        }
+    }
+
     /// Holds up the database's writer until the connection is dropped: what is asked for meanwhile is made ready, and is
     /// not committed.
     pub fn hold_writer(&self) -> rusqlite::Connection {
@@ -161,6 +190,19 @@ impl World {
         connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         connection
+    }
+
+    /// Does both while nothing is committed until both wait for it; `first` is then committed before `second`.
+    pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+        let held = self.hold_writer();
+        let release = async move {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            drop(held);
+        };
+        let (first, second, ()) = tokio::join!(biased; first, second, release);
+        (first, second)
     }
 
     /// Does `work` on a disk so slow that everything which can be under way at the same time is.
