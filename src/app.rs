@@ -117,6 +117,7 @@ impl App {
             catalog,
         });
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
+        reload::say_archived(&core)?;
         deactivate(&core)?;
         let identity = match mode {
             Mode::Serve => None,

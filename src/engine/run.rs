@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::scene::Scene;
 use super::steps;
 use crate::model::message::Message;
-use crate::model::run::{EventStatus, Run, RunStatus};
+use crate::model::run::{EventStatus, Run, RunStatus, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
@@ -156,23 +156,14 @@ impl<'a> Stretch<'a> {
     }
 
     fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
-        let mut data = json!({"reason": reason});
-        if let Some(conditions) = conditions {
-            data["conditions"] = conditions;
-        }
-        self.run.record(self.scene.now, status, "run_halted", None, Some(data));
-        self.run.state.position = None;
-        self.run.status = RunStatus::Completed;
+        let conditions = conditions.map(|conditions| json!({"conditions": conditions}));
+        self.run.halt(self.scene.now, status, reason, conditions);
         None
     }
 
     /// Records that a step was skipped and why (W-RUN-15); `more` is added to the record.
     pub(super) fn skip(&mut self, step: &Step, status: EventStatus, reason: &str, more: Option<Value>) {
-        let mut data = json!({"reason": reason});
-        if let (Some(data), Some(Value::Object(more))) = (data.as_object_mut(), more) {
-            data.extend(more);
-        }
-        self.record(step, status, "step_skipped", data);
+        self.record(step, status, "step_skipped", reasoned(reason, more));
     }
 
     /// Records what a step did.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::run::{Input, advance};
 use super::scene::{Common, Scene};
 use super::start::add;
-use crate::model::run::Run;
+use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
 use crate::store;
 use crate::store::jobs::Job;
@@ -46,7 +46,14 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-fn go_on(core: &Core, run: Run, change: &mut Change) -> Result<(), Failure> {
+fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+    if core.catalog.workflow(&run.workflow).is_none() {
+        // W-ENV-11: nothing of the workflow is needed to end its run.
+        let now = core.clock.now();
+        run.halt(now, EventStatus::Ok, "workflow_archived", None);
+        change.batch.update_run(&run, now);
+        return Ok(());
+    }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };

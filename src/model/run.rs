@@ -110,6 +110,15 @@ pub enum EventStatus {
     Error,
 }
 
+/// What an entry of the record says that gives a reason (W-RUN-15).
+pub fn reasoned(reason: &str, more: Option<Value>) -> Value {
+    let mut data = json!({"reason": reason});
+    if let (Some(data), Some(Value::Object(more))) = (data.as_object_mut(), more) {
+        data.extend(more);
+    }
+    data
+}
+
 /// One recipient's run of a workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -156,6 +165,13 @@ impl Run {
             data,
             inserted_at: at,
         });
+    }
+
+    /// Ends the run before its steps are done, and records why (W-RUN-09); the members of `more` stand beside the reason.
+    pub fn halt(&mut self, at: Time, status: EventStatus, reason: &str, more: Option<Value>) {
+        self.record(at, status, "run_halted", None, Some(reasoned(reason, more)));
+        self.state.position = None;
+        self.status = RunStatus::Completed;
     }
 
     /// How many entries tell of an error (W-RUN-14).

@@ -43,7 +43,8 @@ impl Request {
 impl Core {
     /// Stops every unfinished run of the workflow that carries the key; answers how many it stopped.
     pub async fn cancel(&self, env: Env, workflow: &str, body: &Value) -> Result<usize, Error> {
-        if self.catalog.workflow(workflow).is_none() {
+        // The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
+        if self.catalog.workflow(workflow).is_none() && !self.store.knows_workflow(env, workflow)? {
             return Err(Error::WorkflowMissing(workflow.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;

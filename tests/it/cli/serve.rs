@@ -67,5 +67,12 @@ fn a_hangup_reads_the_workflows_again() {
     server.signal("HUP");
     let told = server.log_until("read the workflows again");
     assert!(told.contains("changed: hello") && told.starts_with('{'), "{told}");
+    std::fs::remove_dir_all(dir.path("w/hello")).expect("a directory");
+    server.signal("HUP");
+    let told = server.log_until("workflow `hello` is gone: its runs end when they resume");
+    assert!(told.contains("\"workflow.key\":\"hello\"") && told.contains("WARN"), "W-ENV-11 {told}");
+    server.stop();
+    let mut server = dir.start(&["serve", "--config", "b.toml", "--workflows", "w", "--log", "json"]);
+    assert!(server.greeting.contains("workflow `hello` is not in the directory any more"), "{}", server.greeting);
     server.stop();
 }
