@@ -102,6 +102,22 @@ pub struct RunEvent {
     pub inserted_at: Time,
 }
 
+impl RunEvent {
+    /// An entry about a run that is alone in its kind and went well; `seed` tells it from the run's others.
+    pub fn new(run: &[u8], seed: &[u8], at: Time, event: &str) -> Self {
+        RunEvent {
+            id: Ksuid::mint(at, &[run, seed]).to_string(),
+            event: event.to_owned(),
+            status: EventStatus::Ok,
+            attempt: 1,
+            step_ref: None,
+            step_type: None,
+            data: None,
+            inserted_at: at,
+        }
+    }
+}
+
 /// Whether what an event tells of went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,14 +172,12 @@ impl Run {
     ) {
         let number = self.events.len().to_be_bytes();
         self.events.push(RunEvent {
-            id: Ksuid::mint(at, &[self.id.as_bytes(), &number]).to_string(),
-            event: event.to_owned(),
             status,
             attempt: self.state.failures + 1,
             step_ref: step.map(|(step_ref, _)| step_ref.to_owned()),
             step_type: step.map(|(_, step_type)| step_type.to_owned()),
             data,
-            inserted_at: at,
+            ..RunEvent::new(self.id.as_bytes(), &number, at, event)
         });
     }
 

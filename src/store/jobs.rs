@@ -81,9 +81,4 @@ impl Batch {
             params![job.id, job.lease.as_str(), due_at],
         );
     }
-
-    /// Adds the removal of every job about a subject.
-    pub fn drop_jobs(&mut self, subject: &str) {
-        self.push("DELETE FROM jobs WHERE subject = ?1", params![subject]);
-    }
 }

@@ -196,8 +196,9 @@ impl World {
     pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
         let held = self.hold_writer();
         let release = async move {
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
+            // Long enough for reads on the blocking pool, too.
+            for _ in 0..200 {
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
             }
             drop(held);
         };
