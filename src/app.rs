@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::channels::Declared;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
-use crate::engine::work::work;
+use crate::engine::work::{abandon, work};
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
@@ -249,11 +249,16 @@ fn say_unsupported(channels: &[Declared]) {
 
 fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
-    let core = Arc::clone(core);
-    tokio::spawn(queue::run(store, clock, waker, stopped, move |job| {
-        let core = Arc::clone(&core);
+    let (worker, closer) = (Arc::clone(core), Arc::clone(core));
+    let work = move |job| {
+        let core = Arc::clone(&worker);
         async move { work(&core, &job).await }
-    }))
+    };
+    let abandon = move |job, why: String| {
+        let core = Arc::clone(&closer);
+        async move { abandon(&core, &job, &why).await }
+    };
+    tokio::spawn(queue::run(store, clock, waker, stopped, work, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.

@@ -7,8 +7,8 @@ use super::scene::{Common, Scene};
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
-use crate::store;
 use crate::store::jobs::Job;
+use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
 use crate::verbs::{Change, Core, OVERTAKEN, bulk};
 
@@ -25,6 +25,53 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         bulk::JOB => core.work_on_bulk(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
+}
+
+/// Gives up a job that has failed too often: what it was about says so, and the job is gone (W-RUN-09: a run that halts
+/// because of an error is completed).
+pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
+    for _ in 0..OVERTAKEN {
+        let mut batch = Batch::new();
+        batch.finish_job(job);
+        match job.kind.as_str() {
+            RUN_JOB => abandon_run(core, job, why, &mut batch)?,
+            bulk::JOB => abandon_bulk(core, job, &mut batch)?,
+            _ => {}
+        }
+        match core.store.apply(batch).await {
+            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
+            Err(store::Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure("other changes kept coming in between".to_owned()))
+}
+
+fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let run = match core.store.run(&job.subject) {
+        // A row that cannot be read cannot be written either: the log has the reason.
+        Err(store::Error::Damaged(_)) => None,
+        other => other?,
+    };
+    if let Some(mut run) = run.filter(|run| !run.status.is_final()) {
+        let now = core.clock.now();
+        run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
+        batch.update_run(&run, now);
+    }
+    Ok(())
+}
+
+fn abandon_bulk(core: &Core, job: &Job, batch: &mut Batch) -> Result<(), Failure> {
+    if let Some(mut operation) = core.store.bulk_operation(&job.subject)?
+        && operation.completed_at.is_none()
+    {
+        let now = core.clock.now();
+        operation.status = "failed".to_owned();
+        operation.failed_at = Some(now);
+        operation.updated_at = now;
+        batch.put_bulk_operation(&operation);
+    }
+    Ok(())
 }
 
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).

@@ -12,7 +12,7 @@ pub struct Job {
     pub kind: String,
     /// To what: a run's id, a bulk operation's id.
     pub subject: String,
-    /// How often it has been tried before.
+    /// How often it has failed before. A claim that ran out is none: a node that died says nothing of the job.
     pub attempts: i64,
     /// The claim; whoever holds it may finish the job.
     pub lease: String,
@@ -25,7 +25,7 @@ impl Store {
         let mut batch = Batch::new();
         let number = batch.returning(
             format!(
-                "UPDATE jobs SET lease = ?1, due_at = ?3, attempts = attempts + 1 WHERE id IN \
+                "UPDATE jobs SET lease = ?1, due_at = ?3 WHERE id IN \
                  (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit}) \
                  RETURNING id, kind, subject, attempts"
             ),
@@ -37,7 +37,7 @@ impl Store {
             id: cell(row, 0).int(),
             kind: cell(row, 1).text().to_owned(),
             subject: cell(row, 2).text().to_owned(),
-            attempts: cell(row, 3).int() - 1,
+            attempts: cell(row, 3).int(),
             lease: lease.to_owned(),
         });
         Ok(jobs.collect())
@@ -74,10 +74,18 @@ impl Batch {
         self.guard("DELETE FROM jobs WHERE id = ?1 AND lease = ?2", params![job.id, job.lease.as_str()]);
     }
 
-    /// Adds that the job is to be tried again at `due_at`; refused when the claim has been lost.
+    /// Adds that the job's claim holds until then; one that has been lost stays lost.
+    pub fn keep_job(&mut self, job: &Job, until: Time) {
+        self.push(
+            "UPDATE jobs SET due_at = ?3 WHERE id = ?1 AND lease = ?2",
+            params![job.id, job.lease.as_str(), until],
+        );
+    }
+
+    /// Adds that the job has failed and is to be tried again at `due_at`; refused when the claim has been lost.
     pub fn retry_job(&mut self, job: &Job, due_at: Time) {
         self.guard(
-            "UPDATE jobs SET due_at = ?3, lease = NULL WHERE id = ?1 AND lease = ?2",
+            "UPDATE jobs SET due_at = ?3, lease = NULL, attempts = attempts + 1 WHERE id = ?1 AND lease = ?2",
             params![job.id, job.lease.as_str(), due_at],
         );
     }

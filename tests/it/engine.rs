@@ -1,5 +1,6 @@
 //! Runs: stories told with a clock that is turned by hand.
 
+mod abandoned;
 mod archived;
 mod branches;
 mod cancelling;
