@@ -72,7 +72,7 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// Works on due jobs until `stop` says so, then waits for those under way.
+/// Works on due jobs until `stop` says so, then hands back those that were not begun, and waits for those under way.
 /// `work` finishes its job in its own batch; `abandon` ends one that has failed too often, and is told why.
 pub async fn run<W, A, F, G>(
     store: Store,
@@ -109,6 +109,7 @@ pub async fn run<W, A, F, G>(
                 drop(slot);
             });
         }
+        desk.hand_back(claimed.into()).await;
         if found < CLAIM {
             desk.sleep(&mut stop).await;
         }
@@ -218,6 +219,19 @@ impl Desk {
             // A lost claim means that another worker has the job.
             Ok(_) | Err(store::Error::Refused(_)) => self.waker.due(due),
             Err(error) => error!(job.id = job.id, %error, "a failed job could not be put back; its claim will run out"),
+        }
+    }
+
+    /// Puts back what was claimed and not begun, so that another node, or this one when it is back, need not wait for
+    /// the claims to run out.
+    async fn hand_back(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut batch = Batch::new();
+        batch.hand_back(&jobs, self.clock.now());
+        if let Err(error) = self.store.apply(batch).await {
+            error!(jobs = jobs.len(), %error, "jobs could not be handed back; their claims will run out");
         }
     }
 }

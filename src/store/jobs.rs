@@ -82,6 +82,16 @@ impl Batch {
         );
     }
 
+    /// Adds that jobs which were claimed and not begun are due at once, as if nobody had had them.
+    pub fn hand_back(&mut self, jobs: &[Job], now: Time) {
+        let claims: Vec<(i64, &str)> = jobs.iter().map(|job| (job.id, job.lease.as_str())).collect();
+        self.push(
+            "UPDATE jobs SET lease = NULL, due_at = ?2 FROM json_each(?1) j \
+             WHERE jobs.id = j.value ->> 0 AND jobs.lease = j.value ->> 1",
+            params![serde_json::to_string(&claims).unwrap_or_default(), now],
+        );
+    }
+
     /// Adds that the job has failed and is to be tried again at `due_at`; refused when the claim has been lost.
     pub fn retry_job(&mut self, job: &Job, due_at: Time) {
         self.guard(

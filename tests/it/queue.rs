@@ -200,3 +200,29 @@ async fn a_job_that_keeps_failing_is_given_up_after_half_a_day_and_says_why() {
     let said = ["job.id", "job.kind", "subject", "attempts"].map(|field| errors[0][field].clone());
     assert_eq!(said, [json!(1), json!("doomed"), json!("0"), json!(ATTEMPTS)]);
 }
+
+#[tokio::test]
+async fn jobs_that_were_not_begun_are_handed_back_when_the_node_stops() {
+    let mut desk = Desk::new();
+    desk.add("slow", 50).await;
+    let (begun, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, closed) = (Arc::clone(&begun), Arc::clone(&gate));
+    desk.run(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&closed);
+        async move { gate.acquire().await.map(|slot| slot.forget()).map_err(|error| Failure(error.to_string())) }
+    });
+    desk.until(|desk| begun.load(Ordering::SeqCst) == 16 && desk.count("lease IS NOT NULL") == 50).await;
+    desk.clock.advance_seconds(1);
+    desk.stop.send_replace(true);
+    desk.until(|desk| desk.count("lease IS NULL") == 34).await;
+    let now = desk.clock.now().micros();
+    assert_eq!(desk.count(&format!("lease IS NULL AND due_at <= {now} AND attempts = 0")), 34, "due now");
+    assert_eq!(desk.count("lease IS NOT NULL"), 16, "those under way are not taken from anybody");
+    gate.add_permits(16);
+    desk.stop().await;
+    assert_eq!((desk.done(), desk.count("1")), (16, 34), "and they have ended in peace");
+    // Another node finds them at once.
+    let found = desk.store.claim_jobs("other", desk.clock.now(), desk.clock.now().plus_seconds(30), 64).await.unwrap();
+    assert_eq!((found.len(), found[0].attempts), (34, 0));
+}
