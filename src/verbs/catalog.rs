@@ -173,4 +173,15 @@ mod tests {
         let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
         assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");
     }
+    #[test]
+    fn a_workflow_is_active_in_each_environment_until_it_is_switched_off_there() {
+        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
+        assert!(catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at first");
+        catalog.set_active(1, "hello", false);
+        assert!(!catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at once, and there alone");
+        catalog.replace(vec![workflow("Two")]);
+        assert!(!catalog.is_active(1, "hello"), "W-ENV-05: another version changes nothing about it");
+        catalog.set_active(1, "hello", true);
+        assert!(catalog.is_active(1, "hello"), "W-ENV-05");
+    }
 }

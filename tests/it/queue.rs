@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bellwire::clock::Clock;
 use bellwire::model::time::Time;
-use bellwire::params;
 use bellwire::queue::{self, ATTEMPTS, Failure, Waker};
 use bellwire::store::jobs::Job;
 use bellwire::store::{Batch, Store};
@@ -199,6 +198,27 @@ async fn a_job_that_keeps_failing_is_given_up_after_half_a_day_and_says_why() {
     assert_eq!(errors.len(), 1, "one line, where it was given up: {errors:#?}");
     let said = ["job.id", "job.kind", "subject", "attempts"].map(|field| errors[0][field].clone());
     assert_eq!(said, [json!(1), json!("doomed"), json!("0"), json!(ATTEMPTS)]);
+}
+
+#[tokio::test]
+async fn a_job_is_done_when_it_is_due_and_not_before() {
+    let mut desk = Desk::new();
+    desk.clock = Clock::system();
+    let done_at: Arc<Mutex<Vec<Time>>> = Arc::default();
+    let (clock, noted) = (desk.clock.clone(), Arc::clone(&done_at));
+    desk.run(move |_| {
+        noted.lock().unwrap().push(clock.now());
+        async { Ok(()) }
+    });
+    let due = desk.clock.now().plus_micros(300_000);
+    let mut batch = Batch::new();
+    batch.add_job("timer", "0", due);
+    desk.store.apply(batch).await.unwrap();
+    desk.waker.due(due);
+    desk.until(|desk| desk.done() == 1).await;
+    let late = done_at.lock().unwrap()[0].micros() - due.micros();
+    assert!((0..5_000_000).contains(&late), "W-ENG-16, W-DLY-15: {late} us late");
+    desk.stop().await;
 }
 
 #[tokio::test]

@@ -167,11 +167,25 @@ impl World {
 
     /// Another node of the same world: its store, and nothing else of what this one has in memory.
     pub fn neighbour(&self) -> Core {
+        self.node(|_| {}, channel())
+    }
+
+    /// A node of the same world that is configured otherwise: with these settings, and conditions of the channel.
+    pub fn reconfigured(&self, settings: Settings, conditions: Value) -> Core {
+        let group = Group::parse(&conditions, "conditions", Allow::default()).unwrap();
+        self.node(
+            |environment| environment.settings = settings.clone(),
+            Channel { conditions: Some(group), ..channel() },
+        )
+    }
+
+    fn node(&self, configure: impl Fn(&mut Environment), channel: Channel) -> Core {
         let own = &self.core.catalog;
-        let channels = vec![channel()];
+        let mut environments: Vec<Environment> = own.environments().iter().map(|one| (**one).clone()).collect();
+        environments.iter_mut().for_each(configure);
+        let channels = vec![channel];
         let parse = |workflow: &Arc<Workflow>| Workflow::parse(&workflow.key, &workflow.source, &channels).unwrap();
         let workflows: Vec<Workflow> = own.workflows().iter().map(parse).collect();
-        let environments = own.environments().iter().map(|environment| (**environment).clone()).collect();
         Core {
             store: self.core.store.clone(),
             bus: Bus::local(|_| {}),

@@ -140,3 +140,15 @@ async fn nobody_can_trigger_an_audience() {
     let reply = world.post("/v1/workflows/comment/trigger").sk().json(&body).await;
     assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "W-TRG-33");
 }
+
+#[tokio::test]
+async fn one_request_triggers_one_workflow() {
+    let world = World::start().await;
+    let one = json!({"recipients": [{"id": "ann"}]});
+    for path in ["/v1/workflows/trigger", "/v1/workflows/bulk/trigger/comment", "/v1/bulk/workflows/trigger"] {
+        assert_eq!(world.post(path).sk().json(&json!([one, one])).await.status, 404, "W-TRG-09 {path}");
+    }
+    let several = world.post("/v1/workflows/comment/trigger").sk().json(&json!([one, one])).await;
+    assert_eq!(several.code(), (422, "invalid_params".to_owned()), "W-TRG-09");
+    assert_eq!(world.get("/v1/workflow_recipient_runs").sk().await.ok(200)["items"], json!([]), "W-TRG-09");
+}

@@ -38,7 +38,7 @@ async fn every_waiting_run_of_that_workflow_and_key_stops_and_no_other() {
     assert_eq!(cancel(&world, json!({"cancellation_key": "k"})).await, 2, "W-CAN-03");
     assert_eq!(cancelled(&world).await, ["one:a", "one:b"], "W-CAN-05, W-CAN-06");
     world.pass(3_600).await;
-    assert_eq!(world.told("a").await.len(), 3, "W-CAN-10: of four runs, three spoke");
+    assert_eq!(world.told("a").await.len(), 3, "W-CAN-10, W-DLY-12: of four runs, three spoke");
     let stopped = world.runs().await.into_iter().find(|run| run.status == RunStatus::Cancelled).unwrap();
     assert_eq!(record(&stopped), ["delay_started", "run_cancelled"], "W-CAN-07, W-CAN-13");
 }

@@ -71,7 +71,7 @@ async fn all_recipients_of_a_trigger_share_its_data() {
 #[tokio::test]
 async fn a_recipient_nobody_identified_is_said_on_the_run_and_not_created() {
     let world = World::new(&greet()).await;
-    world.trigger("greet", json!({"recipients": ["ghost"]})).await.unwrap();
+    world.trigger("greet", json!({"recipients": ["ghost"]})).await.expect("W-ERR-10: it is no fault of the request");
     let run = world.run().await;
     assert_eq!(run.status, RunStatus::Completed, "W-AMB-07");
     assert_eq!(record(&run), ["run_halted:recipient_never_identified"], "W-RUN-15");
@@ -181,6 +181,56 @@ async fn steps_run_in_order_and_an_empty_workflow_completes() {
     assert_eq!(world.told("u").await, ["<p>one</p>", "<p>two</p>", "<p>three</p>"], "W-ENG-01");
     world.trigger("none", json!({"recipients": ["u"]})).await.unwrap();
     assert_eq!(world.runs().await[1].status, RunStatus::Completed, "W-ENG-23");
+}
+
+#[tokio::test]
+async fn no_step_but_a_pause_makes_a_run_wait() {
+    let mut skipped = tell("skipped", "skipped");
+    skipped["conditions"] = json!({"all": [{"variable": "data.no", "operator": "exists"}]});
+    let mail = json!({"type": "channel", "ref": "mail", "channel_key": "smtp", "channel_type": "email",
+        "template": {"subject": "s", "settings": {}, "html_body": "<p>x</p>"}});
+    let choose = json!({"type": "branch", "ref": "choose", "branches": [
+        {"name": "yes", "conditions": {"all": [{"variable": "data.n", "operator": "exists"}]}, "steps": [tell("in", "in")]},
+        {"name": "default", "steps": []}
+    ]});
+    let steps = json!([tell("first", "first"), skipped, mail, choose, tell("last", "last")]);
+    let world = World::new(&[("greet", document(steps))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": 1}})).await.unwrap();
+    assert_eq!(world.run().await.status, RunStatus::Completed, "W-ENG-07");
+    assert_eq!(world.told("u").await, ["<p>first</p>", "<p>in</p>", "<p>last</p>"], "W-ENG-07");
+    assert_eq!(world.core.store.next_job_at().unwrap(), None, "W-ENG-07: nothing is left to wait for");
+}
+
+#[tokio::test]
+async fn a_skip_is_no_error_and_an_error_is_no_skip() {
+    let mut skipped = tell("skipped", "x");
+    skipped["conditions"] = json!({"all": [{"variable": "data.no", "operator": "exists"}]});
+    let steps = json!([skipped, tell("broken", "{{ 1 | divided_by: 0 }}")]);
+    let world = World::new(&[("greet", document(steps))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    let run = world.run().await;
+    let told: Vec<_> = run.events.iter().map(|event| (event.event.as_str(), event.status)).collect();
+    assert_eq!(told, [("step_skipped", EventStatus::Ok), ("step_failed", EventStatus::Error)], "W-ENG-12");
+    assert_eq!(run.error_count(), 1, "W-ENG-12");
+    assert_eq!(run.status, RunStatus::Processing, "W-ENG-12: what is skipped is passed, what failed is tried again");
+}
+
+#[tokio::test]
+async fn a_long_text_is_whole_to_the_run_and_cut_in_its_record() {
+    let text = "é".repeat(3_000);
+    let mut step = tell("hello", "{{ data.text }}");
+    step["conditions"] = json!({"all": [{"variable": "data.text", "operator": "exists"}]});
+    let world = World::new(&[("greet", document(json!([step])))]).await;
+    let skipped = json!({"all": [{"variable": "data.text", "operator": "equal_to", "argument": "short"}]});
+    let mut workflow = document(json!([tell("hello", "x")]));
+    workflow["conditions"] = skipped;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"text": text}})).await.unwrap();
+    assert_eq!(world.told("u").await, [format!("<p>{text}</p>")], "W-VAL-03");
+    assert_eq!(world.run().await.data.value()["text"], text, "W-VAL-03");
+    let world = World::new(&[("greet", workflow)]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"text": text}})).await.unwrap();
+    let left = world.run().await.events[0].data.as_ref().unwrap()["conditions"][0]["left"].clone();
+    assert!(left.as_str().unwrap().len() <= 1_100, "W-VAL-03: the record is for people");
 }
 
 #[tokio::test]
