@@ -44,7 +44,7 @@ pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answ
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for _ in 0..OVERTAKEN {
-        let (staged, _turn) = core.staged(asked.env, |staged| order.stage(staged)).await?;
+        let (staged, _turn) = core.staged(asked.env, None, |staged| order.stage(staged)).await?;
         order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {

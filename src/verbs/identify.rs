@@ -7,6 +7,7 @@ use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault
 use crate::model::time::Time;
 use crate::store::{self, Batch, Env};
 
+use super::staged::Staged;
 use super::{Core, Error, OVERTAKEN};
 
 /// Keys of an inline recipient that are not properties (W-TRG-13).
@@ -138,7 +139,8 @@ impl Core {
         }
         let reference = RecipientRef::User(id.to_owned());
         for _ in 0..OVERTAKEN {
-            let (mut staged, _turn) = self.staged(env, |staged| staged.merge(&reference, profile, true, "")).await?;
+            let merge = |staged: &mut Staged<'_>| staged.merge(&reference, profile, true, "");
+            let (mut staged, _turn) = self.staged(env, Some(&reference), merge).await?;
             let user = staged.user(id)?.cloned();
             let mut batch = Batch::new();
             staged.write(&mut batch);

@@ -230,14 +230,16 @@ impl<'a> Staged<'a> {
 
 impl Core {
     /// Stages what `stage` does, and waits for the turn to change whom it changes. The turn is to be held until the
-    /// commit: then nobody else on this node comes in between, and it need not be tried again.
+    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` is who changes in
+    /// any case.
     pub async fn staged(
         &self,
         env: Env,
+        sure: Option<&RecipientRef>,
         stage: impl Fn(&mut Staged<'_>) -> Result<(), Error>,
     ) -> Result<(Staged<'_>, Turn<'_>), Error> {
-        let mut turn = Turn::default();
-        let mut wanted = BTreeSet::new();
+        let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
+        let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
             let mut staged = Staged::new(&self.store, env, self.clock.now());
             stage(&mut staged)?;

@@ -23,7 +23,7 @@ fn peak_bytes() -> usize {
 }
 
 fn say(what: &str) {
-    writeln!(std::io::stderr(), "{what}").unwrap();
+    std::io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
 }
 
 /// `cargo test --test it engine::figures -- --ignored --nocapture`
