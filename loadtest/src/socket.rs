@@ -46,7 +46,7 @@ impl Socket {
         let mut stream = socket.connect(server).await.with_context(|| format!("cannot connect to {server}"))?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: YmVsbHdpcmUgbG9hZHRlc3Q=\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: YmVsbHdpcmVsb2FkdGVzdA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let carry = upgraded(&mut stream).await?;
