@@ -9,6 +9,8 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
+use super::TOKEN_ENDED;
+use super::passes::Standing;
 use crate::model::time::Time;
 use crate::wire::phoenix::{Push, Vsn};
 
@@ -62,6 +64,8 @@ pub(crate) enum End {
 pub(crate) struct Link {
     pub(crate) id: u64,
     pub(crate) vsn: Vsn,
+    /// Whether the keys that let it in are still good.
+    standing: Arc<Standing>,
     /// When the token that opened it is no longer good.
     ends_at: Option<Time>,
     heard_at: AtomicI64,
@@ -100,8 +104,9 @@ pub(crate) struct Silence {
 }
 
 impl Link {
-    pub(crate) fn new(id: u64, vsn: Vsn, ends_at: Option<Time>, now: Time) -> Self {
-        Link { id, vsn, ends_at, heard_at: AtomicI64::new(now.micros()), outbox: Mutex::new(Outbox::default()) }
+    pub(crate) fn new(id: u64, vsn: Vsn, standing: Arc<Standing>, ends_at: Option<Time>, now: Time) -> Self {
+        let (heard_at, outbox) = (AtomicI64::new(now.micros()), Mutex::default());
+        Link { id, vsn, standing, ends_at, heard_at, outbox }
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
@@ -185,10 +190,10 @@ impl Link {
         drop(waker);
     }
 
-    /// One pass of the sweep: pings the silent, ends the dead, the expired and the stuck.
+    /// One pass of the sweep: pings the silent, ends the dead, the stuck and those whose keys or token are no longer good.
     pub(crate) fn nudge(&self, now: Time, silence: Silence) {
         let silent_for = now.micros() - self.heard_at.load(Ordering::Relaxed);
-        let is_expired = self.ends_at.is_some_and(|at| now >= at);
+        let ended = self.standing.ended().or(self.ends_at.filter(|at| now >= *at).map(|_| TOKEN_ENDED));
         let mut outbox = self.lock();
         outbox.starved_for = if outbox.is_starved { outbox.starved_for.saturating_add(1) } else { 0 };
         if outbox.end.is_some() {
@@ -197,8 +202,8 @@ impl Link {
         let is_dead = silent_for >= silence.close_after * 1_000_000;
         if is_dead || outbox.starved_for > PATIENCE || outbox.ending_for > PATIENCE {
             outbox.end = Some(End::Drop);
-        } else if is_expired && outbox.end.is_none() {
-            outbox.end = Some(End::Close(super::EXPIRED));
+        } else if let Some(code) = ended.filter(|_| outbox.end.is_none()) {
+            outbox.end = Some(End::Close(code));
         } else if silent_for >= silence.ping_after * 1_000_000 && outbox.end.is_none() {
             outbox.wants_ping = true;
         } else {
@@ -246,7 +251,7 @@ mod tests {
     const SILENCE: Silence = Silence { ping_after: 45, close_after: 75 };
 
     fn link(ends_at: Option<Time>) -> Link {
-        Link::new(1, Vsn::V2, ends_at, NOW)
+        Link::new(1, Vsn::V2, Arc::default(), ends_at, NOW)
     }
 
     fn orders(link: &Link) -> Orders {

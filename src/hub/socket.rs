@@ -20,10 +20,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
-use super::Inner;
 use super::acts;
 use super::outbox::{End, Frame, Link};
 use super::session::{Out, Session};
+use super::{Inner, reason};
 
 /// Steps that a socket may take before others get their turn.
 const TURNS: usize = 32;
@@ -201,7 +201,7 @@ impl Socket {
     /// Sends a close frame and awaits the client's; the sweep sees to it that this ends.
     fn close(&mut self, code: u16) {
         self.link.end(End::Close(code));
-        let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason(code).into() };
         _ = Pin::new(&mut self.stream).start_send(Message::Close(Some(frame)));
         self.phase = Phase::Closing;
     }

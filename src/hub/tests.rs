@@ -76,15 +76,7 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     let (public, secret) = (ApiKey::mint(Kind::Public, [1; 32]), ApiKey::mint(Kind::Secret, [2; 32]));
     let mut batch = Batch::new();
     for key in [&public, &secret] {
-        batch.add_api_key(&ApiKeyRow {
-            digest: key.digest(),
-            env: row.number,
-            kind: String::new(),
-            name: String::new(),
-            hint: String::new(),
-            created_at: NOW,
-            revoked_at: None,
-        });
+        batch.add_api_key(&row_of(key));
     }
     batch.add_signing_key(&SigningKeyRow {
         env: row.number,
@@ -125,6 +117,18 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     House { core, hub, key: public.reveal().into(), secret_key: secret.reveal().into(), address, directory }
 }
 
+fn row_of(key: &ApiKey) -> ApiKeyRow {
+    ApiKeyRow {
+        digest: key.digest(),
+        env: 1,
+        kind: String::new(),
+        name: String::new(),
+        hint: String::new(),
+        created_at: NOW,
+        revoked_at: None,
+    }
+}
+
 fn token(claims: &Value) -> String {
     sign_hs256(claims, SECRET, Some("k1"))
 }
@@ -154,6 +158,33 @@ impl House {
     async fn client_of(&self, claims: &Value) -> Client {
         let query = format!("user_token={}&api_key={}&vsn=2.0.0", token(claims), self.key);
         self.connect(&query).await.expect("to be let in")
+    }
+
+    /// Changes rows as another process may.
+    async fn change(&self, add: impl FnOnce(&mut Batch, Time)) {
+        let mut batch = Batch::new();
+        add(&mut batch, self.core.clock.now());
+        self.core.store.apply(batch).await.unwrap();
+    }
+
+    /// Makes a second public key.
+    async fn another_key(&self) -> String {
+        let key = ApiKey::mint(Kind::Public, [3; 32]);
+        self.change(|batch, _| batch.add_api_key(&row_of(&key))).await;
+        key.reveal().to_owned()
+    }
+
+    /// Does a whole round of the sweep at once.
+    fn sweep(&self) {
+        let inner = &self.hub.inner;
+        inner.inspect_passes();
+        inner.links.iter().for_each(|shard| inner.nudge(shard));
+    }
+
+    async fn emptied(&self) {
+        while self.hub.sockets() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn message(&self, user: &str, tenant: Option<&str>, data: &Value) -> Message {
@@ -623,6 +654,39 @@ async fn a_socket_whose_token_runs_out_is_closed_with_4001() {
     ann.quiet().await;
     house.core.clock.advance_seconds(10 + 60);
     assert_eq!(ann.closed().await, Some(4001), "F-SOC-25 F-AMB-52");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_key_ends_the_sockets_it_opened_and_no_others() {
+    let house = house(false).await;
+    let other_key = house.another_key().await;
+    let mut alone = house.client().await;
+    let mut signed = house.client_of(&json!({"sub": "ann"})).await;
+    let mut other = house.connect(&format!("api_key={other_key}&vsn=2.0.0")).await.unwrap();
+    alone.join("1", "ann", json!({"client_a": {}})).await;
+    house.change(|batch, now| batch.revoke_api_key(&ApiKey::parse(&house.key).unwrap().digest(), now)).await;
+    assert_eq!(alone.closed().await, Some(1008), "F-AUT-03");
+    assert_eq!(signed.closed().await, Some(1008), "F-AUT-03");
+    let again = house.connect(&format!("api_key={}&vsn=2.0.0", house.key)).await;
+    assert_eq!(again.map(drop), Err(403), "F-AUT-03 F-SOC-04");
+    house.sweep();
+    other.quiet().await;
+    assert_eq!(house.hub.inner.passes.len(), 1);
+    drop((alone, signed, other));
+    house.emptied().await;
+    house.sweep();
+    assert_eq!(house.hub.inner.passes.len(), 0, "what let in nobody who is still here is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retired_signing_key_ends_the_sockets_of_its_tokens_with_4001() {
+    let house = house(false).await;
+    let mut alone = house.client().await;
+    let mut signed = house.client_of(&json!({"sub": "ann"})).await;
+    house.change(|batch, now| batch.retire_signing_key(1, "k1", now)).await;
+    assert_eq!(signed.closed().await, Some(4001), "the client asks for a new token, and comes back with it");
+    house.sweep();
+    alone.quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
