@@ -26,8 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -38,7 +36,6 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, error};
 
 use crate::model::feed::Filter;
@@ -48,6 +45,7 @@ use crate::verbs::Shared;
 use crate::verbs::door::{Admitted, Barred};
 use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
+use crate::wire::websocket::accepted;
 
 use outbox::{End, Link, Silence};
 use passes::{Passes, Standing};
@@ -156,7 +154,7 @@ impl Hub {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             match upgraded.await {
-                Ok(upgraded) => inner.open(upgraded, vsn, admitted).await,
+                Ok(upgraded) => inner.open(upgraded, vsn, admitted),
                 Err(error) => debug!(%error, "an upgrade was not completed"),
             }
         });
@@ -215,7 +213,7 @@ impl Inner {
     }
 
     /// Takes the connection over from HTTP.
-    async fn open(self: Arc<Self>, upgraded: hyper::upgrade::Upgraded, vsn: Vsn, admitted: Admitted) {
+    fn open(self: Arc<Self>, upgraded: hyper::upgrade::Upgraded, vsn: Vsn, admitted: Admitted) {
         let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => parts,
             Err(_) => return error!("a socket came over a transport that the hub does not know"),
@@ -234,7 +232,7 @@ impl Inner {
         let link = self.welcome(vsn, self.passes.standing(pass), ends_at, now);
         let session = Session::new(vsn, Arc::new(caller));
         let talk = Talk::Feeds { hub: self, session, acts: Default::default() };
-        tokio::spawn(Socket::new(stream, part, link, talk, MOST_INCOMING).await);
+        tokio::spawn(Socket::new(stream, part, link, talk, MOST_INCOMING));
     }
 
     fn welcome(&self, vsn: Vsn, standing: Arc<Standing>, ends_at: Option<Time>, now: Time) -> Arc<Link> {
@@ -308,7 +306,7 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
 /// Sends every message back, over the same machinery as a client's socket: for the protocol's test suite.
 pub async fn echo(stream: TcpStream, part: Vec<u8>, now: Time) {
     let link = Arc::new(Link::new(0, Vsn::V2, Arc::default(), None, now));
-    Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await.await;
+    Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await;
 }
 
 /// Frames go out at once. What a slow client does not take waits in its outbox, where it is bounded, and not in
@@ -340,9 +338,7 @@ fn accepted_key(request: &Request<Incoming>) -> Option<HeaderValue> {
         && says(headers, CONNECTION.as_str(), "upgrade")
         && says(headers, SEC_WEBSOCKET_VERSION.as_str(), "13");
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_socket)?;
-    // A key is 16 bytes in base64 (RFC 6455, 4.1).
-    STANDARD.decode(key.as_bytes()).ok().filter(|nonce| nonce.len() == 16)?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+    HeaderValue::try_from(accepted(key.as_bytes())?).ok()
 }
 
 /// Whether the list in a header holds the word.

@@ -22,7 +22,7 @@ const ANEW: usize = 3;
 /// Does one thing; what takes longer is given back.
 pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
     match out {
-        Out::Say(text) => link.say(Frame::Text(text)),
+        Out::Say(text) => link.answer(Frame::Text(text)),
         Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
         Out::Join(enter) => {
             let name = enter.name.clone();
@@ -55,13 +55,13 @@ fn join(hub: &Inner, link: &Arc<Link>, vsn: Vsn, enter: Enter) -> bool {
             Err(error) => {
                 tracing::error!(%error, "a feed could not be read for a join");
                 let reason = "the feed cannot be read now: join again";
-                link.say(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
+                link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
                 return None;
             }
         };
         let is_own = view.own.is_some();
         let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
-        link.say(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
+        link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
         is_in = true;
         // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
         // look costs it one request; an item that stays unseen costs more.
@@ -85,7 +85,7 @@ impl Asking {
             let (reason, code) = explain(&error);
             let Request { name, join_ref, reference, .. } = &*self.request;
             let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
-            self.link.say(Frame::Text(text));
+            self.link.answer(Frame::Text(text));
         }
     }
 
@@ -97,7 +97,7 @@ impl Asking {
                     Some(own) => own.page(&self.hub.core, &self.request.name, page).await?,
                     None => return Ok(()),
                 };
-                self.link.say(self.reply(vsn, &response));
+                self.link.answer(self.reply(vsn, &response));
                 Ok(())
             }
             What::Mark { .. } | What::MarkAll { .. } => self.mark(vsn).await,
@@ -154,7 +154,7 @@ impl Asking {
             // The delta that brings the mark comes before the answer to it.
             Some(topic) if topic.answer_after(&self.link, head.version, frame.clone()) => registry.catch_up(topic),
             Some(_) => {}
-            None => self.link.say(frame),
+            None => self.link.answer(frame),
         }
         Ok(())
     }

@@ -226,7 +226,7 @@ impl Topic {
             }
             _ => {
                 drop(state);
-                link.say(frame);
+                link.answer(frame);
                 false
             }
         }
@@ -242,7 +242,7 @@ impl Topic {
             }
             member.told = Some(member.told.map_or(version, |told| told.max(version)));
         }
-        link.say(frame.clone());
+        link.answer(frame.clone());
         true
     }
 
