@@ -66,6 +66,8 @@ const REVOKED: u16 = 1008;
 const SHARDS: usize = 64;
 /// Parts of the sweep between two looks at which keys are still live.
 const INSPECTED_EVERY: usize = SHARDS / 4;
+/// Parts of the sweep between two looks at which bursts of changes are over.
+const BURSTS_ENDED_EVERY: usize = SHARDS / 16;
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 /// Bytes that the kernel keeps for a client beyond what is on its way.
 const UNSENT: u32 = 64 * 1024;
@@ -117,6 +119,7 @@ impl Hub {
     /// long as the hub lives.
     pub fn new(core: Shared, registry: Registry, settings: Settings) -> Self {
         registry.settle(&core, tokio::runtime::Handle::current());
+        registry.pass(core.clock.now());
         let inner = Arc::new(Inner {
             core,
             registry,
@@ -296,6 +299,11 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
     for part in (0..SHARDS).cycle() {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        let now = inner.core.clock.now();
+        inner.registry.pass(now);
+        if part % BURSTS_ENDED_EVERY == 0 {
+            inner.registry.end_bursts(now);
+        }
         if part % INSPECTED_EVERY == 0 {
             inner.inspect_passes();
         }

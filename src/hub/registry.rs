@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
 use super::outbox::Link;
-use super::topic::{Joining, Topic};
+use super::topic::{Heard, Joining, Topic};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
@@ -21,8 +22,6 @@ use crate::verbs::{Core, Error};
 
 /// Catch-ups that read the database at once.
 const READERS: usize = 64;
-/// How long a topic must be quiet before a burst is taken to be over.
-const QUIET: std::time::Duration = std::time::Duration::from_millis(750);
 /// How long a client that went is remembered, at least; at most twice as long.
 const REMEMBERED_SECONDS: i64 = 600;
 /// Clients remembered per generation.
@@ -40,6 +39,10 @@ struct Inner {
     /// Known once the hub is made; weak, because the core's bus holds the registry.
     home: OnceLock<Home>,
     readers: Semaphore,
+    /// When the sweep came by last, in microseconds: exact enough for bursts, and cheaper than a clock.
+    now: AtomicI64,
+    /// Topics whose burst of changes has not ended, each once.
+    bursting: Mutex<Vec<Arc<Topic>>>,
 }
 
 impl Default for Inner {
@@ -49,6 +52,8 @@ impl Default for Inner {
             gone: Mutex::default(),
             home: OnceLock::new(),
             readers: Semaphore::new(READERS),
+            now: AtomicI64::new(0),
+            bursting: Mutex::default(),
         }
     }
 }
@@ -70,32 +75,37 @@ impl Registry {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
-        let core = self.core();
-        if topic.hear(core.as_deref(), event) {
-            self.catch_up(Arc::clone(&topic));
+        let now = Time::from_micros(self.inner.now.load(Ordering::Relaxed));
+        let Heard { begins_burst, wants_catch_up } = topic.hear(self.core().as_deref(), event, now);
+        if begins_burst {
+            self.bursting().push(Arc::clone(&topic));
         }
-        if let Some(core) = core
-            && topic.begins_burst(core.clock.now())
-        {
-            self.await_end_of_burst(topic);
+        if wants_catch_up {
+            self.catch_up(topic);
         }
     }
 
-    /// Waits in a task until the topic is quiet, and has its stock clients told once more.
-    fn await_end_of_burst(&self, topic: Arc<Topic>) {
-        let Some(home) = self.inner.home.get() else { return };
-        let registry = self.clone();
-        home.runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(QUIET).await;
-                let Some(core) = registry.core() else { return };
-                match topic.ends_burst(core.clock.now()) {
-                    None => {}
-                    Some(true) => return registry.catch_up(topic),
-                    Some(false) => return,
-                }
+    /// The sweep comes by.
+    pub(crate) fn pass(&self, now: Time) {
+        self.inner.now.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// Has the stock clients of topics that have become quiet after a burst told once more.
+    pub(crate) fn end_bursts(&self, now: Time) {
+        let bursting = std::mem::take(&mut *self.bursting());
+        let mut still = Vec::new();
+        for topic in bursting {
+            match topic.ends_burst(now) {
+                None => still.push(topic),
+                Some(true) => self.catch_up(topic),
+                Some(false) => {}
             }
-        });
+        }
+        self.bursting().append(&mut still);
+    }
+
+    fn bursting(&self) -> MutexGuard<'_, Vec<Arc<Topic>>> {
+        self.inner.bursting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Topics that somebody listens to.

@@ -85,6 +85,14 @@ pub(crate) struct Left {
     pub(crate) knows: i64,
 }
 
+/// What has to be done about a change that was heard of.
+pub(crate) struct Heard {
+    /// The topic is to be looked at until it is quiet, see [`Topic::ends_burst`].
+    pub(crate) begins_burst: bool,
+    /// The catch-up has to be started.
+    pub(crate) wants_catch_up: bool,
+}
+
 /// What the catch-up has to find out: for a view, since which version.
 pub(crate) struct Question {
     pub(crate) view: Arc<View>,
@@ -155,8 +163,8 @@ impl Topic {
         Some(Left { view, knows: sure.unwrap_or(0) })
     }
 
-    /// Tells of a change. Whether the catch-up has to be started.
-    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent) -> bool {
+    /// Tells of a change.
+    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent, now: Time) -> Heard {
         let mut state = self.lock();
         let is_recounted = recounts(&state.head, &event.head);
         if event.head.version > state.head.version {
@@ -166,17 +174,7 @@ impl Topic {
         for group in &mut state.groups {
             wants |= group.hear(core, &self.name, event, is_recounted);
         }
-        wants && state.rouse()
-    }
-
-    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
-    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
-    pub(crate) fn begins_burst(&self, now: Time) -> bool {
-        let mut state = self.lock();
-        let is_close = state.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
-        let begins = is_close && !state.is_bursting && state.groups.iter().any(|group| group.view.own.is_none());
-        state.is_bursting |= begins;
-        begins
+        Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse() }
     }
 
     /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
@@ -188,13 +186,15 @@ impl Topic {
         }
         state.is_bursting = false;
         let before = (state.head.version - 1).max(0);
+        let mut wants = false;
         for group in state.groups.iter_mut().filter(|group| group.view.own.is_none()) {
             for member in &mut group.members {
                 member.told = member.told.map(|told| told.min(before));
                 member.is_owed = true;
+                wants = true;
             }
         }
-        Some(state.rouse())
+        Some(wants && state.rouse())
     }
 
     /// What a socket has joined with.
@@ -318,6 +318,15 @@ impl State {
 
     fn member(&mut self, link: &Link) -> Option<&mut Member> {
         self.groups.iter_mut().flat_map(|group| &mut group.members).find(|member| member.link.id == link.id)
+    }
+
+    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
+    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
+    fn begins_burst(&mut self, now: Time) -> bool {
+        let is_close = self.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
+        let begins = is_close && !self.is_bursting && self.groups.iter().any(|group| group.view.own.is_none());
+        self.is_bursting |= begins;
+        begins
     }
 
     /// Notes that there is something to catch up with; whether the catch-up has to be started.
