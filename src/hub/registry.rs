@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::error;
 use uuid::Uuid;
 
@@ -126,19 +126,17 @@ impl Registry {
         self.inner.topics.get(name).map(|entry| Arc::clone(&entry))
     }
 
-    /// Lets one in; see [`Topic::enter`].
-    pub(crate) fn join(&self, name: &Name, welcome: impl FnOnce() -> Option<(Head, Joining)>) {
-        let topic = {
-            let entry = self.inner.topics.entry(name.clone());
-            let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
-            entry.expect_join();
-            Arc::clone(&entry)
-        };
-        if topic.enter(welcome) {
-            self.catch_up(topic);
-        } else {
-            self.forget_if_deserted(name);
-        }
+    /// Begins a join of the feed: from here on its topic hears of every change.
+    pub(crate) fn expect(&self, name: &Name) -> Expected {
+        let entry = self.inner.topics.entry(name.clone());
+        let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
+        entry.begin_join();
+        Expected { registry: self.clone(), topic: Arc::clone(&entry) }
+    }
+
+    /// A turn to read the database for a socket, when there is one.
+    pub(crate) async fn reader(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.readers.acquire().await.ok()
     }
 
     /// Lets one out, and remembers what its client knows, in case it comes back.
@@ -180,7 +178,7 @@ impl Registry {
     /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
     async fn tell_the_rest(&self, topic: &Topic) {
         while let Some(questions) = topic.questions() {
-            let Ok(reader) = self.inner.readers.acquire().await else { return };
+            let Some(reader) = self.reader().await else { return };
             let Some(core) = self.core() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
@@ -205,6 +203,28 @@ impl Registry {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// A join under way. The topic is known for as long, also when nobody enters in the end.
+pub(crate) struct Expected {
+    registry: Registry,
+    topic: Arc<Topic>,
+}
+
+impl Expected {
+    /// Lets one in; see [`Topic::enter`].
+    pub(crate) fn enter(self, head: Head, joining: Joining) {
+        if self.topic.enter(head, joining) {
+            self.registry.catch_up(Arc::clone(&self.topic));
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.topic.end_join();
+        self.registry.forget_if_deserted(&self.topic.name);
     }
 }
 
@@ -244,6 +264,17 @@ impl Gone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_join_that_comes_to_nothing_leaves_nothing_behind() {
+        let registry = Registry::new();
+        let name = Name { env: 1, channel: Uuid::nil(), user: "ann".into() };
+        let (one, two) = (registry.expect(&name), registry.expect(&name));
+        drop(one);
+        assert_eq!(registry.topics(), 1, "the other still joins");
+        drop(two);
+        assert_eq!(registry.topics(), 0);
+    }
 
     #[test]
     fn clients_that_went_are_remembered_for_a_while_and_not_without_bound() {

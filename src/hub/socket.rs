@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::acts;
+use super::channels::feed::Name;
 use super::outbox::{End, Frame, Link};
 use super::session::{Out, Session};
 use super::{Inner, reason};
@@ -31,8 +32,9 @@ const FRAMES_PER_WRITE: usize = 16;
 /// The largest message a client may send.
 pub(crate) const MOST_INCOMING: usize = 64 * 1024;
 
-/// Something under way on behalf of the client, which hears nothing else meanwhile.
-pub(crate) type Busy = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Something under way on behalf of the client, which hears nothing else meanwhile. It gives the name of a feed whose
+/// join did not succeed.
+pub(crate) type Busy = Pin<Box<dyn Future<Output = Option<Name>> + Send>>;
 
 /// One socket.
 pub(crate) struct Socket {
@@ -97,7 +99,10 @@ impl Socket {
         if orders.end == Some(End::Drop) {
             return Turn::Over;
         }
-        self.writing.extend(orders.frames);
+        match self.writing.is_empty() {
+            true => self.writing = orders.frames,
+            false => self.writing.extend(orders.frames),
+        }
         if orders.ping {
             self.writing.push_back(Frame::Control(Opcode::Ping, Vec::new()));
         }
@@ -120,9 +125,9 @@ impl Socket {
                 self.close(code);
                 Turn::Again
             }
-            // What is under way wakes the task itself.
-            (Phase::Open, _) if self.busy.is_some() => Turn::Wait,
             (Phase::Open | Phase::Closing, _) if is_behind => Turn::Again,
+            // What is under way was polled, and wakes the task itself.
+            (Phase::Open, _) if self.busy.is_some() => Turn::Wait,
             (Phase::Open | Phase::Closing, _) => self.read(cx),
         }
     }
@@ -132,10 +137,11 @@ impl Socket {
     fn go_on(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..STEPS {
             if let Some(busy) = &mut self.busy {
-                if busy.as_mut().poll(cx).is_pending() {
-                    return false;
-                }
+                let Poll::Ready(outside) = busy.as_mut().poll(cx) else { return false };
                 self.busy = None;
+                if let (Some(name), Talk::Feeds { session, .. }) = (outside, &mut self.talk) {
+                    session.undo(&name);
+                }
             }
             if !self.act() && !self.hear_next() {
                 return false;

@@ -77,6 +77,8 @@ pub(crate) struct Joining {
     pub(crate) view: View,
     pub(crate) told: Option<i64>,
     pub(crate) awaits_first: bool,
+    /// What it is told first, if that was found out.
+    pub(crate) first: Option<Told>,
 }
 
 /// One who has left, with the version it surely knows.
@@ -109,9 +111,15 @@ impl Topic {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the topic known until [`Topic::enter`].
-    pub(crate) fn expect_join(&self) {
+    /// Keeps the topic known until [`Topic::end_join`].
+    pub(crate) fn begin_join(&self) {
         self.lock().joining += 1;
+    }
+
+    /// The join has come to its end, whichever.
+    pub(crate) fn end_join(&self) {
+        let mut state = self.lock();
+        state.joining = state.joining.saturating_sub(1);
     }
 
     /// Whether nobody listens any more.
@@ -120,28 +128,24 @@ impl Topic {
         state.groups.is_empty() && state.joining == 0
     }
 
-    /// Lets one in. `welcome` runs when no other push can come between: it reads the feed's head, says the answer to
-    /// the join and gives back the one who joins; or nobody, when that failed.
-    /// Whether the catch-up has to be started.
-    pub(crate) fn enter(&self, welcome: impl FnOnce() -> Option<(Head, Joining)>) -> bool {
+    /// Lets one in, and tells it what it is told first; `head` was read after [`Topic::begin_join`], so that every later
+    /// change was heard of here. Whether the catch-up has to be started.
+    pub(crate) fn enter(&self, head: Head, joining: Joining) -> bool {
         let mut state = self.lock();
-        state.joining = state.joining.saturating_sub(1);
-        let Some((head, joining)) = welcome() else { return false };
         if head.version > state.head.version {
             state.head = head;
         }
-        let is_owed = joining.awaits_first || joining.told.is_none_or(|told| told < head.version);
-        let member = Member {
-            link: joining.link,
-            head: joining.head,
-            told: joining.told,
-            is_owed,
-            is_stalled: false,
-            awaits_first: joining.awaits_first,
-            sure: None,
-        };
-        state.add(joining.view, member);
-        is_owed && state.rouse()
+        let Joining { link, head, view, told, awaits_first, first } = joining;
+        let mut member = Member { link, head, told, is_owed: false, is_stalled: false, awaits_first, sure: None };
+        if let Some(first) = first
+            && member.push(&first.pushes, first.version)
+        {
+            member.awaits_first = false;
+        }
+        member.is_owed |= member.awaits_first || member.told.is_none_or(|told| told < state.head.version);
+        let wants_catch_up = member.is_owed && !member.is_stalled;
+        state.add(view, member);
+        wants_catch_up && state.rouse()
     }
 
     /// Lets one out. `is_clean` says that the client itself said so on a connection that lives: it has then received
