@@ -317,10 +317,9 @@ pub async fn echo(stream: TcpStream, part: Vec<u8>, now: Time) {
     Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await;
 }
 
-/// Frames go out at once. What a slow client does not take waits in its outbox, where it is bounded, and not in
-/// megabytes of the kernel's.
+/// What a slow client does not take waits in its outbox, where it is bounded, and not in megabytes of the kernel's. That
+/// frames go out at once is for the listener to see to.
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)?;
     Ok(())

@@ -101,6 +101,7 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     let settings = Settings { sweep, ..Settings::default() };
     let hub = Hub::new(Arc::clone(&core), registry, settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
     let address = listener.local_addr().unwrap();
     let served = hub.clone();
     tokio::spawn(async move {
