@@ -516,9 +516,9 @@ fn write_group(connection: &mut Connection, group: Vec<Order>) {
             }
         }
         Err(error) => {
-            for order in group {
-                tracing::error!(%error, "a change could not be written");
-                let _ = order.reply.send(Err(Error::Damaged(error.to_string())));
+            tracing::error!(%error, "a change could not be written");
+            if let Some(order) = group.into_iter().next() {
+                let _ = order.reply.send(Err(Error::Database(error)));
             }
         }
     }
