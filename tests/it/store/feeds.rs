@@ -191,6 +191,35 @@ async fn filters_narrow_items_and_counts_alike() {
 }
 
 #[tokio::test]
+async fn numbers_are_compared_to_the_last_digit() {
+    let world = world(0).await;
+    let numbers =
+        [json!(9_007_199_254_740_992_i64), json!(9_007_199_254_740_993_i64), json!(i64::MAX), json!(u64::MAX)];
+    for n in numbers.iter().chain(&[json!(2.5), json!(3)]) {
+        world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": n}})).await.unwrap();
+    }
+    let (head, everything) = (world.head("u"), world.feed("u").await);
+    for (wanted, expected) in [
+        (numbers[0].clone(), 1),
+        (numbers[1].clone(), 1),
+        (json!(9_007_199_254_740_994_i64), 0),
+        (json!(9_007_199_254_740_992.0), 1),
+        (json!(i64::MAX), 1),
+        (json!(9_223_372_036_854_775_808_u64), 0),
+        (json!(u64::MAX), 1),
+        (json!(2.5), 1),
+        (json!(3.0), 1),
+        (json!(4), 0),
+    ] {
+        let data = serde_json::Map::from_iter([("n".to_owned(), wanted.clone())]);
+        let filter = Filter { trigger_data: data, ..Filter::default() };
+        let found = world.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages;
+        assert_eq!(found.len(), expected, "F-FED-16 {wanted}");
+        assert_eq!(everything.iter().filter(|item| filter.matches(item)).count(), expected, "F-FED-16 {wanted}");
+    }
+}
+
+#[tokio::test]
 async fn everything_at_once_is_marked_in_chunks() {
     let world = world(3).await;
     world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
