@@ -199,8 +199,9 @@ impl Store {
 
     /// The messages with these ids that exist, in the order asked.
     pub fn messages_by_ids(&self, env: Env, ids: &[String]) -> Result<Vec<Message>, Error> {
+        // The plus sign lets them be found by their ids, rather than in the list of all messages of the environment.
         let sql = format!(
-            "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE m.env = ?2 ORDER BY j.key"
+            "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE +m.env = ?2 ORDER BY j.key"
         );
         self.query(&sql, &params![serde_json::to_string(ids).unwrap_or_default(), env], from_row)
     }
@@ -279,36 +280,31 @@ impl Batch {
     /// Adds the removal of messages that stand in no feed.
     pub fn remove_messages(&mut self, env: Env, ids: &[String]) {
         let list = serde_json::to_string(ids).unwrap_or_default();
-        self.push(
-            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
-            params![list.as_str()],
-        );
-        self.push(
-            "DELETE FROM messages WHERE env = ?1 AND feed IS NULL AND id IN (SELECT value FROM json_each(?2))",
-            params![env, list],
-        );
+        for sql in [
+            format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {ALONE})"),
+            format!("DELETE FROM messages AS m WHERE {ALONE}"),
+        ] {
+            self.push(sql, params![env, list.as_str()]);
+        }
     }
 
     /// Adds a mark on messages that stand in no feed.
     pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
-        let pairs = event_pairs(ids, mark.name(), now);
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
-                 SELECT m.id, j.value ->> 1, ?2, ?3, ?4 FROM json_each(?1) j JOIN messages m ON m.id = j.value ->> 0 \
-                 WHERE m.feed IS NULL{} ON CONFLICT DO NOTHING",
+                 SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
+                 WHERE +m.env = ?1 AND m.feed IS NULL{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),
-            params![pairs.as_str(), format!("message.{}", mark.name()), data, now],
+            params![env, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
         );
         self.push(
-            format!(
-                "UPDATE messages AS m SET {}, updated_at = ?3 WHERE m.env = ?1 AND m.feed IS NULL \
-                 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}",
-                assignments(mark),
-                changes(mark)
-            ),
-            params![env, pairs, now],
+            format!("UPDATE messages AS m SET {}, updated_at = ?3 WHERE {ALONE}{}", assignments(mark), changes(mark)),
+            params![env, serde_json::to_string(ids).unwrap_or_default(), now],
         );
     }
 }
+
+/// The messages of environment `?1` that stand in no feed and whose ids `?2` lists: found by their ids.
+const ALONE: &str = "+m.env = ?1 AND m.feed IS NULL AND m.id IN (SELECT value FROM json_each(?2))";
