@@ -22,3 +22,6 @@ pub use db::{Applied, Batch, Error, Param, Row, Store};
 
 /// The number by which rows name an environment.
 pub type Env = i64;
+
+#[cfg(test)]
+mod tests;

@@ -211,59 +211,94 @@ impl Batch {
         number
     }
 
-    /// Adds a mark on messages of one feed. Refused when it would change nothing (F-STA-17). Gives back the number of
-    /// the feed's head afterwards.
+    /// Adds a mark on messages of one feed. Gives back the number of the feed's head afterwards; there is none where the
+    /// mark changed nothing (F-STA-17).
     pub fn mark_in_feed(&mut self, feed: i64, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
-        let pairs = event_pairs(ids, mark.name(), now);
-        let chosen = format!("m.feed = ?1 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}", changes(mark));
-        self.guard(
-            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', &chosen)),
-            params![feed, pairs.as_str()],
-        );
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let chosen = format!("{CHOSEN}{}", changes(mark));
+        let number = self.returning(raised(&recounted(Some(mark), &chosen), &chosen), params![feed, list.as_str()]);
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
                  SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
-                 WHERE m.feed = ?1{} ON CONFLICT DO NOTHING",
+                 WHERE +m.feed = ?1{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),
-            params![feed, pairs.as_str(), format!("message.{}", mark.name()), data, now],
+            params![feed, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
         );
         self.push(
             format!(
                 "UPDATE messages AS m SET {}, updated_at = ?3, version = (SELECT version FROM feeds WHERE id = ?1) WHERE {chosen}",
                 assignments(mark)
             ),
-            params![feed, pairs, now],
+            params![feed, list, now],
         );
-        let changed = "m.feed = ?1 AND m.version = feeds.version";
-        self.returning(
-            format!("UPDATE feeds SET {} WHERE id = ?1 RETURNING {HEAD}", recounted('+', changed)),
-            params![feed],
-        )
+        number
     }
 
-    /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Refused when none is there.
+    /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Gives back the number of the
+    /// feed's head afterwards; there is none where none of the messages was there.
     pub fn remove_from_feed(&mut self, feed: i64, ids: &[String]) -> usize {
         let list = serde_json::to_string(ids).unwrap_or_default();
-        let chosen = "m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
-        self.guard(
-            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', chosen)),
-            params![feed, list.as_str()],
-        );
-        self.push(
-            format!("INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {chosen}"),
-            params![feed, list.as_str()],
-        );
-        self.push(
-            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
-            params![list.as_str()],
-        );
-        self.push(
-            "DELETE FROM messages WHERE feed = ?1 AND id IN (SELECT value FROM json_each(?2))",
-            params![feed, list],
-        );
-        self.returning(format!("UPDATE feeds SET version = version WHERE id = ?1 RETURNING {HEAD}"), params![feed])
+        let number = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
+        for sql in [
+            format!(
+                "INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
+            ),
+            format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {CHOSEN})"),
+            format!("DELETE FROM messages AS m WHERE {CHOSEN}"),
+        ] {
+            self.push(sql, params![feed, list.as_str()]);
+        }
+        number
+    }
+}
+
+/// The messages of feed `?1` whose ids `?2` lists. The plus sign is what lets them be found by their ids: by the index of
+/// feeds, each of these statements would read the whole feed.
+const CHOSEN: &str = "+m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
+
+/// The feed's next version, with `counters` as they will be, if any message is chosen. It stands in front of what changes
+/// the messages: it counts them as they still are.
+fn raised(counters: &str, chosen: &str) -> String {
+    format!(
+        "UPDATE feeds SET version = version + 1, {counters} \
+         WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen}) RETURNING {HEAD}"
+    )
+}
+
+/// The feed's counters: whether they count the archive, and what must not be set.
+const COUNTERS: [(&str, bool, Option<&str>); 6] = [
+    ("total", false, None),
+    ("unread", false, Some("read_at")),
+    ("unseen", false, Some("seen_at")),
+    ("archived", true, None),
+    ("archived_unread", true, Some("read_at")),
+    ("archived_unseen", true, Some("seen_at")),
+];
+
+/// The counters once the chosen messages have been given the mark, or are gone if there is none.
+fn recounted(mark: Option<Mark>, chosen: &str) -> String {
+    let (mut names, mut shares) = (Vec::new(), Vec::new());
+    for (name, is_archived, unset) in COUNTERS {
+        let counts = |mark: Option<Mark>| {
+            let unset = unset.map(|column| format!(" AND {}", is_set(column, false, mark))).unwrap_or_default();
+            format!("count(*) FILTER (WHERE {}{unset})", is_set("archived_at", is_archived, mark))
+        };
+        let (before, after) = (counts(None), mark.map(|mark| counts(Some(mark))));
+        if after.as_ref() != Some(&before) {
+            names.push(name);
+            shares.push(format!("feeds.{name} - {before} + {}", after.as_deref().unwrap_or("0")));
+        }
+    }
+    format!("({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
+}
+
+/// That a message's stamp is set, or is not, once it has been given the mark.
+fn is_set(column: &str, wanted: bool, mark: Option<Mark>) -> String {
+    match mark.and_then(|mark| mark.leaves(column)) {
+        Some(is_set) => (if is_set == wanted { "TRUE" } else { "FALSE" }).to_owned(),
+        None => format!("m.{column} IS {}NULL", if wanted { "NOT " } else { "" }),
     }
 }
 
@@ -272,22 +307,6 @@ pub(crate) fn event_pairs(ids: &[String], name: &str, now: Time) -> String {
     let pairs: Vec<(&str, String)> =
         ids.iter().map(|id| (id.as_str(), Ksuid::mint(now, &[id.as_bytes(), name.as_bytes()]).to_string())).collect();
     serde_json::to_string(&pairs).unwrap_or_default()
-}
-
-/// The feed's six counters with the chosen messages' share taken away or given back.
-fn recounted(sign: char, chosen: &str) -> String {
-    let share = |counter: &str, archived: &str, also: &str| {
-        format!("feeds.{counter} {sign} count(*) FILTER (WHERE m.archived_at IS {archived}{also})")
-    };
-    format!(
-        "(total, unread, unseen, archived, archived_unread, archived_unseen) = (SELECT {}, {}, {}, {}, {}, {} FROM messages m WHERE {chosen})",
-        share("total", "NULL", ""),
-        share("unread", "NULL", " AND m.read_at IS NULL"),
-        share("unseen", "NULL", " AND m.seen_at IS NULL"),
-        share("archived", "NOT NULL", ""),
-        share("archived_unread", "NOT NULL", " AND m.read_at IS NULL"),
-        share("archived_unseen", "NOT NULL", " AND m.seen_at IS NULL"),
-    )
 }
 
 /// What must hold for the mark to change a message: taking back what was never given is silent (F-STA-17).

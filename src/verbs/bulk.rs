@@ -192,7 +192,7 @@ impl Core {
         }
         for (feed, ids) in by_feed {
             match (feed, spec.action.parse::<Mark>()) {
-                (Some(feed), Ok(mark)) => drop(self.mark_feed(&feed, &ids, mark, None).await?),
+                (Some(feed), Ok(mark)) => self.mark_feed(&feed, &ids, mark, None).await?,
                 (Some(feed), Err(())) => self.remove(&feed, &ids).await?,
                 (None, Ok(mark)) => {
                     let mut batch = Batch::new();
@@ -212,9 +212,7 @@ impl Core {
     async fn remove(&self, feed: &FeedName, ids: &[String]) -> Result<(), Error> {
         let mut change = Change::new();
         change.remove(feed, ids);
-        match self.commit(change).await {
-            Ok(_) | Err(store::Error::Refused(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.commit(change).await?;
+        Ok(())
     }
 }

@@ -247,3 +247,59 @@ async fn what_is_deleted_is_told_to_whoever_resumes() {
         "a version from the future"
     );
 }
+
+/// Lists of ids come from outside: what they name elsewhere is not touched, nor what is known of it.
+#[tokio::test]
+async fn a_change_of_one_feed_or_environment_reaches_no_other() {
+    let world = World::new(&[("greet", document(json!([tell("hello", "x")])))]).await;
+    for user in ["u", "v"] {
+        world.trigger("greet", json!({"recipients": [{"id": user}]})).await.unwrap();
+    }
+    let sandboxed = json!({"recipients": [{"id": "w"}], "settings": {"sandbox_mode": true}});
+    world.trigger("greet", sandboxed).await.unwrap();
+    let all = world.core.store.messages(world.env, &Default::default(), None, 10).await.unwrap();
+    let of = |user: &str| all.iter().find(|item| item.recipient.id() == user).unwrap().id.clone();
+    let (own, foreign, alone) = (of("u"), of("v"), of("w"));
+    let every = [own.clone(), foreign.clone(), alone.clone()];
+    world.core.mark(world.env, &every, Mark::Seen, None, &Default::default()).await.unwrap();
+    let now = world.core.clock.now().plus_seconds(1);
+    let apply = async |fill: &dyn Fn(&mut bellwire::store::Batch)| {
+        let mut batch = bellwire::store::Batch::new();
+        fill(&mut batch);
+        world.core.store.apply(batch).await.unwrap();
+    };
+    let known = |id: &str| {
+        let message = world.core.store.message(world.env, id).unwrap();
+        (message.map(|message| message.read_at.is_some()), world.core.store.message_events(id).unwrap().len())
+    };
+    let (head, other_env) = (world.head("u"), world.env + 1);
+
+    apply(&|batch| drop(batch.mark_in_feed(head.id, &every, Mark::Read, None, now))).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    apply(&|batch| batch.mark_alone(other_env, &every, Mark::Read, None, now)).await;
+    apply(&|batch| batch.remove_messages(other_env, &every)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    apply(&|batch| batch.mark_alone(world.env, &every, Mark::Read, None, now)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(true), 2)]);
+    apply(&|batch| drop(batch.remove_from_feed(head.id, &every))).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (Some(true), 2)]);
+    apply(&|batch| batch.remove_messages(world.env, &every)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (None, 0)]);
+}
+
+/// Nothing was changed by either, so that nobody is told of anything; and counters are not counted twice.
+#[tokio::test]
+async fn a_mark_or_a_removal_that_changes_nothing_leaves_the_feed_as_it_is() {
+    let world = world(2).await;
+    let ids = ids(&world).await;
+    world.core.mark(world.env, &ids[..1], Mark::Read, None, &Default::default()).await.unwrap();
+    let before = world.head("u");
+    world.events.lock().unwrap().clear();
+    world.core.mark(world.env, &ids[1..], Mark::Unread, None, &Default::default()).await.unwrap();
+    let mut batch = bellwire::store::Batch::new();
+    let number = batch.remove_from_feed(before.id, &["unknown".to_owned()]);
+    assert!(world.core.store.apply(batch).await.unwrap().rows(number).is_empty());
+    assert_eq!(world.head("u"), before, "F-STA-17");
+    agrees_with_a_recount(&world).await;
+    assert!(world.events.lock().unwrap().is_empty(), "no news of it");
+}

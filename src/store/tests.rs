@@ -1,0 +1,94 @@
+//! How the database goes about what is asked of it most: by an index, straight to the rows.
+
+use std::collections::BTreeSet;
+
+use super::{Batch, Store};
+use crate::model::feed::{Counts, Filter, Head, Status};
+use crate::model::mark::Mark;
+use crate::model::time::Time;
+use crate::wire::cursor::{Cursor, Edge};
+
+const BY_ID: &str = "sqlite_autoindex_messages_1 (id=?)";
+const OF_FEED: &str = "messages_by_feed (feed=?)";
+const ROW: &str = "INTEGER PRIMARY KEY (rowid=?)";
+
+/// Every way by which the database comes to rows of its tables for what was asked since the last look.
+fn ways(store: &Store) -> BTreeSet<String> {
+    let asked = store.plans().unwrap();
+    assert!(!asked.is_empty(), "nothing was asked");
+    let lines = asked.into_iter().flat_map(|(_, lines)| lines);
+    let way = |line: String| match line.split_once(" USING ") {
+        // A list that came as a parameter, or rows found by another line.
+        _ if line.contains("VIRTUAL TABLE") || line.starts_with("SCAN (") => None,
+        _ if line.starts_with("USE TEMP B-TREE") => Some("sorted".to_owned()),
+        _ if line.starts_with("SCAN ") => Some(format!("WHOLE TABLE: {line}")),
+        Some((_, way)) => Some(way.trim_start_matches("COVERING ").trim_start_matches("INDEX ").to_owned()),
+        None => None,
+    };
+    lines.filter_map(way).collect()
+}
+
+#[track_caller]
+fn goes_by(store: &Store, what: &str, expected: &[&str]) {
+    let expected: BTreeSet<String> = expected.iter().map(|way| (*way).to_owned()).collect();
+    assert_eq!(ways(store), expected, "{what}");
+}
+
+/// Without a mend a mark walked its whole feed, three times over, and whoever asked for messages by their ids the whole
+/// environment: SQLite takes an index on a feed or an environment for as good as one on an id.
+#[tokio::test]
+async fn what_is_asked_most_is_found_by_an_index() {
+    let at = std::env::temp_dir().join(format!("bellwire-test-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&at).unwrap();
+    let store = Store::open(&at.join("db")).unwrap();
+    let (ids, now) = (["a".to_owned(), "b".to_owned()], Time::default());
+    let apply = async |fill: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
+        fill(&mut batch);
+        // What is refused has been asked, too.
+        let _ = store.apply(batch).await;
+    };
+
+    for mark in Mark::ALL {
+        apply(&|batch| drop(batch.mark_in_feed(1, &ids, mark, None, now))).await;
+        goes_by(&store, mark.name(), &[BY_ID, ROW]);
+        apply(&|batch| batch.mark_alone(1, &ids, mark, None, now)).await;
+        goes_by(&store, mark.name(), &[BY_ID]);
+    }
+    let events = "sqlite_autoindex_message_events_1 (message=?)";
+    apply(&|batch| drop(batch.remove_from_feed(1, &ids))).await;
+    goes_by(&store, "a removal", &[BY_ID, ROW, events]);
+    apply(&|batch| batch.remove_messages(1, &ids)).await;
+    goes_by(&store, "a removal of messages in no feed", &[BY_ID, events]);
+    store.messages_by_ids(1, &ids).unwrap();
+    goes_by(&store, "messages by their ids", &[BY_ID, "sorted"]);
+
+    store.feed_head(1, "c", "r").unwrap();
+    goes_by(&store, "a feed's head", &["sqlite_autoindex_feeds_1 (env=? AND channel=? AND recipient=?)"]);
+    let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 9, unseen: 9 }, ..Head::default() };
+    for status in [Status::All, Status::Unread, Status::Seen] {
+        let filter = Filter { status, ..Filter::default() };
+        store.feed_page(head.id, &filter, None, 50).await.unwrap();
+        goes_by(&store, "a feed's first page", &[OF_FEED]);
+        for (edge, way) in [
+            (Edge::After(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq<?)"),
+            (Edge::Before(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq>?)"),
+        ] {
+            store.feed_page(head.id, &filter, Some(&edge), 50).await.unwrap();
+            goes_by(&store, "a feed's next page", &[way]);
+        }
+    }
+    store.feed_ids(1, &Filter::default(), 5, 10).await.unwrap();
+    goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>?)"]);
+    store.feed_changes(&head, 3).unwrap();
+    let (new, changed) = ("messages_by_feed (feed=? AND seq>?)", "messages_changed (feed=? AND version>?)");
+    let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
+    goes_by(&store, "what changed since", &[new, changed, removed, "sorted"]);
+
+    store.claim_jobs("lease", now, now, 64).await.unwrap();
+    goes_by(&store, "a claim of jobs", &["jobs_by_due (due_at<?)", ROW]);
+    store.runs_to_cancel(1, "w", "k").unwrap();
+    goes_by(&store, "runs to cancel", &["runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
