@@ -30,8 +30,15 @@ pub struct FeedPage {
 pub enum Changes {
     /// The version is too old, or unknown: start anew.
     TooOld,
-    /// These messages are new or changed, those ids are gone.
-    Since { changed: Vec<Message>, removed: Vec<String> },
+    /// These messages are new or changed, those are gone.
+    Since { changed: Vec<Message>, removed: Vec<Removal> },
+}
+
+/// A message that is gone: what is still known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub id: String,
+    pub tenant: Option<String>,
 }
 
 impl Store {
@@ -114,9 +121,9 @@ impl Store {
         );
         let changed = self.query(&sql, &params![head.id, since], from_row)?;
         let removed = self.query(
-            "SELECT message FROM removals WHERE feed = ?1 AND version > ?2",
+            "SELECT message, tenant FROM removals WHERE feed = ?1 AND version > ?2",
             &params![head.id, since],
-            |row| row.string(0),
+            |row| Ok(Removal { id: row.string(0)?, tenant: row.maybe_string(1)? }),
         )?;
         if changed.len() + removed.len() > RESUME_LIMIT {
             return Ok(Changes::TooOld);
@@ -243,7 +250,8 @@ impl Batch {
         let number = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
         for sql in [
             format!(
-                "INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
+                "INSERT INTO removals (feed, version, message, tenant) \
+                 SELECT ?1, f.version, m.id, m.tenant FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
             ),
             format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {CHOSEN})"),
             format!("DELETE FROM messages AS m WHERE {CHOSEN}"),

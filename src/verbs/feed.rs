@@ -84,8 +84,11 @@ impl Core {
             Changes::TooOld => Ok(None),
             Changes::Since { changed, removed } => {
                 let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
-                let gone: Vec<&str> =
-                    left.iter().map(|message| message.id.as_str()).chain(removed.iter().map(String::as_str)).collect();
+                let left = left.iter().map(|message| (message.id.as_str(), message.tenant.as_deref()));
+                let removed = removed.iter().map(|removal| (removal.id.as_str(), removal.tenant.as_deref()));
+                // An item keeps its tenant: one of a tenant that the reader does not see was never shown, and is not named.
+                let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
+                let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
                 Ok(Some(Delta {
                     items: self.feed_items(env, recipient, showing, &kept)?,
                     removed: serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned()),
