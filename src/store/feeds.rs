@@ -1,10 +1,10 @@
 //! Feeds: their versions and counters, their pages, and what changed in them since a version.
 
-use super::db::{Applied, Batch, Cell, Error, Param, Row, Store};
+use super::db::{Applied, Batch, Cell, Error, Row, Store};
 use super::filter::{Where, status_condition};
 use super::messages::{COLUMNS, from_row};
 use super::{Env, messages};
-use crate::model::feed::{Counts, Filter, Head};
+use crate::model::feed::{Archived, Counts, Filter, Head, Status};
 use crate::model::ids::Ksuid;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
@@ -16,6 +16,9 @@ const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, arc
 
 /// Changes that a resume may span; a client further behind starts anew.
 pub const RESUME_LIMIT: usize = 200;
+
+/// Rows that a page may look at on the thread that asks, some 0.3 ms; a longer way is left to the blocking pool.
+const IN_PLACE: i64 = 2_000;
 
 /// One page of a feed, newest first, and whether there is more on either side.
 #[derive(Debug)]
@@ -49,16 +52,16 @@ impl Store {
         Ok(self.query_one(sql, &params![env, channel, recipient], head)?.unwrap_or_default())
     }
 
-    /// One page of the feed under `filter`, newest first.
+    /// One page of the feed under `filter`, newest first; `head` is the feed's, read before.
     pub async fn feed_page(
         &self,
-        feed: i64,
+        head: &Head,
         filter: &Filter,
         at: Option<&Edge>,
         size: usize,
     ) -> Result<FeedPage, Error> {
         let mut condition = Where::default();
-        condition.and("m.feed = ?", vec![feed.into()]);
+        condition.and("m.feed = ?", vec![head.id.into()]);
         condition.feed_filter(filter);
         condition.status(filter.status);
         let mut backwards = false;
@@ -73,7 +76,11 @@ impl Store {
         let (clause, params) = condition.finish();
         let order = if backwards { "ASC" } else { "DESC" };
         let sql = format!("SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.seq {order} LIMIT {}", size + 1);
-        let mut found = self.answer(filter, sql, params, from_row).await?;
+        let mut found = match rows_to_read(head, filter, size + 1) {
+            Some(0) => Vec::new(),
+            Some(rows) if rows <= IN_PLACE => self.query(&sql, &params, from_row)?,
+            _ => self.scan(sql, params, from_row).await?,
+        };
         let more = found.len() > size;
         found.truncate(size);
         if backwards {
@@ -162,16 +169,19 @@ impl Store {
         });
         Ok(rows.await?.into_iter().next().unwrap_or_default())
     }
+}
 
-    /// Answers in place when an index leads straight to the rows, else on the blocking pool.
-    async fn answer<T: Send + 'static>(
-        &self,
-        filter: &Filter,
-        sql: String,
-        params: Vec<Param>,
-        map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<Vec<T>, Error> {
-        if filter.is_counted() { self.query(&sql, &params, map) } else { self.scan(sql, params, map).await }
+/// How many of the feed's rows have to be looked at until `wanted` are found that match: by its counters, and as if those
+/// that match were spread evenly. None where the counters do not tell.
+fn rows_to_read(head: &Head, filter: &Filter, wanted: usize) -> Option<i64> {
+    let all = head.counts(Archived::Include, Status::All).total;
+    if all > 0 && !filter.is_counted() {
+        return None;
+    }
+    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+    match head.counts(filter.archived, filter.status).total {
+        ..=0 => Some(0),
+        matching => Some(all.saturating_mul(wanted).div_euclid(matching).min(all)),
     }
 }
 

@@ -74,13 +74,13 @@ async fn what_is_asked_most_is_found_by_an_index() {
     let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 9, unseen: 9 }, ..Head::default() };
     for status in [Status::All, Status::Unread, Status::Seen] {
         let filter = Filter { status, ..Filter::default() };
-        store.feed_page(head.id, &filter, None, 50).await.unwrap();
+        store.feed_page(&head, &filter, None, 50).await.unwrap();
         goes_by(&store, "a feed's first page", &[OF_FEED]);
         for (edge, way) in [
             (Edge::After(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq<?)"),
             (Edge::Before(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq>?)"),
         ] {
-            store.feed_page(head.id, &filter, Some(&edge), 50).await.unwrap();
+            store.feed_page(&head, &filter, Some(&edge), 50).await.unwrap();
             goes_by(&store, "a feed's next page", &[way]);
         }
     }

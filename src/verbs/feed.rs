@@ -6,7 +6,7 @@ use crate::model::channel::{Channel, Exposure, ResponseFilter};
 use crate::model::feed::{Counts, Filter, Head, Mode};
 use crate::model::message::Message;
 use crate::model::recipient::missing_user;
-use crate::store::feeds::{Changes, FeedPage};
+use crate::store::feeds::Changes;
 use crate::store::{self, Env};
 use crate::wire::cursor::{Cursor, Edge, List, page_info_json};
 
@@ -53,11 +53,7 @@ impl Core {
         // The head is read before the page: a count may then be older than an item, never an item than its count's
         // version, and whoever resumes from this version hears of everything after it.
         let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient)?;
-        let page = if head.id == 0 {
-            FeedPage { messages: Vec::new(), has_newer: false, has_older: false }
-        } else {
-            self.store.feed_page(head.id, filter, at, size).await?
-        };
+        let page = self.store.feed_page(&head, filter, at, size).await?;
         let counts = self.store.feed_counts(&head, filter).await?;
         let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
         let after = cursor(page.messages.last().filter(|_| page.has_older));

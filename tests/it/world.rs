@@ -171,7 +171,7 @@ impl World {
     pub async fn feed(&self, user: &str) -> Vec<Message> {
         let head = self.head(user);
         let filter = Filter { archived: bellwire::model::feed::Archived::Include, ..Filter::default() };
-        self.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages
+        self.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages
     }
 
     /// What the user's items say, oldest first: the rendered bodies.

@@ -1,5 +1,7 @@
 //! Feeds: counters equal a recount, versions tell every change, pages and cursors lose nothing.
 
+use std::future::Future as _;
+
 use bellwire::model::feed::{Archived, Filter, Status};
 use bellwire::model::mark::Mark;
 use bellwire::store::feeds::{Changes, Removal};
@@ -110,10 +112,10 @@ async fn a_feed_is_ordered_as_it_was_committed_and_no_two_items_share_an_instant
 #[tokio::test]
 async fn pages_meet_without_gap_or_overlap_in_both_directions() {
     let world = world(7).await;
-    let feed = world.head("u").id;
+    let feed = world.head("u");
     let filter = Filter::default();
     let all = ids(&world).await;
-    let page = async |at: Option<Edge>| world.core.store.feed_page(feed, &filter, at.as_ref(), 3).await.unwrap();
+    let page = async |at: Option<Edge>| world.core.store.feed_page(&feed, &filter, at.as_ref(), 3).await.unwrap();
     let mut seen = Vec::new();
     let mut at = None;
     loop {
@@ -141,7 +143,7 @@ async fn filters_narrow_items_and_counts_alike() {
     world.core.mark(world.env, &newest[5..], Mark::Archived, None, &Default::default()).await.unwrap();
     let head = world.head("u");
     let count = async |filter: Filter| {
-        let page = world.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages;
+        let page = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert!(page.iter().all(|item| filter.matches(item)), "one meaning in SQL and in memory");
         let everything = world.feed("u").await;
         assert_eq!(page.len(), everything.iter().filter(|item| filter.matches(item)).count(), "{filter:?}");
@@ -213,7 +215,7 @@ async fn numbers_are_compared_to_the_last_digit() {
     ] {
         let data = serde_json::Map::from_iter([("n".to_owned(), wanted.clone())]);
         let filter = Filter { trigger_data: data, ..Filter::default() };
-        let found = world.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages;
+        let found = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert_eq!(found.len(), expected, "F-FED-16 {wanted}");
         assert_eq!(everything.iter().filter(|item| filter.matches(item)).count(), expected, "F-FED-16 {wanted}");
     }
@@ -247,6 +249,53 @@ async fn what_is_deleted_is_told_to_whoever_resumes() {
         matches!(world.core.store.feed_changes(&world.head("u"), 99).unwrap(), Changes::TooOld),
         "a version from the future"
     );
+}
+
+/// While the only thread of the blocking pool is busy, what is answered all the same was answered in place.
+#[test]
+fn a_page_is_read_in_place_only_where_the_counters_promise_a_short_way() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = world(1).await;
+        let copies = world.copy("u", 2_499).await;
+        world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
+        world.core.mark(world.env, &copies[..10], Mark::Unread, None, &Default::default()).await.unwrap();
+        world.core.mark(world.env, &copies[10..20], Mark::Archived, None, &Default::default()).await.unwrap();
+        let head = world.head("u");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let page = async |filter: &Filter, size| {
+            let mut asked = std::pin::pin!(world.core.store.feed_page(&head, filter, None, size));
+            match std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx))).await {
+                std::task::Poll::Ready(page) => Some(page.unwrap().messages.len()),
+                std::task::Poll::Pending => None,
+            }
+        };
+        let of = |status, archived| Filter { status, archived, ..Filter::default() };
+        assert_eq!(page(&Filter::default(), 50).await, Some(50));
+        assert_eq!(page(&of(Status::Read, Archived::Include), 50).await, Some(50));
+        assert_eq!(page(&of(Status::Unread, Archived::Exclude), 5).await, Some(5), "some 1,500 rows");
+        assert_eq!(page(&of(Status::Unread, Archived::Exclude), 50).await, None, "they are not enough: all 2,500 rows");
+        assert_eq!(page(&of(Status::All, Archived::Only), 50).await, None);
+        assert_eq!(page(&of(Status::Seen, Archived::Include), 50).await, Some(0), "there are none");
+        assert_eq!(page(&Filter { source: Some("greet".into()), ..Filter::default() }, 50).await, None);
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(
+            world
+                .core
+                .store
+                .feed_page(&head, &of(Status::Unread, Archived::Exclude), None, 50)
+                .await
+                .unwrap()
+                .messages
+                .len(),
+            10
+        );
+        let empty = bellwire::model::feed::Head { active: Default::default(), ..head };
+        let page = world.core.store.feed_page(&empty, &Filter::default(), None, 50).await.unwrap();
+        assert!(page.messages.is_empty() && !page.has_older, "counted as empty, it is not looked for");
+    });
 }
 
 /// Lists of ids come from outside: what they name elsewhere is not touched, nor what is known of it.
