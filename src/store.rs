@@ -6,6 +6,7 @@ pub mod db;
 mod migrate;
 
 pub mod bulk_operations;
+pub mod chunks;
 pub mod environments;
 pub mod feeds;
 mod filter;

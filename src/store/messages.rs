@@ -139,9 +139,8 @@ pub struct MessageFilter {
 }
 
 impl MessageFilter {
-    fn clause(&self, env: Env) -> Where {
-        let mut out = Where::default();
-        out.and("m.env = ?", vec![env.into()]);
+    /// Adds what the filter asks for.
+    pub(crate) fn narrow(&self, out: &mut Where) {
         let equals = [
             ("m.tenant = ?", &self.tenant),
             ("m.channel = ?", &self.channel),
@@ -171,7 +170,6 @@ impl MessageFilter {
         }
         out.trigger_data("m.data", &self.trigger_data);
         out.bounds("m.inserted_at", &self.inserted_at);
-        out
     }
 }
 
@@ -214,7 +212,10 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Message>, Error> {
-        let mut clause = filter.clause(env);
+        let mut clause = Where::default();
+        // Messages whose ids are named are found by them, rather than among all of the environment.
+        clause.and(if filter.ids.is_some() { "+m.env = ?" } else { "m.env = ?" }, vec![env.into()]);
+        filter.narrow(&mut clause);
         let backwards = matches!(at, Some(Edge::Before(_)));
         match at {
             Some(Edge::After(Cursor::At(time, id))) => {
@@ -231,22 +232,6 @@ impl Store {
             "SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.inserted_at {order}, m.id {order} LIMIT {limit}"
         );
         self.scan(sql, params, from_row).await
-    }
-
-    /// The ids of a channel's messages under `filter`, oldest first, after row `n`: one chunk of a bulk mark.
-    /// Each comes with its row number and its feed.
-    pub async fn message_ids(
-        &self,
-        env: Env,
-        filter: &MessageFilter,
-        n: i64,
-        limit: usize,
-    ) -> Result<Vec<(i64, Option<i64>, String)>, Error> {
-        let mut clause = filter.clause(env);
-        clause.and("m.n > ?", vec![n.into()]);
-        let (clause, params) = clause.finish();
-        let sql = format!("SELECT m.n, m.feed, m.id FROM messages m WHERE {clause} ORDER BY m.n LIMIT {limit}");
-        self.scan(sql, params, |row| Ok((row.int(0)?, row.maybe_int(1)?, row.string(2)?))).await
     }
 
     /// What was done to the message, oldest first; `created` and `delivered` are read off the message itself.
@@ -300,7 +285,11 @@ impl Batch {
             params![env, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
         );
         self.push(
-            format!("UPDATE messages AS m SET {}, updated_at = ?3 WHERE {ALONE}{}", assignments(mark), changes(mark)),
+            format!(
+                "UPDATE messages AS m SET {}, updated_at = ?3, version = version + 1 WHERE {ALONE}{}",
+                assignments(mark),
+                changes(mark)
+            ),
             params![env, serde_json::to_string(ids).unwrap_or_default(), now],
         );
     }

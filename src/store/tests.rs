@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::chunks::{End, Found, Lane};
+use super::messages::MessageFilter;
 use super::{Batch, Store};
+use crate::model::bulk_operation::BulkOperation;
 use crate::model::feed::{Counts, Filter, Head, Status};
 use crate::model::mark::Mark;
 use crate::model::time::Time;
@@ -13,16 +16,19 @@ const OF_FEED: &str = "messages_by_feed (feed=?)";
 const ROW: &str = "INTEGER PRIMARY KEY (rowid=?)";
 
 /// Every way by which the database comes to rows of its tables for what was asked since the last look.
+#[track_caller]
 fn ways(store: &Store) -> BTreeSet<String> {
     let asked = store.plans().unwrap();
     assert!(!asked.is_empty(), "nothing was asked");
     let lines = asked.into_iter().flat_map(|(_, lines)| lines);
     let way = |line: String| match line.split_once(" USING ") {
-        // A list that came as a parameter, or rows found by another line.
-        _ if line.contains("VIRTUAL TABLE") || line.starts_with("SCAN (") => None,
+        // A list that came as a parameter, no table at all, or rows found by another line.
+        _ if line.contains("VIRTUAL TABLE") || line == "SCAN CONSTANT ROW" || line.starts_with("SCAN (") => None,
         _ if line.starts_with("USE TEMP B-TREE") => Some("sorted".to_owned()),
         _ if line.starts_with("SCAN ") => Some(format!("WHOLE TABLE: {line}")),
-        Some((_, way)) => Some(way.trim_start_matches("COVERING ").trim_start_matches("INDEX ").to_owned()),
+        Some((_, way)) => Some(
+            way.trim_start_matches("COVERING ").trim_start_matches("INDEX ").trim_end_matches(" LEFT-JOIN").to_owned(),
+        ),
         None => None,
     };
     lines.filter_map(way).collect()
@@ -71,7 +77,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
 
     store.feed_head(1, "c", "r").unwrap();
     goes_by(&store, "a feed's head", &["sqlite_autoindex_feeds_1 (env=? AND channel=? AND recipient=?)"]);
-    let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 9, unseen: 9 }, ..Head::default() };
+    let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 5, unseen: 5 }, ..Head::default() };
     for status in [Status::All, Status::Unread, Status::Seen] {
         let filter = Filter { status, ..Filter::default() };
         store.feed_page(&head, &filter, None, 50).await.unwrap();
@@ -95,6 +101,55 @@ async fn what_is_asked_most_is_found_by_an_index() {
     goes_by(&store, "a claim of jobs", &["jobs_by_due (due_at<?)", ROW]);
     store.runs_to_cancel(1, "w", "k").unwrap();
     goes_by(&store, "runs to cancel", &["runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)"]);
+
+    let (end, filter) =
+        (End { n: 9, at: 9 }, MessageFilter { channel: Some("c".to_owned()), ..MessageFilter::default() });
+    for (lane, way) in [
+        (Lane::All(1), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Lane::Feed(1), "messages_by_feed (feed=? AND seq>?)"),
+        (Lane::Alone(1, "r"), "messages_alone (env=? AND recipient=? AND n>? AND n<?)"),
+    ] {
+        store.chunk(lane, &filter, 5, end, 10).await.unwrap();
+        goes_by(&store, "a chunk of a bulk operation", &[way]);
+    }
+    store.number_after(5).unwrap();
+    goes_by(&store, "the next window of it", &["INTEGER PRIMARY KEY (rowid>?)"]);
+    store.newest(1).unwrap();
+    goes_by(&store, "its end", &["messages_by_time (env=?)"]);
+    let found = Found {
+        place: 1,
+        id: "a".to_owned(),
+        version: 1,
+        feed: None,
+        channel: "c".to_owned(),
+        recipient: "r".to_owned(),
+        tenant: None,
+        workflow: "w".to_owned(),
+    };
+    apply(&|batch| batch.advance_bulk_operation(&operation(), std::slice::from_ref(&found))).await;
+    goes_by(&store, "a bulk operation's progress", &["sqlite_autoindex_bulk_operations_1 (id=?)", BY_ID]);
+    let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
+    store.messages(1, &named, None, 50).await.unwrap();
+    goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
+}
+
+fn operation() -> BulkOperation {
+    BulkOperation {
+        id: uuid::Uuid::nil(),
+        env: 1,
+        name: "messages.read".to_owned(),
+        status: "processing".to_owned(),
+        estimated_total_rows: 0,
+        processed_rows: 0,
+        success_count: 0,
+        error_count: 0,
+        error_items: serde_json::json!([]),
+        inserted_at: Time::default(),
+        updated_at: Time::default(),
+        started_at: None,
+        completed_at: None,
+        failed_at: None,
+    }
 }

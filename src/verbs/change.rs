@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::bus::{FeedEvent, News};
 use crate::model::feed::Head;
 use crate::model::mark::Mark;
@@ -76,7 +78,17 @@ impl Change {
     /// Adds a job, and wakes the workers for it.
     pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
         self.batch.add_job(kind, subject, due_at);
-        self.wake_at = Some(self.wake_at.map_or(due_at, |at| at.min(due_at)));
+        self.wake(due_at);
+    }
+
+    /// Adds a job that is done in parts, and wakes the workers for it.
+    pub fn add_long_job(&mut self, kind: &str, subject: &str, progress: &Value, due_at: Time) {
+        self.batch.add_long_job(kind, subject, progress, due_at);
+        self.wake(due_at);
+    }
+
+    fn wake(&mut self, at: Time) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }
 }
 

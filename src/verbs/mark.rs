@@ -75,13 +75,7 @@ impl Core {
     }
 
     /// Marks messages of one feed, in chunks. Taking back what was never given is no change (F-STA-17).
-    pub(crate) async fn mark_feed(
-        &self,
-        feed: &FeedName,
-        ids: &[String],
-        mark: Mark,
-        data: Option<&str>,
-    ) -> Result<(), Error> {
+    async fn mark_feed(&self, feed: &FeedName, ids: &[String], mark: Mark, data: Option<&str>) -> Result<(), Error> {
         for chunk in ids.chunks(CHUNK) {
             let mut change = Change::new();
             change.mark(feed, chunk, mark, data, self.clock.now());

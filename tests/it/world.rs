@@ -118,6 +118,11 @@ impl World {
         World { core, env: row.number, events, directory }
     }
 
+    /// The database as another process sees it.
+    pub fn other_process(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap()
+    }
+
     /// Triggers a workflow.
     pub async fn trigger(&self, workflow: &str, body: Value) -> Result<Answer, Error> {
         self.trigger_with_key(workflow, body, None).await

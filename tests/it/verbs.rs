@@ -1,0 +1,3 @@
+//! Changes that someone else hears about.
+
+mod bulk;
