@@ -26,6 +26,8 @@ pub enum Lane<'a> {
     Feed(i64),
     /// Those of a recipient that stand in no feed, by their number.
     Alone(Env, &'a str),
+    /// Those in which this user is the only actor and is still shown, by their number.
+    Acted(Env, &'a str),
 }
 
 /// One message of a chunk: what whoever changes it must know.
@@ -60,6 +62,12 @@ impl Lane<'_> {
             Lane::Alone(env, recipient) => {
                 let bounds = params![env, recipient, after, end.n];
                 out.and("m.feed IS NULL AND m.env = ? AND m.recipient = ? AND m.n > ? AND m.n <= ?", bounds);
+                "m.n"
+            }
+            Lane::Acted(env, actor) => {
+                let bounds = params![env, actor, after, end.n];
+                out.and("m.env = ? AND m.actor = ? AND m.n > ? AND m.n <= ?", bounds);
+                out.and("m.total_actors = 1 AND m.actors ->> '$[0].__typename' <> 'MissingUser'", vec![]);
                 "m.n"
             }
         };

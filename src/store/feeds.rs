@@ -270,17 +270,32 @@ impl Batch {
         }
         number
     }
+
+    /// Adds that messages of one feed show these actors, a JSON array, from now on. Gives back the number of the feed's
+    /// head afterwards; there is none where none of the messages was there.
+    pub fn show_actors_in_feed(&mut self, feed: i64, ids: &[String], actors: &str, now: Time) -> usize {
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let number = self.returning(raised("", CHOSEN), params![feed, list.as_str()]);
+        self.push(
+            format!(
+                "UPDATE messages AS m SET actors = ?3, updated_at = ?4, version = (SELECT version FROM feeds WHERE id = ?1) \
+                 WHERE {CHOSEN}"
+            ),
+            params![feed, list, actors, now],
+        );
+        number
+    }
 }
 
 /// The messages of feed `?1` whose ids `?2` lists. The plus sign is what lets them be found by their ids: by the index of
 /// feeds, each of these statements would read the whole feed.
 const CHOSEN: &str = "+m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
 
-/// The feed's next version, with `counters` as they will be, if any message is chosen. It stands in front of what changes
+/// The feed's next version, with `counters` as they will be (or none, where they stay), if any message is chosen. It stands in front of what changes
 /// the messages: it counts them as they still are.
 fn raised(counters: &str, chosen: &str) -> String {
     format!(
-        "UPDATE feeds SET version = version + 1, {counters} \
+        "UPDATE feeds SET version = version + 1{counters} \
          WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen}) RETURNING {HEAD}"
     )
 }
@@ -309,7 +324,7 @@ fn recounted(mark: Option<Mark>, chosen: &str) -> String {
             shares.push(format!("feeds.{name} - {before} + {}", after.as_deref().unwrap_or("0")));
         }
     }
-    format!("({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
+    format!(", ({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
 }
 
 /// That a message's stamp is set, or is not, once it has been given the mark.

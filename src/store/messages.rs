@@ -273,6 +273,14 @@ impl Batch {
         }
     }
 
+    /// Adds that messages which stand in no feed show these actors, a JSON array, from now on.
+    pub fn show_actors_alone(&mut self, env: Env, ids: &[String], actors: &str, now: Time) {
+        self.push(
+            format!("UPDATE messages AS m SET actors = ?3, updated_at = ?4, version = version + 1 WHERE {ALONE}"),
+            params![env, serde_json::to_string(ids).unwrap_or_default(), actors, now],
+        );
+    }
+
     /// Adds a mark on messages that stand in no feed.
     pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
         self.push(

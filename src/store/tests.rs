@@ -128,6 +128,42 @@ async fn what_is_asked_most_is_found_by_an_index() {
     };
     apply(&|batch| batch.advance_bulk_operation(&operation(), std::slice::from_ref(&found))).await;
     goes_by(&store, "a bulk operation's progress", &["sqlite_autoindex_bulk_operations_1 (id=?)", BY_ID]);
+    store.chunk(Lane::Acted(1, "u"), &MessageFilter::default(), 5, end, 10).await.unwrap();
+    goes_by(
+        &store,
+        "a chunk of what somebody acted in",
+        &["messages_by_actor (env=? AND actor=? AND rowid>? AND rowid<?)"],
+    );
+    apply(&|batch| {
+        batch.show_actors_in_feed(1, &ids, "[]", now);
+        batch.show_actors_alone(1, &ids, "[]", now);
+    })
+    .await;
+    goes_by(&store, "other actors", &[BY_ID, ROW]);
+    let (of_user, alone) = ("(env=? AND recipient=?)", "messages_alone (env=? AND recipient=?)");
+    apply(&|batch| {
+        batch.delete_user(1, "u");
+        batch.add_job_for_actor("forget", "1/u", 1, "u", now);
+    })
+    .await;
+    goes_by(
+        &store,
+        "the deletion of a user",
+        &[
+            "sqlite_autoindex_users_1 (env=? AND id=?)",
+            &format!("sqlite_autoindex_preference_sets_1 {of_user}"),
+            &format!("sqlite_autoindex_channel_data_1 {of_user}"),
+            &format!("runs_by_recipient {of_user}"),
+            "jobs_by_subject (subject=?)",
+            &format!("feeds_by_recipient {of_user}"),
+            OF_FEED,
+            alone,
+            events,
+            "sqlite_autoindex_removals_1 (feed=?)",
+            "messages_by_actor (env=? AND actor=?)",
+            "messages_by_time (env=?)",
+        ],
+    );
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);

@@ -1,6 +1,6 @@
 //! Bulk operations: accepted now, done by a worker in chunks, resumed where a dead worker left off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,13 @@ use crate::store::jobs::Job;
 use crate::store::messages::MessageFilter;
 use crate::store::{self, Batch, Env};
 
-use super::change::FeedName;
+use super::change::{FEEDS, by_feed};
 use super::mark::CHUNK;
 use super::{Change, Core, Error, OVERTAKEN};
 
 /// The kind of job that works on bulk operations.
 pub const JOB: &str = "bulk";
 
-/// Feeds changed in one transaction at most: each takes some 0.15 ms, for which other writers wait.
-const FEEDS: usize = 100;
 /// Numbers of messages that are looked at in one go where everybody's are.
 const WINDOW: i64 = 5_000;
 /// Seconds after which a worker that has not found a whole chunk yet writes down how far it has looked.
@@ -320,13 +318,7 @@ impl Work {
     /// Adds what the operation does to these messages, feed by feed.
     fn apply(&self, messages: &[Found], now: Time, change: &mut Change) {
         let env = self.operation.env;
-        let mut by_feed: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
-        for found in messages {
-            let (channel, recipient) = (found.channel.clone(), found.recipient.clone());
-            let feed = found.feed.map(|id| FeedName { id, env, channel, recipient });
-            by_feed.entry(feed).or_default().push(found.id.clone());
-        }
-        for (feed, ids) in by_feed {
+        for (feed, ids) in by_feed(env, messages) {
             match (feed, self.spec.action) {
                 (Some(feed), Action::Mark(mark)) => change.mark(&feed, &ids, mark, None, now),
                 (Some(feed), Action::Delete) => change.remove(&feed, &ids),

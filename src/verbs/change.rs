@@ -1,5 +1,6 @@
 //! A change and its news: applied in one transaction, told after it is on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,10 +10,14 @@ use crate::model::feed::Head;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::time::Time;
+use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
 use crate::store::{self, Applied, Batch, Env};
 
 use super::Core;
+
+/// Feeds changed in one transaction at most: each takes some 0.1 ms, for which other writers wait.
+pub(crate) const FEEDS: usize = 100;
 
 /// A batch, who must hear of it, and when workers must wake.
 #[derive(Debug, Default)]
@@ -65,6 +70,12 @@ impl Change {
         self.touch(feed, answer);
     }
 
+    /// Adds that messages of one feed show these actors, a JSON array, from now on.
+    pub fn show_actors(&mut self, feed: &FeedName, ids: &[String], actors: &str, now: Time) {
+        let answer = self.batch.show_actors_in_feed(feed.id, ids, actors, now);
+        self.touch(feed, answer);
+    }
+
     fn touch(&mut self, feed: &FeedName, answer: usize) {
         self.feeds.push(Touched {
             answer,
@@ -87,7 +98,8 @@ impl Change {
         self.wake(due_at);
     }
 
-    fn wake(&mut self, at: Time) {
+    /// Wakes the workers at `at` for a job that the batch adds.
+    pub(crate) fn wake(&mut self, at: Time) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }
 }
@@ -100,6 +112,17 @@ pub struct FeedName {
     pub channel: String,
     /// The recipient's key.
     pub recipient: String,
+}
+
+/// The ids of messages by the feeds they stand in.
+pub(crate) fn by_feed(env: Env, messages: &[Found]) -> BTreeMap<Option<FeedName>, Vec<String>> {
+    let mut out: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
+    for found in messages {
+        let (channel, recipient) = (found.channel.clone(), found.recipient.clone());
+        let feed = found.feed.map(|id| FeedName { id, env, channel, recipient });
+        out.entry(feed).or_default().push(found.id.clone());
+    }
+    out
 }
 
 impl Core {

@@ -19,3 +19,6 @@ CREATE TABLE bulk_specs (
 INSERT INTO bulk_specs SELECT id, spec FROM bulk_operations;
 ALTER TABLE bulk_operations DROP COLUMN spec;
 ALTER TABLE bulk_operations DROP COLUMN progress;
+
+-- Whose feeds are whose, in every channel: for the deletion of a user.
+CREATE INDEX feeds_by_recipient ON feeds (env, recipient);
