@@ -1,10 +1,13 @@
 //! Feeds: counters equal a recount, versions tell every change, pages and cursors lose nothing.
 
-use std::future::Future as _;
+use std::collections::BTreeMap;
 
 use bellwire::model::feed::{Archived, Filter, Status};
 use bellwire::model::mark::Mark;
+use bellwire::model::message::Message;
+use bellwire::store::Batch;
 use bellwire::store::feeds::{Changes, Removal};
+use bellwire::verbs::mark::CHUNK;
 use bellwire::wire::cursor::{Cursor, Edge};
 use proptest::prelude::*;
 use serde_json::json;
@@ -30,39 +33,119 @@ async fn agrees_with_a_recount(world: &World) {
     assert_eq!((head.active, head.archived), recount, "counters equal a recount");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+/// Something that happens to a feed. Numbers choose among the items there are.
+#[derive(Debug, Clone)]
+enum Step {
+    Mark(Mark, Vec<usize>),
+    MarkAll(Mark),
+    /// In a tenant or in none, by an actor or by nobody.
+    Add(bool, bool),
+    Remove(Vec<usize>),
+    Bulk(&'static str, serde_json::Value),
+    /// Whoever acted is deleted.
+    Forget,
+}
 
-    /// Whatever is marked in whatever order: counters equal a recount, and a client that applies every delta it is
-    /// given holds exactly what the feed holds.
+fn step() -> impl Strategy<Value = Step> {
+    let mark = || prop::sample::select(Mark::ALL.to_vec());
+    let which = || prop::collection::vec(0usize..8, 1..4);
+    let action = prop::sample::select(vec![
+        "seen",
+        "unseen",
+        "read",
+        "unread",
+        "interacted",
+        "archived",
+        "unarchived",
+        "delete",
+    ]);
+    let filter = prop::sample::select(vec![
+        json!({}),
+        json!({"recipients": ["u", "nobody"]}),
+        json!({"tenants": ["acme"], "has_tenant": true}),
+        json!({"engagement": ["unread"], "recipients": ["u"]}),
+        json!({"engagement": ["archived", "seen"]}),
+    ]);
+    prop_oneof![
+        3 => (mark(), which()).prop_map(|(mark, which)| Step::Mark(mark, which)),
+        1 => mark().prop_map(Step::MarkAll),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(tenant, actor)| Step::Add(tenant, actor)),
+        2 => which().prop_map(Step::Remove),
+        2 => (action, filter).prop_map(|(action, filter)| Step::Bulk(action, filter)),
+        1 => Just(Step::Forget),
+    ]
+}
+
+async fn take(world: &World, step: Step, there: &[String]) {
+    let chosen = |which: &[usize]| -> Vec<String> { which.iter().filter_map(|at| there.get(*at).cloned()).collect() };
+    let core = &world.core;
+    match step {
+        Step::Mark(mark, which) => {
+            core.mark(world.env, &chosen(&which), mark, None, &Default::default()).await.unwrap();
+        }
+        Step::MarkAll(mark) => {
+            core.mark_all(world.env, CHANNEL, "u", &Filter::default(), mark).await.unwrap();
+        }
+        Step::Add(in_tenant, has_actor) => {
+            let actor = if has_actor { json!({"id": "ann", "name": "Ann"}) } else { json!(null) };
+            let tenant = in_tenant.then_some("acme");
+            world.trigger("greet", json!({"recipients": ["u"], "tenant": tenant, "actor": actor})).await.unwrap();
+        }
+        Step::Remove(which) => {
+            let mut batch = Batch::new();
+            batch.remove_from_feed(world.head("u").id, &chosen(&which));
+            core.store.apply(batch).await.unwrap();
+        }
+        Step::Bulk(action, filter) => {
+            let mut spec = json!({"action": action, "channel": CHANNEL, "is_feed": true});
+            spec.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
+            core.start_bulk(world.env, serde_json::from_value(spec).unwrap()).await.unwrap();
+            assert_eq!(world.pass(0).await, 1);
+        }
+        Step::Forget => {
+            // Nobody to forget if they never acted.
+            let _ = core.delete_user(world.env, "ann").await;
+            world.pass(0).await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever happens to a feed in whatever order: its counters equal a recount, and whoever has any of its versions and
+    /// is told what changed since has what the feed holds.
     #[test]
-    fn counters_and_deltas_survive_any_marks(steps in prop::collection::vec((0usize..7, prop::collection::vec(0usize..6, 1..4)), 1..12)) {
+    fn counters_and_deltas_survive_whatever_happens(steps in prop::collection::vec(step(), 1..14)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let world = world(6).await;
-            let ids = ids(&world).await;
-            let mut client: std::collections::BTreeMap<String, bellwire::model::message::Message> =
-                world.feed("u").await.into_iter().map(|item| (item.id.clone(), item)).collect();
-            let mut version = world.head("u").version;
-            for (mark, which) in steps {
-                let chosen: Vec<String> = which.into_iter().map(|at| ids[at].clone()).collect();
-                world.core.mark(world.env, &chosen, Mark::ALL[mark], None, &Default::default()).await.unwrap();
+            let world = world(4).await;
+            let mut known = vec![(world.head("u").version, whole(&world).await)];
+            for step in steps {
+                let there: Vec<String> = known.last().unwrap().1.keys().cloned().collect();
+                take(&world, step.clone(), &there).await;
                 agrees_with_a_recount(&world).await;
-                let head = world.head("u");
-                let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, version).unwrap() else {
-                    panic!("a client one change behind can always resume");
-                };
-                prop_assert!(removed.is_empty());
-                client.extend(changed.into_iter().map(|item| (item.id.clone(), item)));
-                version = head.version;
+                let (head, now) = (world.head("u"), whole(&world).await);
+                prop_assert_eq!(now.len() as i64, head.active.total + head.archived.total);
+                for (version, had) in &known {
+                    let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, *version).unwrap() else {
+                        panic!("a client a few changes behind can always resume");
+                    };
+                    let mut has = had.clone();
+                    has.extend(changed.into_iter().map(|item| (item.id.clone(), item)));
+                    has.retain(|id, _| removed.iter().all(|removal| removal.id != *id));
+                    prop_assert_eq!(&has, &now, "since {} by {:?}", version, &step);
+                }
+                known.push((head.version, now));
             }
-            let held: Vec<_> = client.into_values().rev().collect();
-            let mut there = world.feed("u").await;
-            there.sort_by(|a, b| b.id.cmp(&a.id));
-            prop_assert_eq!(held, there);
             Ok(())
         })?;
     }
+}
+
+/// Everything the feed holds, by id.
+async fn whole(world: &World) -> BTreeMap<String, Message> {
+    world.feed("u").await.into_iter().map(|item| (item.id.clone(), item)).collect()
 }
 
 #[tokio::test]
@@ -223,9 +306,13 @@ async fn numbers_are_compared_to_the_last_digit() {
 
 #[tokio::test]
 async fn everything_at_once_is_marked_in_chunks() {
-    let world = world(3).await;
+    let world = world(1).await;
+    world.copy("u", 2 * CHUNK).await;
+    let before = world.head("u");
     world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
-    assert_eq!(world.head("u").active.unread, 0);
+    let head = world.head("u");
+    assert_eq!((head.active.unread, head.active.total), (0, 2 * CHUNK as i64 + 1));
+    assert_eq!(head.version, before.version + 3, "a version for each transaction");
     agrees_with_a_recount(&world).await;
 }
 
@@ -235,7 +322,7 @@ async fn what_is_deleted_is_told_to_whoever_resumes() {
     world.trigger("greet", json!({"recipients": ["u"], "tenant": "acme"})).await.unwrap();
     let head = world.head("u");
     let gone = [ids(&world).await.remove(0)];
-    let mut batch = bellwire::store::Batch::new();
+    let mut batch = Batch::new();
     batch.remove_from_feed(head.id, &gone);
     world.core.store.apply(batch).await.unwrap();
     agrees_with_a_recount(&world).await;
@@ -313,8 +400,8 @@ async fn a_change_of_one_feed_or_environment_reaches_no_other() {
     let every = [own.clone(), foreign.clone(), alone.clone()];
     world.core.mark(world.env, &every, Mark::Seen, None, &Default::default()).await.unwrap();
     let now = world.core.clock.now().plus_seconds(1);
-    let apply = async |fill: &dyn Fn(&mut bellwire::store::Batch)| {
-        let mut batch = bellwire::store::Batch::new();
+    let apply = async |fill: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
         fill(&mut batch);
         world.core.store.apply(batch).await.unwrap();
     };
@@ -352,7 +439,7 @@ async fn a_mark_or_a_removal_that_changes_nothing_leaves_the_feed_as_it_is() {
     let before = world.head("u");
     world.events.lock().unwrap().clear();
     world.core.mark(world.env, &ids[1..], Mark::Unread, None, &Default::default()).await.unwrap();
-    let mut batch = bellwire::store::Batch::new();
+    let mut batch = Batch::new();
     let number = batch.remove_from_feed(before.id, &["unknown".to_owned()]);
     assert!(world.core.store.apply(batch).await.unwrap().rows(number).is_empty());
     assert_eq!(world.head("u"), before, "F-STA-17");
