@@ -16,8 +16,8 @@ use crate::model::time::Time;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Store};
 
-/// How long a claim holds; a dead worker's jobs are taken up after it.
-const LEASE_SECONDS: i64 = 30;
+/// How long a claim holds; a dead worker's jobs are taken up after it. Who works longer renews it meanwhile.
+pub const LEASE_SECONDS: i64 = 30;
 /// Jobs claimed at once.
 const CLAIM: usize = 64;
 /// Jobs worked on at once.

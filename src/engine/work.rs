@@ -10,7 +10,7 @@ use crate::model::run::Run;
 use crate::queue::Failure;
 use crate::store;
 use crate::store::jobs::Job;
-use crate::verbs::{Change, Core, bulk};
+use crate::verbs::{Change, Core, bulk, forget};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -20,6 +20,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB => resume(core, job).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
 }

@@ -1,5 +1,6 @@
 //! The hub over real sockets: a server on the loopback, a store in a file, clients that speak Phoenix.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -25,6 +26,7 @@ use crate::queue::Waker;
 use crate::sign::issue::sign_hs256;
 use crate::store::keys::{ApiKeyRow, SigningKeyRow};
 use crate::store::{Batch, Store};
+use crate::verbs::change::FeedName;
 use crate::verbs::mark::Reach;
 use crate::verbs::{Catalog, Change, Core};
 
@@ -550,6 +552,46 @@ async fn a_token_marks_only_what_it_may() {
     ann.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "seen", "ids": [of_bob, "unknown"]}])).await;
     assert_eq!(ann.next().await[4]["response"], json!({"version": 1, "counts": counts(1, 1, 1)}), "F-AUT-16 F-STA-21");
     assert_eq!(house.core.store.messages_by_ids(1, &[of_bob]).unwrap()[0].seen_at, None, "F-AUT-16");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_for_a_tenant_is_not_told_the_ids_of_another_tenants_items() {
+    let house = house(true).await;
+    let grant = json!({"user/feed_read": []});
+    let grants = json!({
+        "https://api.knock.app/v1/users/ann": grant, "https://api.knock.app/v1/objects/$tenants/north": grant});
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        foreign.push(house.notify_in("ann", Some("south")).await);
+        own.push(house.notify_in("ann", Some("north")).await);
+        own.push(house.notify_in("ann", None).await);
+    }
+    let mut ann = house.client_of(&json!({"sub": "ann", "grants": grants})).await;
+    ann.join("1", "ann", json!({"bellwire": {"since": null}})).await;
+    let snapshot = ann.next().await[4].clone();
+    assert_eq!((&snapshot["version"], &snapshot["counts"]), (&json!(6), &counts(4, 4, 4)), "F-GRN-13");
+
+    // Of each tenant one item is archived and one removed, live and for whoever resumes.
+    for ids in [&foreign[..1], &own[..2]] {
+        house.core.mark(1, ids, Mark::Archived, None, &Reach::default()).await.unwrap();
+    }
+    let head = house.core.store.feed_head(1, &FEED.to_string(), "ann").unwrap();
+    let name = FeedName { id: head.id, env: 1, channel: FEED.to_string(), recipient: "ann".into() };
+    for ids in [&foreign[1..], &own[2..]] {
+        let mut change = Change::new();
+        change.remove(&name, ids);
+        house.core.commit(change).await.unwrap();
+    }
+    ann.say(json!(["1", "2", topic("ann"), "feed.fetch", {"since": 6}])).await;
+    let resumed = loop {
+        let frame = ann.next().await;
+        assert!(foreign.iter().all(|id| !frame.to_string().contains(id)), "F-GRN-13 {frame}");
+        if frame[3] == "phx_reply" {
+            break frame[4]["response"]["removed"].clone();
+        }
+    };
+    let told: BTreeSet<&str> = resumed.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(told, own.iter().map(String::as_str).collect(), "what is hers is told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
