@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -36,6 +38,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, error};
 
 use crate::model::feed::Filter;
@@ -45,7 +48,6 @@ use crate::verbs::Shared;
 use crate::verbs::door::{Admitted, Barred};
 use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
-use crate::wire::websocket::accepted;
 
 use outbox::{End, Link, Silence};
 use passes::{Passes, Standing};
@@ -345,7 +347,9 @@ fn accepted_key(request: &Request<Incoming>) -> Option<HeaderValue> {
         && says(headers, CONNECTION.as_str(), "upgrade")
         && says(headers, SEC_WEBSOCKET_VERSION.as_str(), "13");
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_socket)?;
-    HeaderValue::try_from(accepted(key.as_bytes())?).ok()
+    // A key is 16 bytes in base64 (RFC 6455, 4.1).
+    STANDARD.decode(key.as_bytes()).ok().filter(|nonce| nonce.len() == 16)?;
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()
 }
 
 /// Whether the list in a header holds the word.

@@ -1042,3 +1042,31 @@ async fn figures() {
     std::io::stderr().write_all(report.as_bytes()).unwrap();
     drop((first, clients));
 }
+
+#[tokio::test]
+async fn only_a_key_of_16_bytes_is_answered_and_as_the_rfc_says() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let house = house(false).await;
+    for (key, answer) in [
+        ("dGhlIHNhbXBsZSBub25jZQ==", "101 Switching Protocols"),
+        ("", "400"),
+        ("short", "400"),
+        ("dGhlIHNhbXBsZSBub25jZTE=", "400"),
+        ("dGhlIHNhbXBsZSBub25jZQ", "400"),
+    ] {
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let request = format!(
+            "GET /ws/v1/websocket?api_key={}&vsn=2.0.0 HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n",
+            house.key
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 1024];
+        let read = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..read]);
+        assert!(head.starts_with(&format!("HTTP/1.1 {answer}")), "RFC 6455, 4.2.1 {key}: {head}");
+        if answer.starts_with("101") {
+            assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "RFC 6455, 1.3: {head}");
+        }
+    }
+}

@@ -1,10 +1,6 @@
-//! WebSocket as a server speaks it (RFC 6455): frames from a client, heads of frames to it, the answer to its key.
+//! WebSocket as a server speaks it (RFC 6455): frames from a client, heads of frames to it.
 //!
 //! No extensions. A reader that has nothing to read holds no memory: most sockets are silent most of the time.
-
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// The bytes of a frame's head at most, as a server writes it.
 pub const MOST_HEAD: usize = 10;
@@ -266,15 +262,6 @@ pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     payload
 }
 
-/// The answer to the key with which a client asks for the upgrade; none if the key is not 16 bytes in base64
-/// (RFC 6455, 4.1 and 4.2.2).
-pub fn accepted(key: &[u8]) -> Option<String> {
-    STANDARD.decode(key).ok().filter(|nonce| nonce.len() == 16)?;
-    // SHA-1 is the protocol's choice, and guards nothing.
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat());
-    Some(STANDARD.encode(hash))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -404,15 +391,6 @@ mod tests {
     fn a_reason_fits_its_frame() {
         assert_eq!(close_payload(1008, "no"), [3, 240, b'n', b'o']);
         assert_eq!(close_payload(1008, &"ü".repeat(100)).len(), 124);
-    }
-
-    #[test]
-    fn the_key_is_answered_as_the_rfc_says() {
-        let answer = accepted(b"dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(answer.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "RFC 6455, 1.3");
-        for key in ["", "short", "dGhlIHNhbXBsZSBub25jZTE=", "dGhlIHNhbXBsZSBub25jZQ"] {
-            assert_eq!(accepted(key.as_bytes()), None, "{key}");
-        }
     }
 
     proptest! {
