@@ -1,5 +1,7 @@
 //! Feeds: their versions and counters, their pages, and what changed in them since a version.
 
+use std::ops::RangeInclusive;
+
 use super::db::{Applied, Batch, Cell, Error, Row, Store};
 use super::filter::{Where, status_condition};
 use super::messages::{COLUMNS, from_row};
@@ -138,16 +140,17 @@ impl Store {
         Ok(Changes::Since { changed, removed })
     }
 
-    /// The ids of the feed's messages under `filter`, oldest first, after place `seq`: one chunk of a bulk mark.
+    /// The ids of the feed's messages under `filter` at these places, oldest first: one chunk of a mark of all.
     pub async fn feed_ids(
         &self,
         feed: i64,
         filter: &Filter,
-        seq: i64,
+        places: RangeInclusive<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, String)>, Error> {
         let mut condition = Where::default();
-        condition.and("m.feed = ? AND m.seq > ?", vec![feed.into(), seq.into()]);
+        let (first, last) = places.into_inner();
+        condition.and("m.feed = ? AND m.seq BETWEEN ? AND ?", vec![feed.into(), first.into(), last.into()]);
         condition.feed_filter(filter);
         condition.status(filter.status);
         let (clause, params) = condition.finish();

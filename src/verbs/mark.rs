@@ -98,11 +98,12 @@ impl Core {
             return Ok(head);
         }
         let feed = FeedName { id: head.id, env, channel: channel.to_owned(), recipient: recipient.to_owned() };
-        let mut seq = 0;
+        let mut next = 0;
         loop {
-            let found = self.store.feed_ids(feed.id, filter, seq, CHUNK).await?;
+            // What comes meanwhile was not meant: the caller has not seen it.
+            let found = self.store.feed_ids(feed.id, filter, next..=head.version, CHUNK).await?;
             let Some((last, _)) = found.last() else { break };
-            seq = *last;
+            next = last + 1;
             let ids: Vec<String> = found.into_iter().map(|(_, id)| id).collect();
             self.mark_feed(&feed, &ids, mark, None).await?;
         }

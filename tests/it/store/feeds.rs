@@ -317,6 +317,19 @@ async fn everything_at_once_is_marked_in_chunks() {
 }
 
 #[tokio::test]
+async fn a_mark_of_all_asks_for_no_more_than_was_there_when_it_began() {
+    let world = world(3).await;
+    let head = world.head("u");
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    let places = |found: Vec<(i64, String)>| found.into_iter().map(|(place, _)| place).collect::<Vec<_>>();
+    let asked = async |range, limit| {
+        places(world.core.store.feed_ids(head.id, &Filter::default(), range, limit).await.unwrap())
+    };
+    assert_eq!(asked(0..=head.version, 2).await, [1, 2]);
+    assert_eq!(asked(3..=head.version, 2).await, [3], "what came meanwhile was not meant");
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_told_to_whoever_resumes() {
     let world = world(2).await;
     world.trigger("greet", json!({"recipients": ["u"], "tenant": "acme"})).await.unwrap();
