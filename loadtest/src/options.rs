@@ -104,6 +104,9 @@ pub(crate) struct Connect {
     /// How the sockets join
     #[arg(long, value_enum, default_value_t = Join::Bellwire)]
     pub(crate) join: Join,
+    /// Ask with a key that is none, as clients do whose key was revoked: each is refused before the upgrade
+    #[arg(long)]
+    pub(crate) bad_key: bool,
 }
 
 /// A delivery's share of storing is one `sockets-per-user`-th of an item: raise it to see the push alone, or set it to 1 to

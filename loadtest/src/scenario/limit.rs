@@ -9,7 +9,8 @@ use crate::run::{Outcome, Run};
 /// Runs every scenario; `run` is for the bare side only.
 pub(crate) async fn run(run: &Run, options: &Limit) -> Result<Vec<Outcome>> {
     let (sockets, seconds) = (options.sockets, options.seconds);
-    let connect = connect::run(run, &Connect { sockets, concurrency: 200, join: Join::Bellwire }).await?;
+    let connect = Connect { sockets, concurrency: 200, join: Join::Bellwire, bad_key: false };
+    let connect = connect::run(run, &connect).await?;
     let push =
         |users, sockets_per_user| Push { users, sockets_per_user, batch: 20, rate: 5_000, seconds, window: 8_000 };
     // One socket per user is the wall itself; many are what the server's triggers are compared with.
