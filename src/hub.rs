@@ -1,10 +1,22 @@
 //! The socket face: lets clients in, keeps each conversation, and ends them all when the node stops.
+//!
+//! | closed with | because | then |
+//! |---|---|---|
+//! | 1002, 1007, 1009 | the client broke the WebSocket protocol, or sent too much at once | dial again |
+//! | 1008 | its API key was revoked | don't: the key is refused from now on, with 403 |
+//! | 1011 | it sent a frame that Phoenix does not know either | dial again |
+//! | 1012 | the node stops | dial again |
+//! | 4001 | its user token has run out, or the key that signed it was retired | dial again with a new token |
+//!
+//! Never 1000, after which official clients stay away (F-SOC-23). They dial again after any other, and wait longer
+//! each time they are refused.
 
 pub mod registry;
 
 mod acts;
 mod channels;
 mod outbox;
+mod passes;
 mod session;
 mod socket;
 mod topic;
@@ -33,24 +45,31 @@ use crate::model::feed::Filter;
 use crate::model::time::Time;
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::verbs::Shared;
-use crate::verbs::door::{Barred, Caller};
+use crate::verbs::door::{Admitted, Barred};
 use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
 
 use outbox::{End, Link, Silence};
+use passes::{Passes, Standing};
 use session::Session;
 use socket::{MOST_INCOMING, Socket, Talk};
 
 pub use registry::Registry;
 
-/// The node stops; clients come back to another. Never 1000, after which they stay away (F-SOC-23).
+/// The node stops; clients come back to another.
 const RESTARTS: u16 = 1012;
 /// A frame could not be read, as in Phoenix.
 const MALFORMED: u16 = 1011;
-/// The user token has run out (F-AMB-52).
-const EXPIRED: u16 = 4001;
+/// The user token has run out (F-AMB-52), or the key that signed it was retired: a new one is let in.
+const TOKEN_ENDED: u16 = 4001;
+/// The API key was revoked: nobody is let in with it any more.
+const REVOKED: u16 = 1008;
 /// Parts into which open sockets are split, so that the sweep holds no lock for long.
 const SHARDS: usize = 64;
+/// Parts of the sweep between two looks at which keys are still live.
+const INSPECTED_EVERY: usize = SHARDS / 4;
+/// Parts of the sweep between two looks at which bursts of changes are over.
+const BURSTS_ENDED_EVERY: usize = SHARDS / 16;
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 /// Bytes that the kernel keeps for a client beyond what is on its way.
 const UNSENT: u32 = 64 * 1024;
@@ -90,6 +109,7 @@ pub(crate) struct Inner {
     /// The filter that filters nothing, shared by most joins.
     plain: Arc<Filter>,
     links: Box<[Shard]>,
+    passes: Passes,
     next_id: AtomicU64,
     open: AtomicUsize,
     is_draining: AtomicBool,
@@ -101,12 +121,14 @@ impl Hub {
     /// long as the hub lives.
     pub fn new(core: Shared, registry: Registry, settings: Settings) -> Self {
         registry.settle(&core, tokio::runtime::Handle::current());
+        registry.pass(core.clock.now());
         let inner = Arc::new(Inner {
             core,
             registry,
             settings,
             plain: Arc::new(Filter::default()),
             links: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            passes: Passes::default(),
             next_id: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
@@ -129,7 +151,7 @@ impl Hub {
         if self.inner.is_draining.load(Ordering::Acquire) {
             return empty(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let (vsn, caller) = match self.inner.admit(request.uri().query().unwrap_or_default()) {
+        let (vsn, admitted) = match self.inner.admit(request.uri().query().unwrap_or_default()) {
             Ok(admitted) => admitted,
             Err(status) => return empty(status),
         };
@@ -137,7 +159,7 @@ impl Hub {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             match upgraded.await {
-                Ok(upgraded) => inner.open(upgraded, vsn, caller).await,
+                Ok(upgraded) => inner.open(upgraded, vsn, admitted),
                 Err(error) => debug!(%error, "an upgrade was not completed"),
             }
         });
@@ -173,7 +195,7 @@ impl Hub {
 
 impl Inner {
     /// Who connects, and in which serializer they speak; else the status to refuse with.
-    fn admit(&self, query: &str) -> Result<(Vsn, Caller), StatusCode> {
+    fn admit(&self, query: &str) -> Result<(Vsn, Admitted), StatusCode> {
         let refused = |_| StatusCode::FORBIDDEN;
         let query = Query::parse(query).map_err(refused)?;
         let vsn = Vsn::parse(query.get("vsn")).ok_or(StatusCode::FORBIDDEN)?;
@@ -183,7 +205,7 @@ impl Inner {
             return Err(StatusCode::FORBIDDEN);
         }
         match self.core.admit(&key, query.get("user_token"), query.get("user_id")) {
-            Ok(caller) => Ok((vsn, caller)),
+            Ok(admitted) => Ok((vsn, admitted)),
             Err(Barred::Refused(refusal)) => {
                 debug!(code = refusal.code.as_str(), "refused a socket");
                 Err(StatusCode::FORBIDDEN)
@@ -196,7 +218,7 @@ impl Inner {
     }
 
     /// Takes the connection over from HTTP.
-    async fn open(self: Arc<Self>, upgraded: hyper::upgrade::Upgraded, vsn: Vsn, caller: Caller) {
+    fn open(self: Arc<Self>, upgraded: hyper::upgrade::Upgraded, vsn: Vsn, admitted: Admitted) {
         let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => parts,
             Err(_) => return error!("a socket came over a transport that the hub does not know"),
@@ -210,16 +232,17 @@ impl Inner {
             return;
         }
         let now = self.core.clock.now();
+        let Admitted { caller, pass } = admitted;
         let ends_at = caller.claims.as_ref().and_then(|claims| claims.ends_at());
-        let link = self.welcome(vsn, ends_at, now);
+        let link = self.welcome(vsn, self.passes.standing(pass), ends_at, now);
         let session = Session::new(vsn, Arc::new(caller));
         let talk = Talk::Feeds { hub: self, session, acts: Default::default() };
-        tokio::spawn(Socket::new(stream, part, link, talk, MOST_INCOMING).await);
+        tokio::spawn(Socket::new(stream, part, link, talk, MOST_INCOMING));
     }
 
-    fn welcome(&self, vsn: Vsn, ends_at: Option<Time>, now: Time) -> Arc<Link> {
+    fn welcome(&self, vsn: Vsn, standing: Arc<Standing>, ends_at: Option<Time>, now: Time) -> Arc<Link> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(id, vsn, ends_at, now));
+        let link = Arc::new(Link::new(id, vsn, standing, ends_at, now));
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut shard = self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
         shard.insert(id, Arc::clone(&link));
@@ -258,6 +281,12 @@ impl Inner {
         }
     }
 
+    fn inspect_passes(&self) {
+        if let Err(error) = self.passes.inspect(|| self.core.live_keys()) {
+            error!(%error, "the keys could not be read to see which sockets must end; they are read again in a moment");
+        }
+    }
+
     fn nudge(&self, shard: &Shard) {
         let (now, Settings { ping_after_seconds, close_after_seconds, .. }) = (self.core.clock.now(), self.settings);
         let silence = Silence { ping_after: ping_after_seconds, close_after: close_after_seconds };
@@ -272,23 +301,41 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
     for part in (0..SHARDS).cycle() {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        let now = inner.core.clock.now();
+        inner.registry.pass(now);
+        if part % BURSTS_ENDED_EVERY == 0 {
+            inner.registry.end_bursts(now);
+        }
+        if part % INSPECTED_EVERY == 0 {
+            inner.inspect_passes();
+        }
         inner.nudge(&inner.links[part]);
     }
 }
 
 /// Sends every message back, over the same machinery as a client's socket: for the protocol's test suite.
 pub async fn echo(stream: TcpStream, part: Vec<u8>, now: Time) {
-    let link = Arc::new(Link::new(0, Vsn::V2, None, now));
-    Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await.await;
+    let link = Arc::new(Link::new(0, Vsn::V2, Arc::default(), None, now));
+    Socket::new(stream, part, link, Talk::Echo, MOST_ECHOED).await;
 }
 
-/// Frames go out at once. What a slow client does not take waits in its outbox, where it is bounded, and not in
-/// megabytes of the kernel's.
+/// What a slow client does not take waits in its outbox, where it is bounded, and not in megabytes of the kernel's. That
+/// frames go out at once is for the listener to see to.
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
+}
+
+/// What one who is closed with `code` is told beside it.
+fn reason(code: u16) -> &'static str {
+    match code {
+        REVOKED => "The API key was revoked.",
+        TOKEN_ENDED => "The user token is no longer good: come back with a new one.",
+        RESTARTS => "The server restarts.",
+        MALFORMED => "That was not a frame.",
+        _ => "",
+    }
 }
 
 /// The answer to the key of a request that asks for a socket; none if it does not (RFC 6455, 4.2.1).
@@ -302,7 +349,7 @@ fn accepted_key(request: &Request<Incoming>) -> Option<HeaderValue> {
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_socket)?;
     // A key is 16 bytes in base64 (RFC 6455, 4.1).
     STANDARD.decode(key.as_bytes()).ok().filter(|nonce| nonce.len() == 16)?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()
 }
 
 /// Whether the list in a header holds the word.

@@ -18,8 +18,8 @@ use crate::model::time::Time;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Store};
 
-/// How long a claim holds; a dead worker's jobs are taken up after it.
-const LEASE_SECONDS: i64 = 30;
+/// How long a claim holds; a dead worker's jobs are taken up after it. Who works longer renews it meanwhile.
+pub const LEASE_SECONDS: i64 = 30;
 /// How often the claim of a job that is being worked on is prolonged: twice may fail.
 const RENEW: Duration = Duration::from_secs(10);
 /// Jobs claimed at once.

@@ -6,6 +6,7 @@ pub mod db;
 mod migrate;
 
 pub mod bulk_operations;
+pub mod chunks;
 pub mod environments;
 pub mod feeds;
 mod filter;
@@ -23,3 +24,6 @@ pub use db::{Applied, Batch, Error, Param, Row, Store};
 
 /// The number by which rows name an environment.
 pub type Env = i64;
+
+#[cfg(test)]
+mod tests;

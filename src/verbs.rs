@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod change;
 pub mod door;
 pub mod feed;
+pub mod forget;
 pub mod identify;
 pub mod mark;
 pub mod staged;

@@ -7,3 +7,4 @@ pub mod json;
 pub mod news;
 pub mod phoenix;
 pub mod query;
+pub mod websocket;

@@ -89,6 +89,7 @@ async fn bounded(run: &Run, scenario: &Scenario) -> Result<Vec<Outcome>> {
 
 async fn measure(run: &Run, scenario: &Scenario) -> Result<Vec<Outcome>> {
     Ok(vec![match scenario {
+        Scenario::Connect(options) if options.bad_key => scenario::refuse::run(run, options).await?,
         Scenario::Connect(options) => scenario::connect::run(run, options).await?,
         Scenario::Push(options) => scenario::push::run(run, options).await?,
         Scenario::Trigger(options) => scenario::trigger::run(run, options).await?,

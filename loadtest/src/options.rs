@@ -93,15 +93,6 @@ pub(crate) enum Join {
     Knock,
 }
 
-/// What makes the server push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Driver {
-    /// Workflow triggers: each recipient's item is stored, then pushed to all of that recipient's sockets
-    Triggers,
-    /// The server's hidden publish endpoint: pushed without being stored
-    Publish,
-}
-
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Connect {
     /// Sockets to open, one user each
@@ -113,10 +104,13 @@ pub(crate) struct Connect {
     /// How the sockets join
     #[arg(long, value_enum, default_value_t = Join::Bellwire)]
     pub(crate) join: Join,
+    /// Ask with a key that is none, as clients do whose key was revoked: each is refused before the upgrade
+    #[arg(long)]
+    pub(crate) bad_key: bool,
 }
 
-/// With triggers as driver a delivery's share of storing is one `sockets-per-user`-th of an item: raise it to see the push
-/// alone, or set it to 1 to see a whole notification.
+/// A delivery's share of storing is one `sockets-per-user`-th of an item: raise it to see the push alone, or set it to 1 to
+/// see a whole notification.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Push {
     /// Users, each with a channel of their own
@@ -128,9 +122,6 @@ pub(crate) struct Push {
     /// Recipients named by one trigger
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) batch: u32,
-    /// What makes the server push
-    #[arg(long, value_enum, default_value_t = Driver::Triggers)]
-    pub(crate) driver: Driver,
     /// Deliveries per second in the latency part
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) rate: u32,

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 
 use crate::bare::record::{Record, Store};
 use crate::http::Pool;
-use crate::options::Driver;
 use crate::progress::Progress;
 use crate::server;
 use crate::target::Target;
@@ -32,7 +31,7 @@ pub(crate) struct Publisher {
 
 #[derive(Debug)]
 enum Way {
-    Http { pool: Pool, driver: Driver },
+    Http(Pool),
     Control { stream: TcpStream, store: Store, frame_bytes: usize, buffer: Vec<u8> },
 }
 
@@ -60,9 +59,9 @@ impl Failures {
 
 impl Publisher {
     /// For the bare program, `store` says what it does before a push and `frame_bytes` how large its frames are.
-    pub(crate) async fn open(target: &Target, driver: Driver, store: Store, frame_bytes: usize) -> Result<Publisher> {
+    pub(crate) async fn open(target: &Target, store: Store, frame_bytes: usize) -> Result<Publisher> {
         let way = match (target.pool(CONNECTIONS).await?, target.control()) {
-            (Some(pool), _) => Way::Http { pool, driver },
+            (Some(pool), _) => Way::Http(pool),
             (None, Some(address)) => {
                 let stream =
                     TcpStream::connect(address).await.context("cannot reach the bare program's control port")?;
@@ -81,9 +80,9 @@ impl Publisher {
     /// Has every one of `users` told once, by frames that stand for the time `at`.
     pub(crate) async fn publish(&mut self, users: &[u32], at: u64) -> Result<()> {
         match &mut self.way {
-            Way::Http { pool, driver } => {
+            Way::Http(pool) => {
                 let mut connection = pool.take().await?;
-                let (path, body) = driver.request(users, at);
+                let (path, body) = (server::trigger_path(), trigger_body(users, at));
                 let (pool, failures) = (pool.clone(), Rc::clone(&self.failures));
                 tokio::task::spawn_local(async move {
                     match connection.call(Method::POST, &path, body).await {
@@ -101,19 +100,6 @@ impl Publisher {
                     Record { store: *store, user: *user, text: text.as_bytes() }.write(buffer);
                 }
                 Ok(stream.write_all(buffer).await?)
-            }
-        }
-    }
-}
-
-impl Driver {
-    /// The request that has `users` told, and what it carries.
-    fn request(self, users: &[u32], at: u64) -> (String, String) {
-        match self {
-            Driver::Triggers => (server::trigger_path(), trigger_body(users, at)),
-            Driver::Publish => {
-                let users: Vec<String> = users.iter().map(|user| server::name(*user)).collect();
-                ("/v1/loadtest/publish".into(), json!({"users": users, "data": {"at": marker(at)}}).to_string())
             }
         }
     }

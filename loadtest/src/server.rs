@@ -78,10 +78,18 @@ impl Bellwire {
         &self.secret_key
     }
 
+    /// The path of a client whose token is good and whose key is not.
+    pub(crate) fn path_of_nobody(&self) -> String {
+        self.path("pk_this-key-was-revoked-and-nobody-gets-in-by-it", 0)
+    }
+
+    fn path(&self, key: &str, user: u32) -> String {
+        format!("/ws/v1/websocket?vsn=2.0.0&api_key={key}&user_token={}", self.signing.token(&name(user)))
+    }
+
     /// How a socket of `user` gets in: with the public key and the user's own token.
     pub(crate) fn door(&self, user: u32) -> Door {
-        let token = self.signing.token(&name(user));
-        let path = format!("/ws/v1/websocket?vsn=2.0.0&api_key={}&user_token={token}", self.public_key);
+        let path = self.path(&self.public_key, user);
         let payload = match self.join {
             Join::Bellwire => json!({"bellwire": {"since": null, "page_size": 1, "mode": "compact"}}),
             Join::Knock => json!({"client_loadtest-0000000000000": {"mode": "compact"}}),

@@ -38,19 +38,21 @@ struct Frame {
 impl Socket {
     /// Connects from the loopback address of socket number `index`, then upgrades.
     pub(crate) async fn open(server: SocketAddr, index: u32, path: &str) -> Result<Socket> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_nodelay(true)?;
-        // Without lingering, closing ten thousand sockets leaves no ports waiting for the next round.
-        socket.set_zero_linger()?;
-        socket.bind(SocketAddr::new(source(index), 0)).with_context(|| format!("no port left at {}", source(index)))?;
-        let mut stream = socket.connect(server).await.with_context(|| format!("cannot connect to {server}"))?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: YmVsbHdpcmUgbG9hZHRlc3Q=\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let carry = upgraded(&mut stream).await?;
+        let mut stream = asked(server, index, path).await?;
+        let (head, carry) = answer(&mut stream).await?;
+        if !head.starts_with("HTTP/1.1 101") {
+            bail!("upgrade refused: {}", head.replace("\r\n", " | "));
+        }
         Ok(Socket { stream, carry })
+    }
+
+    /// Asks for an upgrade that has to be refused, and hangs up.
+    pub(crate) async fn refused(server: SocketAddr, index: u32, path: &str) -> Result<()> {
+        let mut stream = asked(server, index, path).await?;
+        match answer(&mut stream).await?.0 {
+            head if head.starts_with("HTTP/1.1 403") => Ok(()),
+            head => bail!("the upgrade was not refused: {}", head.replace("\r\n", " | ")),
+        }
     }
 
     /// Sends one text frame.
@@ -165,8 +167,24 @@ pub(crate) fn push_length(frame: &mut Vec<u8>, length: usize, mask: u8) {
     }
 }
 
-/// Reads the answer to the upgrade; what came behind it is the first frames.
-async fn upgraded(stream: &mut TcpStream) -> Result<Vec<u8>> {
+/// A connection from the loopback address of socket number `index`, on which an upgrade was asked for.
+async fn asked(server: SocketAddr, index: u32, path: &str) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_nodelay(true)?;
+    // Without lingering, closing ten thousand sockets leaves no ports waiting for the next round.
+    socket.set_zero_linger()?;
+    socket.bind(SocketAddr::new(source(index), 0)).with_context(|| format!("no port left at {}", source(index)))?;
+    let mut stream = socket.connect(server).await.with_context(|| format!("cannot connect to {server}"))?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: YmVsbHdpcmVsb2FkdGVzdA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    Ok(stream)
+}
+
+/// Reads the head of an answer; what came behind it is the first frames.
+async fn answer(stream: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let mut answer = Vec::with_capacity(512);
     loop {
         if stream.read_buf(&mut answer).await? == 0 {
@@ -178,10 +196,7 @@ async fn upgraded(stream: &mut TcpStream) -> Result<Vec<u8>> {
             }
             continue;
         };
-        if !answer.starts_with(b"HTTP/1.1 101") {
-            bail!("upgrade refused: {}", String::from_utf8_lossy(&answer[..end.min(200)]).replace("\r\n", " | "));
-        }
-        return Ok(answer[end + 4..].to_vec());
+        return Ok((String::from_utf8_lossy(&answer[..end]).into_owned(), answer[end + 4..].to_vec()));
     }
 }
 

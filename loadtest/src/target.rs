@@ -76,6 +76,15 @@ impl Target {
         }
     }
 
+    /// How a client asks that has to be refused.
+    pub(crate) fn shut_door(&self) -> Door {
+        let path = match self {
+            Target::Bellwire(server) => server.path_of_nobody(),
+            Target::Bare(_) => bare::push::REFUSED.to_owned(),
+        };
+        Door { path, ..self.door(0) }
+    }
+
     /// The bare program's control port.
     pub(crate) fn control(&self) -> Option<SocketAddr> {
         match self {

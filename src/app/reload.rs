@@ -97,6 +97,9 @@ async fn read(core: &Core, dir: &Path) {
             return;
         }
     };
+    for problem in workflows::undeclared_channels(dir, &loaded, core.catalog.channels()) {
+        warn!("{problem}");
+    }
     let changed: Vec<String> = loaded
         .iter()
         .filter(|workflow| core.catalog.workflow(&workflow.key).is_none_or(|old| old.version_id != workflow.version_id))

@@ -19,6 +19,10 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),
     };
+    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels);
+    if !undeclared.is_empty() {
+        return tell(&undeclared);
+    }
     for channel in channels.iter().filter(|channel| channel.kind != ChannelKind::InAppFeed) {
         say(format!(
             "Note: channel `{}` is of type {}, which this version does not deliver; steps on it are skipped.",

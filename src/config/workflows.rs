@@ -72,6 +72,20 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
     if problems.is_empty() { Ok(workflows) } else { Err(problems) }
 }
 
+/// Steps of these workflows of `dir` whose channel nobody declared. They can be loaded, and would be skipped.
+pub fn undeclared_channels(dir: &Path, workflows: &[Workflow], channels: &[Channel]) -> Vec<Problem> {
+    let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
+    let file = |key: &str| {
+        let found = directories.iter().find(|directory| directory.ends_with(key));
+        found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
+    };
+    let each = |workflow: &Workflow| {
+        let found = workflow.undeclared_channels(channels).into_iter();
+        found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
+    };
+    workflows.iter().flat_map(each).collect()
+}
+
 /// Every directory that holds a `workflow.json` where workflows may stand (W-DSK-02, W-DSK-03).
 fn workflow_directories(base: &Path) -> Result<Vec<PathBuf>, Problem> {
     if base.join(DOCUMENT).exists() {

@@ -10,7 +10,7 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -23,6 +23,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB => resume(core, job).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
 }
@@ -35,7 +36,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         batch.finish_job(job);
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut batch)?,
-            bulk::JOB => abandon_bulk(core, job, &mut batch)?,
+            bulk::JOB => abandon_bulk(core, job, why, &mut batch)?,
             _ => {}
         }
         match core.store.apply(batch).await {
@@ -61,15 +62,10 @@ fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(
     Ok(())
 }
 
-fn abandon_bulk(core: &Core, job: &Job, batch: &mut Batch) -> Result<(), Failure> {
-    if let Some(mut operation) = core.store.bulk_operation(&job.subject)?
-        && operation.completed_at.is_none()
-    {
-        let now = core.clock.now();
-        operation.status = "failed".to_owned();
-        operation.failed_at = Some(now);
-        operation.updated_at = now;
-        batch.put_bulk_operation(&operation);
+fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let operation = core.store.bulk_operation(&job.subject)?;
+    if let Some(operation) = operation.filter(|one| one.completed_at.is_none() && one.failed_at.is_none()) {
+        batch.advance_bulk_operation(&bulk::failed(operation, why, core.clock.now()), &[]);
     }
     Ok(())
 }

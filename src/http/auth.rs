@@ -20,7 +20,7 @@ pub(crate) fn admit(face: &Face, route: &Route, params: &Params, headers: &Heade
     let caller = match face.core.admit(&key, token, user) {
         // A token would not help: say what would.
         Err(Barred::Refused(refusal)) if is_wrong_kind && is_about_token(refusal.code) => return Err(wrong_kind()),
-        other => other?,
+        other => other?.caller,
     };
     if is_wrong_kind {
         return Err(wrong_kind());

@@ -11,9 +11,12 @@ use crate::store;
 use crate::verbs;
 use crate::verbs::door::Barred;
 
-/// Why a request was not done.
+/// Why a request was not done. Boxed: every handler's answer is as large as its error.
 #[derive(Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     status: StatusCode,
     code: &'static str,
     kind: &'static str,
@@ -30,11 +33,17 @@ const AUTHENTICATION: &str = "authentication_error";
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, kind: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, code, kind, message: message.into(), faults: Vec::new(), headers: Vec::new(), cause: None }
+        let (faults, headers) = (Vec::new(), Vec::new());
+        ApiError(Box::new(Inner { status, code, kind, message: message.into(), faults, headers, cause: None }))
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.0.headers.push((name, value.into()));
+        self
+    }
+
+    fn status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
         self
     }
 
@@ -45,7 +54,9 @@ impl ApiError {
     /// 422: what was sent is wrong (F-ERR-04).
     pub fn invalid(faults: Vec<Invalid>) -> Self {
         let message = faults.iter().take(5).map(Invalid::to_string).collect::<Vec<_>>().join("; ");
-        ApiError { faults, ..ApiError::unprocessable("invalid_params", message) }
+        let mut error = ApiError::unprocessable("invalid_params", message);
+        error.0.faults = faults;
+        error
     }
 
     /// 422 about one thing.
@@ -92,32 +103,29 @@ impl ApiError {
     /// 500: our fault; `cause` goes to the log only.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         let message = "Something went wrong here. The log has the reason, by the request's id.";
-        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "api_error", message);
-        ApiError { cause: Some(cause.into()), ..error }
+        let mut error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "api_error", message);
+        error.0.cause = Some(cause.into());
+        error
     }
 
     /// What the operator must know of it, if it is our fault.
     pub(crate) fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     fn body(&self) -> Value {
-        let mut body = json!({
-            "code": self.code,
-            "message": self.message,
-            "status": self.status.as_u16(),
-            "type": self.kind,
-        });
-        if !self.faults.is_empty() {
-            let faults = self.faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
+        let Inner { status, code, kind, message, faults, .. } = &*self.0;
+        let mut body = json!({"code": code, "message": message, "status": status.as_u16(), "type": kind});
+        if !faults.is_empty() {
+            let faults = faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
             body["errors"] = faults.collect();
         }
         body
     }
 
     pub(crate) fn into_answer(self) -> Answer {
-        let answer = Answer::json(&self.body()).status(self.status);
-        self.headers.into_iter().fold(answer, |answer, (name, value)| answer.with(name, &value))
+        let answer = Answer::json(&self.body()).status(self.0.status);
+        self.0.headers.into_iter().fold(answer, |answer, (name, value)| answer.with(name, &value))
     }
 }
 
@@ -161,7 +169,7 @@ impl From<store::Error> for ApiError {
             ),
             store::Error::Closed => {
                 let error = ApiError::internal("the store is closed");
-                ApiError { status: StatusCode::SERVICE_UNAVAILABLE, ..error }.with(RETRY_AFTER, "1")
+                error.status(StatusCode::SERVICE_UNAVAILABLE).with(RETRY_AFTER, "1")
             }
             other => ApiError::internal(other.to_string()),
         }

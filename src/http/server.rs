@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
@@ -26,6 +27,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub async fn serve(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver<bool>) {
     let seats = u32::try_from(face.settings.connections).unwrap_or(u32::MAX).max(1);
     let slots = Arc::new(Semaphore::new(seats as usize));
+    prepare(&listener);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -60,7 +62,6 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
 }
 
 async fn connection(stream: TcpStream, face: Arc<Face>, stop: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
-    prepare(&stream);
     let settings = face.settings.clone();
     let service = service_fn(move |request| {
         let face = Arc::clone(&face);
@@ -89,12 +90,32 @@ async fn within<E>(time: Duration, work: impl Future<Output = Result<(), E>>) ->
     tokio::time::timeout(time, work).await.unwrap_or(Ok(()))
 }
 
-fn prepare(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY could not be set");
+/// Sets what every connection needs. Connections have what their listener has: it need not be said to each of them.
+fn prepare(listener: &TcpListener) {
+    let socket = SockRef::from(listener);
+    if let Err(error) = socket.set_tcp_nodelay(true) {
+        warn!(%error, "TCP_NODELAY could not be set: answers may be late");
     }
     #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)) {
-        debug!(%error, "TCP_USER_TIMEOUT could not be set");
+    if let Err(error) = socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT)) {
+        warn!(%error, "TCP_USER_TIMEOUT could not be set: clients that are gone are noticed later");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_have_what_their_listener_has() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener);
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, _) = accepted.unwrap();
+        assert!(stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(WRITE_TIMEOUT));
+        drop(client);
     }
 }

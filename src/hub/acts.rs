@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::channels::feed::granted;
+use super::channels::feed::{Name, granted};
 use super::outbox::{Frame, Link};
 use super::session::{Enter, Out, Request, Session, What, refuse};
 use super::socket::Busy;
@@ -22,18 +22,17 @@ const ANEW: usize = 3;
 /// Does one thing; what takes longer is given back.
 pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
     match out {
-        Out::Say(text) => link.say(Frame::Text(text)),
+        Out::Say(text) => link.answer(Frame::Text(text)),
         Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
-        Out::Join(enter) => {
-            let name = enter.name.clone();
-            if !join(hub, link, session.vsn(), *enter) {
-                session.undo(&name);
-            }
-        }
+        Out::Join(enter) => return Some(Box::pin(join(Arc::clone(hub), Arc::clone(link), session.vsn(), enter))),
         Out::Ask(request) => {
             let asking =
                 Asking { hub: Arc::clone(hub), link: Arc::clone(link), caller: Arc::clone(session.caller()), request };
-            return Some(Box::pin(asking.run(session.vsn())));
+            let vsn = session.vsn();
+            return Some(Box::pin(async move {
+                asking.run(vsn).await;
+                None
+            }));
         }
         // The socket itself does that.
         Out::Close(_) => {}
@@ -41,35 +40,40 @@ pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session,
     None
 }
 
-/// Lets the client in and answers it; whether that was possible.
-fn join(hub: &Inner, link: &Arc<Link>, vsn: Vsn, enter: Enter) -> bool {
-    let Enter { name, join_ref, reference, view, since } = enter;
-    let core = &hub.core;
-    let topic = name.topic();
-    let known = hub.registry.known_to(&name, &view, core.clock.now());
-    let mut is_in = false;
-    hub.registry.join(&name, || {
-        let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
-        let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user) {
-            Ok(head) => head,
-            Err(error) => {
-                tracing::error!(%error, "a feed could not be read for a join");
-                let reason = "the feed cannot be read now: join again";
-                link.say(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
-                return None;
-            }
-        };
-        let is_own = view.own.is_some();
-        let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
-        link.say(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
-        is_in = true;
-        // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
-        // look costs it one request; an item that stays unseen costs more.
-        let told = if is_own { since } else { Some(known.unwrap_or(0).clamp(0, head.version)) };
-        let prefix: Arc<str> = Push::head(join_ref).into();
-        Some((head, Joining { link: Arc::clone(link), head: prefix, view, told, awaits_first: is_own }))
-    });
-    is_in
+/// Lets the client in, answers it and tells it what it has to know first. Gives the feed's name back if it is not in.
+async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> Option<Name> {
+    let Enter { name, join_ref, reference, view, since } = *enter;
+    let (core, topic) = (&hub.core, name.topic());
+    let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
+    let expected = hub.registry.expect(&name);
+    let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user) {
+        Ok(head) => head,
+        Err(error) => {
+            tracing::error!(%error, "a feed could not be read for a join");
+            let reason = "the feed cannot be read now: join again";
+            link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
+            drop(expected);
+            return Some(name);
+        }
+    };
+    let is_own = view.own.is_some();
+    let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
+    link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
+    // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
+    // look costs it one request; an item that stays unseen costs more.
+    let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
+    let told = if is_own { since } else { Some(known().clamp(0, head.version)) };
+    let mut first = None;
+    if is_own || told.is_none_or(|told| told < head.version) {
+        let _reader = hub.registry.reader().await;
+        match view.since(core, &name, &head, told, is_own).await {
+            Ok(found) => first = Some(found),
+            Err(error) => tracing::error!(%error, "a feed could not be read for a join; it is tried again"),
+        }
+    }
+    let prefix: Arc<str> = Push::head(join_ref).into();
+    expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
+    None
 }
 
 struct Asking {
@@ -85,7 +89,7 @@ impl Asking {
             let (reason, code) = explain(&error);
             let Request { name, join_ref, reference, .. } = &*self.request;
             let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
-            self.link.say(Frame::Text(text));
+            self.link.answer(Frame::Text(text));
         }
     }
 
@@ -97,7 +101,7 @@ impl Asking {
                     Some(own) => own.page(&self.hub.core, &self.request.name, page).await?,
                     None => return Ok(()),
                 };
-                self.link.say(self.reply(vsn, &response));
+                self.link.answer(self.reply(vsn, &response));
                 Ok(())
             }
             What::Mark { .. } | What::MarkAll { .. } => self.mark(vsn).await,
@@ -154,7 +158,7 @@ impl Asking {
             // The delta that brings the mark comes before the answer to it.
             Some(topic) if topic.answer_after(&self.link, head.version, frame.clone()) => registry.catch_up(topic),
             Some(_) => {}
-            None => self.link.say(frame),
+            None => self.link.answer(frame),
         }
         Ok(())
     }

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
-
+use super::TOKEN_ENDED;
+use super::passes::Standing;
 use crate::model::time::Time;
 use crate::wire::phoenix::{Push, Vsn};
+use crate::wire::websocket::Opcode;
 
 /// Pushes that may wait for a socket; a socket that is further behind is told later what it missed, in one.
 const MOST_FRAMES: usize = 64;
@@ -24,7 +25,9 @@ const PATIENCE: u8 = 3;
 pub(crate) enum Frame {
     Text(String),
     /// Only the echo sends it.
-    Binary(Bytes),
+    Binary(Vec<u8>),
+    /// About the connection itself.
+    Control(Opcode, Vec<u8>),
     /// A push that many sockets share, behind this socket's own head.
     Shared {
         head: Arc<str>,
@@ -37,8 +40,16 @@ impl Frame {
     pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
         match self {
             Frame::Text(text) => (text.as_bytes(), &[]),
-            Frame::Binary(bytes) => (bytes, &[]),
+            Frame::Binary(bytes) | Frame::Control(_, bytes) => (bytes, &[]),
             Frame::Shared { head, push } => (head.as_bytes(), push.tail().as_bytes()),
+        }
+    }
+
+    pub(crate) fn opcode(&self) -> Opcode {
+        match self {
+            Frame::Text(_) | Frame::Shared { .. } => Opcode::Text,
+            Frame::Binary(_) => Opcode::Binary,
+            Frame::Control(opcode, _) => *opcode,
         }
     }
 
@@ -62,6 +73,8 @@ pub(crate) enum End {
 pub(crate) struct Link {
     pub(crate) id: u64,
     pub(crate) vsn: Vsn,
+    /// Whether the keys that let it in are still good.
+    standing: Arc<Standing>,
     /// When the token that opened it is no longer good.
     ends_at: Option<Time>,
     heard_at: AtomicI64,
@@ -88,8 +101,8 @@ pub(crate) struct Orders {
     pub(crate) frames: VecDeque<Frame>,
     pub(crate) end: Option<End>,
     pub(crate) ping: bool,
-    /// Pushes were refused meanwhile.
-    pub(crate) starved: bool,
+    /// Pushes were refused: once what was accepted is written, there is room for what was not.
+    pub(crate) is_starved: bool,
 }
 
 /// How long a client may be silent.
@@ -100,8 +113,9 @@ pub(crate) struct Silence {
 }
 
 impl Link {
-    pub(crate) fn new(id: u64, vsn: Vsn, ends_at: Option<Time>, now: Time) -> Self {
-        Link { id, vsn, ends_at, heard_at: AtomicI64::new(now.micros()), outbox: Mutex::new(Outbox::default()) }
+    pub(crate) fn new(id: u64, vsn: Vsn, standing: Arc<Standing>, ends_at: Option<Time>, now: Time) -> Self {
+        let (heard_at, outbox) = (AtomicI64::new(now.micros()), Mutex::default());
+        Link { id, vsn, standing, ends_at, heard_at, outbox }
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
@@ -113,10 +127,17 @@ impl Link {
         self.heard_at.store(now.micros(), Ordering::Relaxed);
     }
 
-    /// Queues an answer to the client. It always fits: a socket reads nothing while anything waits to be written.
+    /// Queues an answer to the client, on behalf of its own task, which looks here before it waits. It always fits: a
+    /// socket reads nothing while anything waits to be written.
+    pub(crate) fn answer(&self, frame: Frame) {
+        self.lock().put(frame);
+    }
+
+    /// Queues an answer to the client on behalf of another task than its own.
     pub(crate) fn say(&self, frame: Frame) {
         let mut outbox = self.lock();
-        let waker = outbox.put(frame);
+        let is_first = outbox.put(frame);
+        let waker = outbox.waker.take_if(|_| is_first);
         drop(outbox);
         wake(waker);
     }
@@ -132,14 +153,16 @@ impl Link {
             outbox.is_starved = true;
             return false;
         }
-        let mut waker = None;
+        let mut is_first = false;
         for push in pushes {
             let frame = match self.vsn {
                 Vsn::V2 => Frame::Shared { head: Arc::clone(head), push: Arc::clone(push) },
                 Vsn::V1 => Frame::Text(push.text(Vsn::V1, None)),
             };
-            waker = outbox.put(frame).or(waker);
+            is_first |= outbox.put(frame);
         }
+        // The task looks again after each write.
+        let waker = outbox.waker.take_if(|_| is_first);
         drop(outbox);
         wake(waker);
         true
@@ -156,24 +179,29 @@ impl Link {
         wake(waker);
     }
 
-    /// The task looks what it has to do; frames are only given when it `is_idle`. It is woken when there is more.
-    pub(crate) fn orders(&self, cx: &Context<'_>, is_idle: bool) -> Orders {
+    /// The task looks what it has to do; frames are only given if it `takes` them. It is woken when there is more.
+    pub(crate) fn orders(&self, cx: &Context<'_>, takes: bool) -> Orders {
         let mut outbox = self.lock();
         if outbox.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             outbox.waker = Some(cx.waker().clone());
         }
-        let mut orders = Orders { end: outbox.end, ..Orders::default() };
-        if is_idle {
-            outbox.bytes = 0;
-            orders.frames = std::mem::take(&mut outbox.queue);
+        let mut orders = Orders { end: outbox.end, is_starved: outbox.is_starved, ..Orders::default() };
+        if takes {
+            orders.frames = outbox.take();
             orders.ping = std::mem::take(&mut outbox.wants_ping);
-            // Only once what was accepted is written is there room for what was not.
-            if orders.frames.is_empty() {
-                orders.starved = std::mem::take(&mut outbox.is_starved);
-                outbox.starved_for = 0;
-            }
         }
         orders
+    }
+
+    /// Takes what waits.
+    pub(crate) fn take(&self) -> VecDeque<Frame> {
+        self.lock().take()
+    }
+
+    /// There is room again. Whoever was refused has to be told again after this.
+    pub(crate) fn unstarve(&self) {
+        let mut outbox = self.lock();
+        (outbox.is_starved, outbox.starved_for) = (false, 0);
     }
 
     /// The task is over. A waker kept would keep its memory.
@@ -185,10 +213,10 @@ impl Link {
         drop(waker);
     }
 
-    /// One pass of the sweep: pings the silent, ends the dead, the expired and the stuck.
+    /// One pass of the sweep: pings the silent, ends the dead, the stuck and those whose keys or token are no longer good.
     pub(crate) fn nudge(&self, now: Time, silence: Silence) {
         let silent_for = now.micros() - self.heard_at.load(Ordering::Relaxed);
-        let is_expired = self.ends_at.is_some_and(|at| now >= at);
+        let ended = self.standing.ended().or(self.ends_at.filter(|at| now >= *at).map(|_| TOKEN_ENDED));
         let mut outbox = self.lock();
         outbox.starved_for = if outbox.is_starved { outbox.starved_for.saturating_add(1) } else { 0 };
         if outbox.end.is_some() {
@@ -197,8 +225,8 @@ impl Link {
         let is_dead = silent_for >= silence.close_after * 1_000_000;
         if is_dead || outbox.starved_for > PATIENCE || outbox.ending_for > PATIENCE {
             outbox.end = Some(End::Drop);
-        } else if is_expired && outbox.end.is_none() {
-            outbox.end = Some(End::Close(super::EXPIRED));
+        } else if let Some(code) = ended.filter(|_| outbox.end.is_none()) {
+            outbox.end = Some(End::Close(code));
         } else if silent_for >= silence.ping_after * 1_000_000 && outbox.end.is_none() {
             outbox.wants_ping = true;
         } else {
@@ -217,10 +245,10 @@ impl Link {
 }
 
 impl Outbox {
-    /// Adds a frame; the task needs to be woken only for the first: it looks again after each write.
-    fn put(&mut self, frame: Frame) -> Option<Waker> {
+    /// Adds a frame; whether it is the first.
+    fn put(&mut self, frame: Frame) -> bool {
         if self.is_gone {
-            return None;
+            return false;
         }
         let is_first = self.queue.is_empty();
         if is_first {
@@ -228,7 +256,12 @@ impl Outbox {
         }
         self.bytes += frame.len();
         self.queue.push_back(frame);
-        if is_first { self.waker.take() } else { None }
+        is_first
+    }
+
+    fn take(&mut self) -> VecDeque<Frame> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
     }
 }
 
@@ -246,7 +279,7 @@ mod tests {
     const SILENCE: Silence = Silence { ping_after: 45, close_after: 75 };
 
     fn link(ends_at: Option<Time>) -> Link {
-        Link::new(1, Vsn::V2, ends_at, NOW)
+        Link::new(1, Vsn::V2, Arc::default(), ends_at, NOW)
     }
 
     fn orders(link: &Link) -> Orders {
@@ -261,10 +294,10 @@ mod tests {
         assert_eq!(taken, MOST_FRAMES);
         assert!(link.waiting().1 <= MOST_BYTES + 2_000);
         let first = orders(&link);
-        assert_eq!((first.frames.len(), first.starved), (MOST_FRAMES, false));
-        let second = orders(&link);
-        assert!(second.frames.is_empty() && second.starved);
-        assert!(!orders(&link).starved);
+        assert_eq!((first.frames.len(), first.is_starved), (MOST_FRAMES, true));
+        assert!(orders(&link).is_starved, "until it is said that the frames are written");
+        link.unstarve();
+        assert!(!orders(&link).is_starved);
         let large = Arc::new(Push::new("feeds:c:u", "feed.snapshot", &"x".repeat(MOST_BYTES * 2)));
         assert!(link.tell(&[Arc::clone(&large)], &head), "a large push fits where nothing waits");
         assert!(!link.tell(&[large], &head));

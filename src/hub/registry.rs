@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::error;
 use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
 use super::outbox::Link;
-use super::topic::{Joining, Topic};
+use super::topic::{Heard, Joining, Topic};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
@@ -21,8 +22,6 @@ use crate::verbs::{Core, Error};
 
 /// Catch-ups that read the database at once.
 const READERS: usize = 64;
-/// How long a topic must be quiet before a burst is taken to be over.
-const QUIET: std::time::Duration = std::time::Duration::from_millis(750);
 /// How long a client that went is remembered, at least; at most twice as long.
 const REMEMBERED_SECONDS: i64 = 600;
 /// Clients remembered per generation.
@@ -40,6 +39,10 @@ struct Inner {
     /// Known once the hub is made; weak, because the core's bus holds the registry.
     home: OnceLock<Home>,
     readers: Semaphore,
+    /// When the sweep came by last, in microseconds: exact enough for bursts, and cheaper than a clock.
+    now: AtomicI64,
+    /// Topics whose burst of changes has not ended, each once.
+    bursting: Mutex<Vec<Arc<Topic>>>,
 }
 
 impl Default for Inner {
@@ -49,6 +52,8 @@ impl Default for Inner {
             gone: Mutex::default(),
             home: OnceLock::new(),
             readers: Semaphore::new(READERS),
+            now: AtomicI64::new(0),
+            bursting: Mutex::default(),
         }
     }
 }
@@ -70,32 +75,37 @@ impl Registry {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
-        let core = self.core();
-        if topic.hear(core.as_deref(), event) {
-            self.catch_up(Arc::clone(&topic));
+        let now = Time::from_micros(self.inner.now.load(Ordering::Relaxed));
+        let Heard { begins_burst, wants_catch_up } = topic.hear(self.core().as_deref(), event, now);
+        if begins_burst {
+            self.bursting().push(Arc::clone(&topic));
         }
-        if let Some(core) = core
-            && topic.begins_burst(core.clock.now())
-        {
-            self.await_end_of_burst(topic);
+        if wants_catch_up {
+            self.catch_up(topic);
         }
     }
 
-    /// Waits in a task until the topic is quiet, and has its stock clients told once more.
-    fn await_end_of_burst(&self, topic: Arc<Topic>) {
-        let Some(home) = self.inner.home.get() else { return };
-        let registry = self.clone();
-        home.runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(QUIET).await;
-                let Some(core) = registry.core() else { return };
-                match topic.ends_burst(core.clock.now()) {
-                    None => {}
-                    Some(true) => return registry.catch_up(topic),
-                    Some(false) => return,
-                }
+    /// The sweep comes by.
+    pub(crate) fn pass(&self, now: Time) {
+        self.inner.now.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// Has the stock clients of topics that have become quiet after a burst told once more.
+    pub(crate) fn end_bursts(&self, now: Time) {
+        let bursting = std::mem::take(&mut *self.bursting());
+        let mut still = Vec::new();
+        for topic in bursting {
+            match topic.ends_burst(now) {
+                None => still.push(topic),
+                Some(true) => self.catch_up(topic),
+                Some(false) => {}
             }
-        });
+        }
+        self.bursting().append(&mut still);
+    }
+
+    fn bursting(&self) -> MutexGuard<'_, Vec<Arc<Topic>>> {
+        self.inner.bursting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Topics that somebody listens to.
@@ -116,19 +126,17 @@ impl Registry {
         self.inner.topics.get(name).map(|entry| Arc::clone(&entry))
     }
 
-    /// Lets one in; see [`Topic::enter`].
-    pub(crate) fn join(&self, name: &Name, welcome: impl FnOnce() -> Option<(Head, Joining)>) {
-        let topic = {
-            let entry = self.inner.topics.entry(name.clone());
-            let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
-            entry.expect_join();
-            Arc::clone(&entry)
-        };
-        if topic.enter(welcome) {
-            self.catch_up(topic);
-        } else {
-            self.forget_if_deserted(name);
-        }
+    /// Begins a join of the feed: from here on its topic hears of every change.
+    pub(crate) fn expect(&self, name: &Name) -> Expected {
+        let entry = self.inner.topics.entry(name.clone());
+        let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
+        entry.begin_join();
+        Expected { registry: self.clone(), topic: Arc::clone(&entry) }
+    }
+
+    /// A turn to read the database for a socket, when there is one.
+    pub(crate) async fn reader(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.readers.acquire().await.ok()
     }
 
     /// Lets one out, and remembers what its client knows, in case it comes back.
@@ -170,7 +178,7 @@ impl Registry {
     /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
     async fn tell_the_rest(&self, topic: &Topic) {
         while let Some(questions) = topic.questions() {
-            let Ok(reader) = self.inner.readers.acquire().await else { return };
+            let Some(reader) = self.reader().await else { return };
             let Some(core) = self.core() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
@@ -195,6 +203,28 @@ impl Registry {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// A join under way. The topic is known for as long, also when nobody enters in the end.
+pub(crate) struct Expected {
+    registry: Registry,
+    topic: Arc<Topic>,
+}
+
+impl Expected {
+    /// Lets one in; see [`Topic::enter`].
+    pub(crate) fn enter(self, head: Head, joining: Joining) {
+        if self.topic.enter(head, joining) {
+            self.registry.catch_up(Arc::clone(&self.topic));
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.topic.end_join();
+        self.registry.forget_if_deserted(&self.topic.name);
     }
 }
 
@@ -234,6 +264,17 @@ impl Gone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_join_that_comes_to_nothing_leaves_nothing_behind() {
+        let registry = Registry::new();
+        let name = Name { env: 1, channel: Uuid::nil(), user: "ann".into() };
+        let (one, two) = (registry.expect(&name), registry.expect(&name));
+        drop(one);
+        assert_eq!(registry.topics(), 1, "the other still joins");
+        drop(two);
+        assert_eq!(registry.topics(), 0);
+    }
 
     #[test]
     fn clients_that_went_are_remembered_for_a_while_and_not_without_bound() {

@@ -1,5 +1,6 @@
 //! The hub over real sockets: a server on the loopback, a store in a file, clients that speak Phoenix.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -25,6 +26,7 @@ use crate::queue::Waker;
 use crate::sign::issue::sign_hs256;
 use crate::store::keys::{ApiKeyRow, SigningKeyRow};
 use crate::store::{Batch, Store};
+use crate::verbs::change::FeedName;
 use crate::verbs::mark::Reach;
 use crate::verbs::{Catalog, Change, Core};
 
@@ -76,15 +78,7 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     let (public, secret) = (ApiKey::mint(Kind::Public, [1; 32]), ApiKey::mint(Kind::Secret, [2; 32]));
     let mut batch = Batch::new();
     for key in [&public, &secret] {
-        batch.add_api_key(&ApiKeyRow {
-            digest: key.digest(),
-            env: row.number,
-            kind: String::new(),
-            name: String::new(),
-            hint: String::new(),
-            created_at: NOW,
-            revoked_at: None,
-        });
+        batch.add_api_key(&row_of(key));
     }
     batch.add_signing_key(&SigningKeyRow {
         env: row.number,
@@ -110,6 +104,7 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
     let settings = Settings { sweep, ..Settings::default() };
     let hub = Hub::new(Arc::clone(&core), registry, settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
     let address = listener.local_addr().unwrap();
     let served = hub.clone();
     tokio::spawn(async move {
@@ -124,6 +119,18 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
         }
     });
     House { core, hub, key: public.reveal().into(), secret_key: secret.reveal().into(), address, directory }
+}
+
+fn row_of(key: &ApiKey) -> ApiKeyRow {
+    ApiKeyRow {
+        digest: key.digest(),
+        env: 1,
+        kind: String::new(),
+        name: String::new(),
+        hint: String::new(),
+        created_at: NOW,
+        revoked_at: None,
+    }
 }
 
 fn token(claims: &Value) -> String {
@@ -155,6 +162,30 @@ impl House {
     async fn client_of(&self, claims: &Value) -> Client {
         let query = format!("user_token={}&api_key={}&vsn=2.0.0", token(claims), self.key);
         self.connect(&query).await.expect("to be let in")
+    }
+
+    /// Changes rows as another process may.
+    async fn change(&self, add: impl FnOnce(&mut Batch, Time)) {
+        let mut batch = Batch::new();
+        add(&mut batch, self.core.clock.now());
+        self.core.store.apply(batch).await.unwrap();
+    }
+
+    /// Makes a second public key.
+    async fn another_key(&self) -> String {
+        let key = ApiKey::mint(Kind::Public, [3; 32]);
+        self.change(|batch, _| batch.add_api_key(&row_of(&key))).await;
+        key.reveal().to_owned()
+    }
+
+    /// Does a whole round of the sweep at once.
+    fn sweep(&self) {
+        let inner = &self.hub.inner;
+        let now = self.core.clock.now();
+        inner.registry.pass(now);
+        inner.registry.end_bursts(now);
+        inner.inspect_passes();
+        inner.links.iter().for_each(|shard| inner.nudge(shard));
     }
 
     fn message(&self, user: &str, tenant: Option<&str>, data: &Value) -> Message {
@@ -525,6 +556,46 @@ async fn a_token_marks_only_what_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_for_a_tenant_is_not_told_the_ids_of_another_tenants_items() {
+    let house = house(true).await;
+    let grant = json!({"user/feed_read": []});
+    let grants = json!({
+        "https://api.knock.app/v1/users/ann": grant, "https://api.knock.app/v1/objects/$tenants/north": grant});
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        foreign.push(house.notify_in("ann", Some("south")).await);
+        own.push(house.notify_in("ann", Some("north")).await);
+        own.push(house.notify_in("ann", None).await);
+    }
+    let mut ann = house.client_of(&json!({"sub": "ann", "grants": grants})).await;
+    ann.join("1", "ann", json!({"bellwire": {"since": null}})).await;
+    let snapshot = ann.next().await[4].clone();
+    assert_eq!((&snapshot["version"], &snapshot["counts"]), (&json!(6), &counts(4, 4, 4)), "F-GRN-13");
+
+    // Of each tenant one item is archived and one removed, live and for whoever resumes.
+    for ids in [&foreign[..1], &own[..2]] {
+        house.core.mark(1, ids, Mark::Archived, None, &Reach::default()).await.unwrap();
+    }
+    let head = house.core.store.feed_head(1, &FEED.to_string(), "ann").unwrap();
+    let name = FeedName { id: head.id, env: 1, channel: FEED.to_string(), recipient: "ann".into() };
+    for ids in [&foreign[1..], &own[2..]] {
+        let mut change = Change::new();
+        change.remove(&name, ids);
+        house.core.commit(change).await.unwrap();
+    }
+    ann.say(json!(["1", "2", topic("ann"), "feed.fetch", {"since": 6}])).await;
+    let resumed = loop {
+        let frame = ann.next().await;
+        assert!(foreign.iter().all(|id| !frame.to_string().contains(id)), "F-GRN-13 {frame}");
+        if frame[3] == "phx_reply" {
+            break frame[4]["response"]["removed"].clone();
+        }
+    };
+    let told: BTreeSet<&str> = resumed.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(told, own.iter().map(String::as_str).collect(), "what is hers is told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_known_client_that_comes_back_is_told_what_it_missed_and_only_then() {
     let house = house(false).await;
     house.notify("ann").await;
@@ -627,9 +698,45 @@ async fn a_socket_whose_token_runs_out_is_closed_with_4001() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_key_ends_the_sockets_it_opened_and_no_others() {
+    let house = house(false).await;
+    let other_key = house.another_key().await;
+    let mut alone = house.client().await;
+    let mut signed = house.client_of(&json!({"sub": "ann"})).await;
+    let mut other = house.connect(&format!("api_key={other_key}&vsn=2.0.0")).await.unwrap();
+    alone.join("1", "ann", json!({"client_a": {}})).await;
+    house.change(|batch, now| batch.revoke_api_key(&ApiKey::parse(&house.key).unwrap().digest(), now)).await;
+    assert_eq!(alone.closed().await, Some(1008), "F-AUT-03");
+    assert_eq!(signed.closed().await, Some(1008), "F-AUT-03");
+    let again = house.connect(&format!("api_key={}&vsn=2.0.0", house.key)).await;
+    assert_eq!(again.map(drop), Err(403), "F-AUT-03 F-SOC-04");
+    house.sweep();
+    other.quiet().await;
+    assert_eq!(house.hub.inner.passes.len(), 1);
+    drop((alone, signed, other));
+    while house.hub.inner.passes.len() > 0 {
+        // What let in nobody who is still here is forgotten.
+        tokio::task::yield_now().await;
+        house.sweep();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retired_signing_key_ends_the_sockets_of_its_tokens_with_4001() {
+    let house = house(false).await;
+    let mut alone = house.client().await;
+    let mut signed = house.client_of(&json!({"sub": "ann"})).await;
+    house.change(|batch, now| batch.retire_signing_key(1, "k1", now)).await;
+    assert_eq!(signed.closed().await, Some(4001), "the client asks for a new token, and comes back with it");
+    house.sweep();
+    alone.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
     let house = house(false).await;
     let mut client = house.client().await;
+    client.quiet().await; // The server has taken the connection over: from here on it counts.
     house.core.clock.advance_seconds(46);
     let ping = tokio::time::timeout(PATIENCE, client.stream.next()).await.unwrap().unwrap().unwrap();
     assert!(matches!(ping, Ws::Ping(_)), "F-SOC-05 {ping:?}");
@@ -763,6 +870,37 @@ async fn in_a_burst_versions_and_counts_only_grow_and_end_where_the_feed_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_burst_stock_clients_are_told_once_more() {
+    let house = house_swept(false, Duration::from_secs(3_600)).await;
+    let (mut own, mut stock) = (house.client().await, house.client().await);
+    own.join("1", "ann", json!({"bellwire": {"since": 0}})).await;
+    stock.join("1", "ann", json!({"client_a": {}})).await;
+    own.next().await;
+    for _ in 0..3 {
+        house.notify("ann").await;
+        stock.next().await;
+        own.next().await;
+    }
+    house.core.clock.advance(600_000);
+    house.sweep();
+    stock.quiet().await; // It may go on.
+    house.core.clock.advance(100_000);
+    house.sweep();
+    // The client does not look again while it is still looking: it may have missed the last.
+    let frame = stock.next().await;
+    assert_eq!((&frame[3], &frame[4]["metadata"]), (&json!("new-message"), &counts(3, 3, 3)), "F-SOC-19");
+    house.core.clock.advance_seconds(2);
+    house.sweep();
+    stock.quiet().await;
+    own.quiet().await;
+    house.notify("ann").await;
+    assert_eq!(stock.next().await[4]["metadata"], counts(4, 4, 4));
+    house.core.clock.advance_seconds(2);
+    house.sweep();
+    stock.quiet().await; // One change is no burst.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_serializer_is_spoken_too() {
     let house = house(false).await;
     let mut old = house.connect(&format!("api_key={}", house.key)).await.unwrap();
@@ -867,20 +1005,27 @@ async fn figures() {
             }
         })
         .collect();
-    let (mut heard, mut calls) = (Duration::ZERO, 0u32);
     let cpu = cpu_micros();
-    for round in 1..=ROUNDS as i64 {
-        for event in &events {
-            let head = crate::model::feed::Head { id: 1, version: round, ..event.head };
-            let event = crate::bus::FeedEvent { head, ..event.clone() };
-            let start = std::time::Instant::now();
-            house.hub.inner.registry.heard(&event);
-            heard += start.elapsed();
-            calls += 1;
+    let told = Arc::clone(&house);
+    // In a task, as commits do: a thread beside the runtime would wake its threads for each event.
+    let telling = tokio::spawn(async move {
+        let mut heard = Duration::ZERO;
+        for round in 1..=ROUNDS as i64 {
+            for commit in events.chunks(20) {
+                let start = std::time::Instant::now();
+                for event in commit {
+                    let head = crate::model::feed::Head { id: 1, version: round, ..event.head };
+                    told.hub.inner.registry.heard(&crate::bus::FeedEvent { head, ..event.clone() });
+                }
+                heard += start.elapsed();
+                tokio::task::yield_now().await;
+            }
         }
-        while house.waiting().iter().any(|(frames, _)| *frames > 0) {
-            tokio::task::yield_now().await;
-        }
+        heard
+    });
+    let heard = telling.await.unwrap();
+    while house.waiting().iter().any(|(frames, _)| *frames > 0) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let end = cpu_micros();
     let deliveries = (SOCKETS * ROUNDS) as f64;
@@ -891,10 +1036,38 @@ async fn figures() {
         (after - before) / SOCKETS,
         (resident_bytes() - before) / SOCKETS,
         (cpu_after.0 + cpu_after.1 - cpu_before.0 - cpu_before.1) as f64 / SOCKETS as f64,
-        heard / calls,
+        heard / (SOCKETS * ROUNDS) as u32,
         (end.0 - cpu.0) as f64 / deliveries,
         (end.1 - cpu.1) as f64 / deliveries,
     );
     std::io::stderr().write_all(report.as_bytes()).unwrap();
     drop((first, clients));
+}
+
+#[tokio::test]
+async fn only_a_key_of_16_bytes_is_answered_and_as_the_rfc_says() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let house = house(false).await;
+    for (key, answer) in [
+        ("dGhlIHNhbXBsZSBub25jZQ==", "101 Switching Protocols"),
+        ("", "400"),
+        ("short", "400"),
+        ("dGhlIHNhbXBsZSBub25jZTE=", "400"),
+        ("dGhlIHNhbXBsZSBub25jZQ", "400"),
+    ] {
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let request = format!(
+            "GET /ws/v1/websocket?api_key={}&vsn=2.0.0 HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n",
+            house.key
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 1024];
+        let read = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..read]);
+        assert!(head.starts_with(&format!("HTTP/1.1 {answer}")), "RFC 6455, 4.2.1 {key}: {head}");
+        if answer.starts_with("101") {
+            assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "RFC 6455, 1.3: {head}");
+        }
+    }
 }

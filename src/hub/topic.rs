@@ -77,12 +77,22 @@ pub(crate) struct Joining {
     pub(crate) view: View,
     pub(crate) told: Option<i64>,
     pub(crate) awaits_first: bool,
+    /// What it is told first, if that was found out.
+    pub(crate) first: Option<Told>,
 }
 
 /// One who has left, with the version it surely knows.
 pub(crate) struct Left {
     pub(crate) view: Arc<View>,
     pub(crate) knows: i64,
+}
+
+/// What has to be done about a change that was heard of.
+pub(crate) struct Heard {
+    /// The topic is to be looked at until it is quiet, see [`Topic::ends_burst`].
+    pub(crate) begins_burst: bool,
+    /// The catch-up has to be started.
+    pub(crate) wants_catch_up: bool,
 }
 
 /// What the catch-up has to find out: for a view, since which version.
@@ -101,9 +111,15 @@ impl Topic {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the topic known until [`Topic::enter`].
-    pub(crate) fn expect_join(&self) {
+    /// Keeps the topic known until [`Topic::end_join`].
+    pub(crate) fn begin_join(&self) {
         self.lock().joining += 1;
+    }
+
+    /// The join has come to its end, whichever.
+    pub(crate) fn end_join(&self) {
+        let mut state = self.lock();
+        state.joining = state.joining.saturating_sub(1);
     }
 
     /// Whether nobody listens any more.
@@ -112,28 +128,24 @@ impl Topic {
         state.groups.is_empty() && state.joining == 0
     }
 
-    /// Lets one in. `welcome` runs when no other push can come between: it reads the feed's head, says the answer to
-    /// the join and gives back the one who joins; or nobody, when that failed.
-    /// Whether the catch-up has to be started.
-    pub(crate) fn enter(&self, welcome: impl FnOnce() -> Option<(Head, Joining)>) -> bool {
+    /// Lets one in, and tells it what it is told first; `head` was read after [`Topic::begin_join`], so that every later
+    /// change was heard of here. Whether the catch-up has to be started.
+    pub(crate) fn enter(&self, head: Head, joining: Joining) -> bool {
         let mut state = self.lock();
-        state.joining = state.joining.saturating_sub(1);
-        let Some((head, joining)) = welcome() else { return false };
         if head.version > state.head.version {
             state.head = head;
         }
-        let is_owed = joining.awaits_first || joining.told.is_none_or(|told| told < head.version);
-        let member = Member {
-            link: joining.link,
-            head: joining.head,
-            told: joining.told,
-            is_owed,
-            is_stalled: false,
-            awaits_first: joining.awaits_first,
-            sure: None,
-        };
-        state.add(joining.view, member);
-        is_owed && state.rouse()
+        let Joining { link, head, view, told, awaits_first, first } = joining;
+        let mut member = Member { link, head, told, is_owed: false, is_stalled: false, awaits_first, sure: None };
+        if let Some(first) = first
+            && member.push(&first.pushes, first.version)
+        {
+            member.awaits_first = false;
+        }
+        member.is_owed |= member.awaits_first || member.told.is_none_or(|told| told < state.head.version);
+        let wants_catch_up = member.is_owed && !member.is_stalled;
+        state.add(view, member);
+        wants_catch_up && state.rouse()
     }
 
     /// Lets one out. `is_clean` says that the client itself said so on a connection that lives: it has then received
@@ -155,8 +167,8 @@ impl Topic {
         Some(Left { view, knows: sure.unwrap_or(0) })
     }
 
-    /// Tells of a change. Whether the catch-up has to be started.
-    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent) -> bool {
+    /// Tells of a change.
+    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent, now: Time) -> Heard {
         let mut state = self.lock();
         let is_recounted = recounts(&state.head, &event.head);
         if event.head.version > state.head.version {
@@ -166,17 +178,7 @@ impl Topic {
         for group in &mut state.groups {
             wants |= group.hear(core, &self.name, event, is_recounted);
         }
-        wants && state.rouse()
-    }
-
-    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
-    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
-    pub(crate) fn begins_burst(&self, now: Time) -> bool {
-        let mut state = self.lock();
-        let is_close = state.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
-        let begins = is_close && !state.is_bursting && state.groups.iter().any(|group| group.view.own.is_none());
-        state.is_bursting |= begins;
-        begins
+        Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse() }
     }
 
     /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
@@ -188,13 +190,15 @@ impl Topic {
         }
         state.is_bursting = false;
         let before = (state.head.version - 1).max(0);
+        let mut wants = false;
         for group in state.groups.iter_mut().filter(|group| group.view.own.is_none()) {
             for member in &mut group.members {
                 member.told = member.told.map(|told| told.min(before));
                 member.is_owed = true;
+                wants = true;
             }
         }
-        Some(state.rouse())
+        Some(wants && state.rouse())
     }
 
     /// What a socket has joined with.
@@ -226,7 +230,7 @@ impl Topic {
             }
             _ => {
                 drop(state);
-                link.say(frame);
+                link.answer(frame);
                 false
             }
         }
@@ -242,7 +246,7 @@ impl Topic {
             }
             member.told = Some(member.told.map_or(version, |told| told.max(version)));
         }
-        link.say(frame.clone());
+        link.answer(frame.clone());
         true
     }
 
@@ -318,6 +322,15 @@ impl State {
 
     fn member(&mut self, link: &Link) -> Option<&mut Member> {
         self.groups.iter_mut().flat_map(|group| &mut group.members).find(|member| member.link.id == link.id)
+    }
+
+    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
+    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
+    fn begins_burst(&mut self, now: Time) -> bool {
+        let is_close = self.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
+        let begins = is_close && !self.is_bursting && self.groups.iter().any(|group| group.view.own.is_none());
+        self.is_bursting |= begins;
+        begins
     }
 
     /// Notes that there is something to catch up with; whether the catch-up has to be started.

@@ -13,10 +13,6 @@ pub struct BulkOperation {
     pub name: String,
     /// `queued`, `processing`, `completed` or `failed` (F-BLK-03).
     pub status: String,
-    /// What is to be done.
-    pub spec: Value,
-    /// How far it has come, in the operation's own terms.
-    pub progress: Value,
     pub estimated_total_rows: i64,
     pub processed_rows: i64,
     pub success_count: i64,

@@ -1,7 +1,7 @@
 //! A feed: how it is asked for, filtered and counted.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::invalid::Invalid;
 use super::message::Message;
@@ -212,9 +212,20 @@ impl Filter {
 fn same_scalar(have: &Value, wanted: &Value) -> bool {
     match (have, wanted) {
         (Value::String(have), Value::String(wanted)) => have.chars().take(256).eq(wanted.chars().take(256)),
-        (Value::Number(have), Value::Number(wanted)) => have.as_f64() == wanted.as_f64(),
+        (Value::Number(have), Value::Number(wanted)) => same_number(have, wanted),
         (Value::Object(_) | Value::Array(_), _) => false,
         (have, wanted) => have == wanted,
+    }
+}
+
+/// Whether two numbers are equal, to the last digit: as reals, neighbours beyond 2^53 would be.
+fn same_number(have: &Number, wanted: &Number) -> bool {
+    let is = |whole: i64, real: f64| real.fract() == 0.0 && real as i128 == i128::from(whole);
+    match (have.as_i64(), wanted.as_i64()) {
+        (Some(have), Some(wanted)) => have == wanted,
+        (Some(whole), None) => wanted.as_f64().is_some_and(|real| is(whole, real)),
+        (None, Some(whole)) => have.as_f64().is_some_and(|real| is(whole, real)),
+        (None, None) => have.as_f64() == wanted.as_f64(),
     }
 }
 

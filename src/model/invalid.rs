@@ -27,14 +27,35 @@ impl fmt::Display for Invalid {
     }
 }
 
+/// `path.key`, or just `key` where the path is empty.
+pub fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Nothing longer is a typo of a known word; and the distance grows with the product of the lengths.
+const LONGEST_WORD: usize = 64;
+
 /// The known word nearest to `word`, if it is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 3)
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean `x`?", if a known word is near enough.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(word, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// The same question as an aside, in brackets behind what is wrong; empty when nothing is near.
+pub fn aside<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    did_you_mean(word, known).map(|question| format!(" ({question})")).unwrap_or_default()
 }
 
 /// Levenshtein distance in characters.

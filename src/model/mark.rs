@@ -60,6 +60,15 @@ impl Mark {
             Mark::Archived | Mark::Unarchived => "archived_at",
         }
     }
+
+    /// Whether the mark leaves `column` set; none if it does not touch it (F-STA-11 to F-STA-14, F-AMB-46).
+    pub fn leaves(self, column: &str) -> Option<bool> {
+        match self {
+            _ if column == self.column() => Some(self.is_positive()),
+            Mark::Interacted if column == "read_at" => Some(true),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Mark {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::channel::ChannelKind;
-use super::invalid::Invalid;
+use super::channel::{Channel, ChannelKind};
+use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
@@ -234,6 +234,22 @@ impl Workflow {
             if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
                 let message = "this version sends at once and can't wait for a window; remove the send windows";
                 found.push(Invalid::new(format!("{}.send_windows", position.path()), message));
+            }
+        }
+        found
+    }
+
+    /// Channel steps whose channel is not among `channels`: they are skipped (W-CHS-05), which nobody means.
+    pub fn undeclared_channels(&self, channels: &[Channel]) -> Vec<Invalid> {
+        let declared = || channels.iter().map(|channel| channel.key.as_str());
+        let mut found = Vec::new();
+        for (position, step) in self.all_steps() {
+            let StepKind::Channel(channel_step) = &step.kind else { continue };
+            if let Some(key) = channel_step.channel_key().filter(|key| declared().all(|known| known != *key)) {
+                let hint = aside(key, declared());
+                let message =
+                    format!("no channel `{key}` is declared{hint}: add it to [[channels]]; the step is skipped");
+                found.push(Invalid::new(format!("{}.channel_key", position.path()), message));
             }
         }
         found

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::window::Window;
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, aside, join};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::wire::duration::Duration;
@@ -114,13 +114,9 @@ fn parse_field(value: &Value, path: &str) -> Result<String, Invalid> {
 }
 
 fn unknown_key(key: &str, path: &str) -> Invalid {
-    let hint = nearest(key, KEYS).map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default();
+    let hint = aside(key, KEYS);
     let allowed = "a delay has `delay_for` ({\"unit\": .., \"value\": ..}) and `delay_until_field_path`";
     Invalid::new(join(path, key), format!("is not a setting of a delay{hint}: {allowed}"))
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 #[cfg(test)]

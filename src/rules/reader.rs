@@ -10,7 +10,7 @@ use super::condition::{Allow, Condition, Group, Join, Member, Question};
 use super::message_status::{self, Test};
 use super::operand::{self, LEAST_RELATIVE_SECONDS, Operand, Path, Side};
 use super::operator::{Kind, Operator};
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, aside, join};
 use crate::model::time::Time;
 use crate::template::Template;
 
@@ -132,7 +132,7 @@ impl Reader {
 
     fn refuse_unknown_keys(&mut self, map: &Map<String, Value>, known: &[&str], path: &str) {
         for key in map.keys().filter(|key| !known.contains(&key.as_str()) && !key.starts_with("__")) {
-            let hint = suggestion(key, known.iter().copied());
+            let hint = aside(key, known.iter().copied());
             self.refuse(&join(path, key), format!("is not known here{hint}: known are {}", known.join(", ")));
         }
     }
@@ -163,7 +163,7 @@ impl Reader {
         let name = value.and_then(Value::as_str).unwrap_or_default();
         let found = Operator::parse(name);
         if found.is_none() {
-            let hint = suggestion(name, Operator::names());
+            let hint = aside(name, Operator::names());
             self.refuse(path, format!("`{}` is not an operator{hint}", short(name)));
         }
         found
@@ -186,7 +186,7 @@ impl Reader {
             Some(None) => {
                 let fields = STATUS_FIELDS.into_iter().chain(WAIT_FIELDS);
                 let written = variable.rsplit('.').next().unwrap_or_default();
-                let hint = suggestion(written, fields);
+                let hint = aside(written, fields);
                 let allowed =
                     "refs.<ref>. is followed by delivery_status, engagement_status, matched or signal_variables";
                 self.refuse(subject, format!("`{}` is not known{hint}: {allowed}", short(variable)));
@@ -233,7 +233,7 @@ impl Reader {
             return Some(Operand::literal(value));
         }
         let prefixes = operand::prefixes(self.allow);
-        let hint = suggestion(text.split('.').next().unwrap_or_default(), prefixes.clone());
+        let hint = aside(text.split('.').next().unwrap_or_default(), prefixes.clone());
         let known: Vec<&str> = prefixes.collect();
         let message = format!("`{}` has no known prefix{hint}: known are {}", short(text), known.join(", "));
         self.refuse(at, message);
@@ -424,16 +424,6 @@ fn not_an_instant(written: &str) -> String {
     format!("`{}` is not a time: it must be {allowed}", short(written))
 }
 
-fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    // Nothing long is a typo of something short, and the distance grows with the product of the lengths.
-    let meant = if word.len() > 64 { None } else { nearest(word, known) };
-    meant.map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default()
-}
-
 fn short(text: &str) -> String {
     text.chars().take(64).collect()
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, aside, join};
 use crate::model::time::Time;
 use crate::wire::duration::Duration;
 
@@ -260,14 +260,13 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&mut self, key: &str, message: impl Into<String>) {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        self.errors.push(Invalid::new(path, message));
+        self.errors.push(Invalid::new(join(self.path, key), message));
     }
 
     fn refuse_unknown_keys(&mut self) {
         let map = self.map;
         for key in map.keys().filter(|key| !RULE_KEYS.contains(&key.as_str()) && !key.starts_with("__")) {
-            let hint = nearest(key, RULE_KEYS).map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default();
+            let hint = aside(key, RULE_KEYS);
             self.refuse(key, format!("is not a member of a window rule{hint}"));
         }
     }

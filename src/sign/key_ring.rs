@@ -50,8 +50,10 @@ pub struct KeyRing {
     keys: Arc<[Key]>,
 }
 
-struct Key {
-    kid: Option<String>,
+/// One of them.
+pub(crate) struct Key {
+    /// Its name, shared by all that is said about what it signed.
+    pub(crate) kid: Option<Arc<str>>,
     verifier: Verifier,
 }
 
@@ -81,7 +83,7 @@ impl KeyRing {
             }
             let verifier = Verifier::read(&key.material)
                 .map_err(|invalid| Invalid::new(format!("keys[{at}]"), invalid.message))?;
-            ring.push(Key { kid: key.kid.clone(), verifier });
+            ring.push(Key { kid: key.kid.as_deref().map(Arc::from), verifier });
         }
         Ok(KeyRing { keys: ring.into() })
     }
@@ -96,19 +98,25 @@ impl KeyRing {
         self.keys.iter().any(|key| matches!(key.verifier, Verifier::BareHmac(_)))
     }
 
-    /// Whether a key of that algorithm (and of that `kid`, if the token names one) made `signature` over `signed`.
-    pub(crate) fn has_signed(&self, algorithm: Algorithm, kid: Option<&str>, signed: &[u8], signature: &[u8]) -> bool {
+    /// The key of that algorithm (and of that `kid`, if the token names one) that made `signature` over `signed`.
+    pub(crate) fn signer(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Option<&Key> {
         let mut candidates = self.keys.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid);
-        candidates.any(|key| match (&key.verifier, algorithm) {
+        candidates.find(|key| match (&key.verifier, algorithm) {
             (Verifier::Hs256(mac), Algorithm::Hs256) => is_mac(mac, signed, signature),
             (Verifier::Rs256(key), Algorithm::Rs256) => key.verify_sig(signed, signature).is_ok(),
             _ => false,
         })
     }
 
-    /// Whether a key for bare HMACs made `mac` over the user's id.
-    pub(crate) fn has_signed_user(&self, user: &str, mac: &[u8]) -> bool {
-        self.keys.iter().any(|key| match &key.verifier {
+    /// The key for bare HMACs that made `mac` over the user's id.
+    pub(crate) fn signer_of_user(&self, user: &str, mac: &[u8]) -> Option<&Key> {
+        self.keys.iter().find(|key| match &key.verifier {
             Verifier::BareHmac(key) => is_mac(key, user.as_bytes(), mac),
             _ => false,
         })

@@ -7,6 +7,8 @@
 //!   never expires. Alone it belongs to the user that the request names (in its path, or as `user_id` in a socket's
 //!   query); where no user is named, send `user_id.hmac`, which says itself whose it is.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -14,7 +16,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::access::Access;
-use super::key_ring::{Algorithm, KeyRing};
+use super::key_ring::{Algorithm, Key, KeyRing};
 use super::refusal::Refusal;
 use crate::model::time::Time;
 
@@ -30,6 +32,8 @@ pub struct Claims {
     pub exp: Option<Time>,
     /// What it lets its holder reach.
     pub access: Access,
+    /// The name of the key that signed it.
+    pub kid: Option<Arc<str>>,
 }
 
 impl Claims {
@@ -96,15 +100,15 @@ impl<'a> Jwt<'a> {
             return Err(Refusal::token("The user token has a `crit` header, which is not understood."));
         }
         let kid = self.header.kid.as_deref();
-        let is_signed = URL_SAFE_NO_PAD
-            .decode(self.signature)
-            .is_ok_and(|signature| keys.has_signed(algorithm, kid, self.signed.as_bytes(), &signature));
-        if !is_signed {
+        let signature = URL_SAFE_NO_PAD.decode(self.signature).ok();
+        let signer = signature.and_then(|signature| keys.signer(algorithm, kid, self.signed.as_bytes(), &signature));
+        let Some(signer) = signer else {
             return Err(Refusal::token("The user token is not signed by a key of this environment."));
-        }
+        };
         let malformed = || Refusal::token("The user token's claims are malformed: `sub` is text, `exp` is seconds.");
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| malformed())?;
-        serde_json::from_slice::<Payload>(&payload).map_err(|_| malformed())?.check(now)
+        let claims = serde_json::from_slice::<Payload>(&payload).map_err(|_| malformed())?.check(now)?;
+        Ok(Claims { kid: Option::clone(&signer.kid), ..claims })
     }
 }
 
@@ -123,7 +127,7 @@ impl Payload {
         }
         let grants = self.grants.unwrap_or_default();
         let access = Access::new(&self.sub, self.explicit_grants.unwrap_or(false), &grants);
-        Ok(Claims { sub: self.sub, exp, access })
+        Ok(Claims { sub: self.sub, exp, access, kid: None })
     }
 }
 
@@ -143,11 +147,13 @@ fn verify_bare(token: &str, claimed_user: Option<&str>, keys: &KeyRing) -> Resul
             return Err(Refusal::token("The user token does not say whose it is: send `user_id.hmac`."));
         }
     };
-    match mac_bytes(mac) {
-        Some(mac) if !user.is_empty() && keys.has_signed_user(user, &mac) => {
-            Ok(Claims { sub: user.to_owned(), exp: None, access: Access::implicit(user) })
+    let signer = mac_bytes(mac).filter(|_| !user.is_empty()).and_then(|mac| keys.signer_of_user(user, &mac));
+    match signer {
+        Some(Key { kid, .. }) => {
+            let kid = Option::clone(kid);
+            Ok(Claims { sub: user.to_owned(), exp: None, access: Access::implicit(user), kid })
         }
-        _ => Err(Refusal::token("The user token is neither a JWT nor the HMAC of the user's id.")),
+        None => Err(Refusal::token("The user token is neither a JWT nor the HMAC of the user's id.")),
     }
 }
 
@@ -289,6 +295,9 @@ mod tests {
         ] {
             let verified = verify(&sign_hs256(&claims, secret, kid), None, &ring(), NOW);
             assert_eq!(verified.is_ok(), is_good, "DESIGN: several keys live at once, {kid:?}");
+            let signer = verified.ok().and_then(|claims| claims.kid);
+            let expected = is_good.then_some(if secret == OLD { "old" } else { "new" });
+            assert_eq!(signer.as_deref(), expected, "it is known who signed, also where the token does not say");
         }
     }
 

@@ -1,12 +1,15 @@
-//! Bulk operations and how far they have come.
+//! Bulk operations: what they are to do, and how far they have come.
+
+use serde_json::Value;
 
 use super::Env;
+use super::chunks::Found;
 use super::db::{Batch, Error, Store};
 use crate::model::bulk_operation::BulkOperation;
 use crate::params;
 
-const COLUMNS: &str = "id, env, name, status, spec, progress, estimated_total_rows, processed_rows, success_count, error_count, \
-     error_items, inserted_at, updated_at, started_at, completed_at, failed_at";
+const COLUMNS: &str = "id, env, name, status, estimated_total_rows, processed_rows, success_count, error_count, error_items, \
+     inserted_at, updated_at, started_at, completed_at, failed_at";
 
 impl Store {
     /// One bulk operation, in whatever environment.
@@ -18,18 +21,16 @@ impl Store {
                 env: row.int(1)?,
                 name: row.string(2)?,
                 status: row.string(3)?,
-                spec: row.json(4)?,
-                progress: row.json(5)?,
-                estimated_total_rows: row.int(6)?,
-                processed_rows: row.int(7)?,
-                success_count: row.int(8)?,
-                error_count: row.int(9)?,
-                error_items: row.json(10)?,
-                inserted_at: row.time(11)?,
-                updated_at: row.time(12)?,
-                started_at: row.maybe_time(13)?,
-                completed_at: row.maybe_time(14)?,
-                failed_at: row.maybe_time(15)?,
+                estimated_total_rows: row.int(4)?,
+                processed_rows: row.int(5)?,
+                success_count: row.int(6)?,
+                error_count: row.int(7)?,
+                error_items: row.json(8)?,
+                inserted_at: row.time(9)?,
+                updated_at: row.time(10)?,
+                started_at: row.maybe_time(11)?,
+                completed_at: row.maybe_time(12)?,
+                failed_at: row.maybe_time(13)?,
             })
         })
     }
@@ -38,28 +39,26 @@ impl Store {
     pub fn bulk_operation_in(&self, env: Env, id: &str) -> Result<Option<BulkOperation>, Error> {
         Ok(self.bulk_operation(id)?.filter(|operation| operation.env == env))
     }
+
+    /// What a bulk operation is to do, as JSON.
+    pub fn bulk_spec(&self, id: &str) -> Result<Option<String>, Error> {
+        self.query_one("SELECT spec FROM bulk_specs WHERE operation = ?1", &params![id], |row| row.string(0))
+    }
 }
 
 impl Batch {
-    /// Adds a bulk operation as it now is.
-    pub fn put_bulk_operation(&mut self, operation: &BulkOperation) {
+    /// Adds a new bulk operation, and what it is to do.
+    pub fn add_bulk_operation(&mut self, operation: &BulkOperation, spec: &Value) {
+        self.push("INSERT INTO bulk_specs (operation, spec) VALUES (?1, ?2)", params![operation.id, spec]);
         self.push(
             format!(
-                "INSERT INTO bulk_operations ({COLUMNS}) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
-                 ON CONFLICT (id) DO UPDATE SET status = excluded.status, progress = excluded.progress, \
-                 estimated_total_rows = excluded.estimated_total_rows, processed_rows = excluded.processed_rows, \
-                 success_count = excluded.success_count, error_count = excluded.error_count, error_items = excluded.error_items, \
-                 updated_at = excluded.updated_at, started_at = excluded.started_at, completed_at = excluded.completed_at, \
-                 failed_at = excluded.failed_at"
+                "INSERT INTO bulk_operations ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
             ),
             params![
                 operation.id,
                 operation.env,
                 operation.name.as_str(),
                 operation.status.as_str(),
-                &operation.spec,
-                &operation.progress,
                 operation.estimated_total_rows,
                 operation.processed_rows,
                 operation.success_count,
@@ -70,6 +69,32 @@ impl Batch {
                 operation.started_at,
                 operation.completed_at,
                 operation.failed_at
+            ],
+        );
+    }
+
+    /// Adds how far a bulk operation is once it has changed the messages of a chunk; refused when one of them is not as it
+    /// was found any more.
+    pub fn advance_bulk_operation(&mut self, operation: &BulkOperation, chunk: &[Found]) {
+        let versions: Vec<(&str, i64)> = chunk.iter().map(|found| (found.id.as_str(), found.version)).collect();
+        self.guard(
+            "UPDATE bulk_operations SET status = ?2, estimated_total_rows = ?3, processed_rows = ?4, success_count = ?5, \
+             error_count = ?6, error_items = ?7, updated_at = ?8, started_at = ?9, completed_at = ?10, failed_at = ?11 \
+             WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM json_each(?12) j LEFT JOIN messages m ON m.id = j.value ->> 0 \
+             WHERE m.version IS DISTINCT FROM j.value ->> 1)",
+            params![
+                operation.id,
+                operation.status.as_str(),
+                operation.estimated_total_rows,
+                operation.processed_rows,
+                operation.success_count,
+                operation.error_count,
+                &operation.error_items,
+                operation.updated_at,
+                operation.started_at,
+                operation.completed_at,
+                operation.failed_at,
+                serde_json::to_string(&versions).unwrap_or_default()
             ],
         );
     }

@@ -344,6 +344,8 @@ struct Inner {
     writer: mpsc::Sender<Order>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
+    #[cfg(test)]
+    asked: Mutex<Vec<(String, Vec<Param>)>>,
 }
 
 /// A lock whose data stays whole even if a holder panicked: only complete values are put behind it.
@@ -366,12 +368,18 @@ impl Store {
             writer,
             thread: Mutex::new(Some(thread)),
             readers: Mutex::new(Vec::with_capacity(IDLE_READERS)),
+            #[cfg(test)]
+            asked: Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }
 
     /// Applies `batch` atomically; when this returns `Ok` the change is on disk.
     pub async fn apply(&self, batch: Batch) -> Result<Applied, Error> {
+        #[cfg(test)]
+        for statement in &batch.statements {
+            self.note(&statement.sql, &statement.params);
+        }
         let (reply, answer) = oneshot::channel();
         self.inner.writer.send(Order { batch, reply }).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
@@ -384,6 +392,8 @@ impl Store {
         params: &[Param],
         mut map: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
+        #[cfg(test)]
+        self.note(sql, params);
         let connection = self.reader()?;
         let answer = collect(&connection, sql, params, &mut map);
         let mut idle = lock(&self.inner.readers);
@@ -438,6 +448,23 @@ impl Store {
             Some(connection) => Ok(connection),
             None => connect(&self.inner.path, true),
         }
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    fn note(&self, sql: &str, params: &[Param]) {
+        lock(&self.inner.asked).push((sql.to_owned(), params.to_vec()));
+    }
+
+    /// Everything asked since the last look, each statement with the lines of its query plan.
+    pub(crate) fn plans(&self) -> Result<Vec<(String, Vec<String>)>, Error> {
+        let connection = self.reader()?;
+        let plan = |(sql, params): (String, Vec<Param>)| {
+            let lines = collect(&connection, &format!("EXPLAIN QUERY PLAN {sql}"), &params, &mut |row| row.string(3))?;
+            Ok((sql, lines))
+        };
+        std::mem::take(&mut *lock(&self.inner.asked)).into_iter().map(plan).collect()
     }
 }
 
@@ -523,9 +550,9 @@ fn write_group(connection: &mut Connection, group: Vec<Order>) {
             }
         }
         Err(error) => {
-            for order in group {
-                tracing::error!(%error, "a change could not be written");
-                let _ = order.reply.send(Err(Error::Damaged(error.to_string())));
+            tracing::error!(%error, "a change could not be written");
+            if let Some(order) = group.into_iter().next() {
+                let _ = order.reply.send(Err(Error::Database(error)));
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Feeds: their versions and counters, their pages, and what changed in them since a version.
 
-use super::db::{Applied, Batch, Cell, Error, Param, Row, Store};
+use std::ops::RangeInclusive;
+
+use super::db::{Applied, Batch, Cell, Error, Row, Store};
 use super::filter::{Where, status_condition};
 use super::messages::{COLUMNS, from_row};
 use super::{Env, messages};
-use crate::model::feed::{Counts, Filter, Head};
+use crate::model::feed::{Archived, Counts, Filter, Head, Status};
 use crate::model::ids::Ksuid;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
@@ -16,6 +18,9 @@ const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, arc
 
 /// Changes that a resume may span; a client further behind starts anew.
 pub const RESUME_LIMIT: usize = 200;
+
+/// Rows that a page may look at on the thread that asks, some 0.3 ms; a longer way is left to the blocking pool.
+const IN_PLACE: i64 = 2_000;
 
 /// One page of a feed, newest first, and whether there is more on either side.
 #[derive(Debug)]
@@ -30,8 +35,15 @@ pub struct FeedPage {
 pub enum Changes {
     /// The version is too old, or unknown: start anew.
     TooOld,
-    /// These messages are new or changed, those ids are gone.
-    Since { changed: Vec<Message>, removed: Vec<String> },
+    /// These messages are new or changed, those are gone.
+    Since { changed: Vec<Message>, removed: Vec<Removal> },
+}
+
+/// A message that is gone: what is still known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub id: String,
+    pub tenant: Option<String>,
 }
 
 impl Store {
@@ -42,16 +54,16 @@ impl Store {
         Ok(self.query_one(sql, &params![env, channel, recipient], head)?.unwrap_or_default())
     }
 
-    /// One page of the feed under `filter`, newest first.
+    /// One page of the feed under `filter`, newest first; `head` is the feed's, read before.
     pub async fn feed_page(
         &self,
-        feed: i64,
+        head: &Head,
         filter: &Filter,
         at: Option<&Edge>,
         size: usize,
     ) -> Result<FeedPage, Error> {
         let mut condition = Where::default();
-        condition.and("m.feed = ?", vec![feed.into()]);
+        condition.and("m.feed = ?", vec![head.id.into()]);
         condition.feed_filter(filter);
         condition.status(filter.status);
         let mut backwards = false;
@@ -66,7 +78,11 @@ impl Store {
         let (clause, params) = condition.finish();
         let order = if backwards { "ASC" } else { "DESC" };
         let sql = format!("SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.seq {order} LIMIT {}", size + 1);
-        let mut found = self.answer(filter, sql, params, from_row).await?;
+        let mut found = match rows_to_read(head, filter, size + 1) {
+            Some(0) => Vec::new(),
+            Some(rows) if rows <= IN_PLACE => self.query(&sql, &params, from_row)?,
+            _ => self.scan(sql, params, from_row).await?,
+        };
         let more = found.len() > size;
         found.truncate(size);
         if backwards {
@@ -114,9 +130,9 @@ impl Store {
         );
         let changed = self.query(&sql, &params![head.id, since], from_row)?;
         let removed = self.query(
-            "SELECT message FROM removals WHERE feed = ?1 AND version > ?2",
+            "SELECT message, tenant FROM removals WHERE feed = ?1 AND version > ?2",
             &params![head.id, since],
-            |row| row.string(0),
+            |row| Ok(Removal { id: row.string(0)?, tenant: row.maybe_string(1)? }),
         )?;
         if changed.len() + removed.len() > RESUME_LIMIT {
             return Ok(Changes::TooOld);
@@ -124,16 +140,17 @@ impl Store {
         Ok(Changes::Since { changed, removed })
     }
 
-    /// The ids of the feed's messages under `filter`, oldest first, after place `seq`: one chunk of a bulk mark.
+    /// The ids of the feed's messages under `filter` at these places, oldest first: one chunk of a mark of all.
     pub async fn feed_ids(
         &self,
         feed: i64,
         filter: &Filter,
-        seq: i64,
+        places: RangeInclusive<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, String)>, Error> {
         let mut condition = Where::default();
-        condition.and("m.feed = ? AND m.seq > ?", vec![feed.into(), seq.into()]);
+        let (first, last) = places.into_inner();
+        condition.and("m.feed = ? AND m.seq BETWEEN ? AND ?", vec![feed.into(), first.into(), last.into()]);
         condition.feed_filter(filter);
         condition.status(filter.status);
         let (clause, params) = condition.finish();
@@ -155,16 +172,19 @@ impl Store {
         });
         Ok(rows.await?.into_iter().next().unwrap_or_default())
     }
+}
 
-    /// Answers in place when an index leads straight to the rows, else on the blocking pool.
-    async fn answer<T: Send + 'static>(
-        &self,
-        filter: &Filter,
-        sql: String,
-        params: Vec<Param>,
-        map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<Vec<T>, Error> {
-        if filter.is_counted() { self.query(&sql, &params, map) } else { self.scan(sql, params, map).await }
+/// How many of the feed's rows have to be looked at until `wanted` are found that match: by its counters, and as if those
+/// that match were spread evenly. None where the counters do not tell.
+fn rows_to_read(head: &Head, filter: &Filter, wanted: usize) -> Option<i64> {
+    let all = head.counts(Archived::Include, Status::All).total;
+    if all > 0 && !filter.is_counted() {
+        return None;
+    }
+    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+    match head.counts(filter.archived, filter.status).total {
+        ..=0 => Some(0),
+        matching => Some(all.saturating_mul(wanted).div_euclid(matching).min(all)),
     }
 }
 
@@ -211,59 +231,110 @@ impl Batch {
         number
     }
 
-    /// Adds a mark on messages of one feed. Refused when it would change nothing (F-STA-17). Gives back the number of
-    /// the feed's head afterwards.
+    /// Adds a mark on messages of one feed. Gives back the number of the feed's head afterwards; there is none where the
+    /// mark changed nothing (F-STA-17).
     pub fn mark_in_feed(&mut self, feed: i64, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
-        let pairs = event_pairs(ids, mark.name(), now);
-        let chosen = format!("m.feed = ?1 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}", changes(mark));
-        self.guard(
-            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', &chosen)),
-            params![feed, pairs.as_str()],
-        );
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let chosen = format!("{CHOSEN}{}", changes(mark));
+        let number = self.returning(raised(&recounted(Some(mark), &chosen), &chosen), params![feed, list.as_str()]);
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
                  SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
-                 WHERE m.feed = ?1{} ON CONFLICT DO NOTHING",
+                 WHERE +m.feed = ?1{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),
-            params![feed, pairs.as_str(), format!("message.{}", mark.name()), data, now],
+            params![feed, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
         );
         self.push(
             format!(
                 "UPDATE messages AS m SET {}, updated_at = ?3, version = (SELECT version FROM feeds WHERE id = ?1) WHERE {chosen}",
                 assignments(mark)
             ),
-            params![feed, pairs, now],
+            params![feed, list, now],
         );
-        let changed = "m.feed = ?1 AND m.version = feeds.version";
-        self.returning(
-            format!("UPDATE feeds SET {} WHERE id = ?1 RETURNING {HEAD}", recounted('+', changed)),
-            params![feed],
-        )
+        number
     }
 
-    /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Refused when none is there.
+    /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Gives back the number of the
+    /// feed's head afterwards; there is none where none of the messages was there.
     pub fn remove_from_feed(&mut self, feed: i64, ids: &[String]) -> usize {
         let list = serde_json::to_string(ids).unwrap_or_default();
-        let chosen = "m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
-        self.guard(
-            format!("UPDATE feeds SET version = version + 1, {} WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen})", recounted('-', chosen)),
-            params![feed, list.as_str()],
-        );
+        let number = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
+        for sql in [
+            format!(
+                "INSERT INTO removals (feed, version, message, tenant) \
+                 SELECT ?1, f.version, m.id, m.tenant FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
+            ),
+            format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {CHOSEN})"),
+            format!("DELETE FROM messages AS m WHERE {CHOSEN}"),
+        ] {
+            self.push(sql, params![feed, list.as_str()]);
+        }
+        number
+    }
+
+    /// Adds that messages of one feed show these actors, a JSON array, from now on. Gives back the number of the feed's
+    /// head afterwards; there is none where none of the messages was there.
+    pub fn show_actors_in_feed(&mut self, feed: i64, ids: &[String], actors: &str, now: Time) -> usize {
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let number = self.returning(raised("", CHOSEN), params![feed, list.as_str()]);
         self.push(
-            format!("INSERT INTO removals (feed, version, message) SELECT ?1, f.version, m.id FROM messages m JOIN feeds f ON f.id = ?1 WHERE {chosen}"),
-            params![feed, list.as_str()],
+            format!(
+                "UPDATE messages AS m SET actors = ?3, updated_at = ?4, version = (SELECT version FROM feeds WHERE id = ?1) \
+                 WHERE {CHOSEN}"
+            ),
+            params![feed, list, actors, now],
         );
-        self.push(
-            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
-            params![list.as_str()],
-        );
-        self.push(
-            "DELETE FROM messages WHERE feed = ?1 AND id IN (SELECT value FROM json_each(?2))",
-            params![feed, list],
-        );
-        self.returning(format!("UPDATE feeds SET version = version WHERE id = ?1 RETURNING {HEAD}"), params![feed])
+        number
+    }
+}
+
+/// The messages of feed `?1` whose ids `?2` lists. The plus sign is what lets them be found by their ids: by the index of
+/// feeds, each of these statements would read the whole feed.
+const CHOSEN: &str = "+m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
+
+/// The feed's next version, with `counters` as they will be (or none, where they stay), if any message is chosen. It stands in front of what changes
+/// the messages: it counts them as they still are.
+fn raised(counters: &str, chosen: &str) -> String {
+    format!(
+        "UPDATE feeds SET version = version + 1{counters} \
+         WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen}) RETURNING {HEAD}"
+    )
+}
+
+/// The feed's counters: whether they count the archive, and what must not be set.
+const COUNTERS: [(&str, bool, Option<&str>); 6] = [
+    ("total", false, None),
+    ("unread", false, Some("read_at")),
+    ("unseen", false, Some("seen_at")),
+    ("archived", true, None),
+    ("archived_unread", true, Some("read_at")),
+    ("archived_unseen", true, Some("seen_at")),
+];
+
+/// The counters once the chosen messages have been given the mark, or are gone if there is none.
+fn recounted(mark: Option<Mark>, chosen: &str) -> String {
+    let (mut names, mut shares) = (Vec::new(), Vec::new());
+    for (name, is_archived, unset) in COUNTERS {
+        let counts = |mark: Option<Mark>| {
+            let unset = unset.map(|column| format!(" AND {}", is_set(column, false, mark))).unwrap_or_default();
+            format!("count(*) FILTER (WHERE {}{unset})", is_set("archived_at", is_archived, mark))
+        };
+        let (before, after) = (counts(None), mark.map(|mark| counts(Some(mark))));
+        if after.as_ref() != Some(&before) {
+            names.push(name);
+            shares.push(format!("feeds.{name} - {before} + {}", after.as_deref().unwrap_or("0")));
+        }
+    }
+    format!(", ({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
+}
+
+/// That a message's stamp is set, or is not, once it has been given the mark.
+fn is_set(column: &str, wanted: bool, mark: Option<Mark>) -> String {
+    match mark.and_then(|mark| mark.leaves(column)) {
+        Some(is_set) => (if is_set == wanted { "TRUE" } else { "FALSE" }).to_owned(),
+        None => format!("m.{column} IS {}NULL", if wanted { "NOT " } else { "" }),
     }
 }
 
@@ -272,22 +343,6 @@ pub(crate) fn event_pairs(ids: &[String], name: &str, now: Time) -> String {
     let pairs: Vec<(&str, String)> =
         ids.iter().map(|id| (id.as_str(), Ksuid::mint(now, &[id.as_bytes(), name.as_bytes()]).to_string())).collect();
     serde_json::to_string(&pairs).unwrap_or_default()
-}
-
-/// The feed's six counters with the chosen messages' share taken away or given back.
-fn recounted(sign: char, chosen: &str) -> String {
-    let share = |counter: &str, archived: &str, also: &str| {
-        format!("feeds.{counter} {sign} count(*) FILTER (WHERE m.archived_at IS {archived}{also})")
-    };
-    format!(
-        "(total, unread, unseen, archived, archived_unread, archived_unseen) = (SELECT {}, {}, {}, {}, {}, {} FROM messages m WHERE {chosen})",
-        share("total", "NULL", ""),
-        share("unread", "NULL", " AND m.read_at IS NULL"),
-        share("unseen", "NULL", " AND m.seen_at IS NULL"),
-        share("archived", "NOT NULL", ""),
-        share("archived_unread", "NOT NULL", " AND m.read_at IS NULL"),
-        share("archived_unseen", "NOT NULL", " AND m.seen_at IS NULL"),
-    )
 }
 
 /// What must hold for the mark to change a message: taking back what was never given is silent (F-STA-17).

@@ -55,10 +55,16 @@ impl Where {
                     let cut: String = text.chars().take(256).collect();
                     self.and(&entry("e.type = 'text' AND substr(e.value, 1, 256) = ?"), vec![name, cut.into()]);
                 }
-                Value::Number(number) => self.and(
-                    &entry("e.type IN ('integer', 'real') AND e.value = CAST(? AS REAL)"),
-                    vec![name, number.to_string().into()],
-                ),
+                // A whole number is compared as one: beyond 2^53 not every one is a real number.
+                Value::Number(number) => match number.as_i64() {
+                    Some(whole) => {
+                        self.and(&entry("e.type IN ('integer', 'real') AND e.value = ?"), vec![name, whole.into()]);
+                    }
+                    None => self.and(
+                        &entry("e.type IN ('integer', 'real') AND e.value = CAST(? AS REAL)"),
+                        vec![name, number.to_string().into()],
+                    ),
+                },
                 other => self.and(&entry("e.type = ?"), vec![name, other.to_string().into()]),
             }
         }

@@ -1,5 +1,7 @@
 //! Jobs and timers: what must happen, and who has taken it on.
 
+use serde_json::Value;
+
 use super::db::{Batch, Cell, Error, Store};
 use crate::model::time::Time;
 use crate::params;
@@ -16,6 +18,8 @@ pub struct Job {
     pub attempts: i64,
     /// The claim; whoever holds it may finish the job.
     pub lease: String,
+    /// How far a job has come that is done in parts, in its own terms.
+    pub progress: Option<String>,
 }
 
 impl Store {
@@ -27,7 +31,7 @@ impl Store {
             format!(
                 "UPDATE jobs SET lease = ?1, due_at = ?3 WHERE id IN \
                  (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit}) \
-                 RETURNING id, kind, subject, attempts"
+                 RETURNING id, kind, subject, attempts, progress"
             ),
             params![lease, now, until],
         );
@@ -39,6 +43,7 @@ impl Store {
             subject: cell(row, 2).text().to_owned(),
             attempts: cell(row, 3).int(),
             lease: lease.to_owned(),
+            progress: Some(cell(row, 4).text().to_owned()).filter(|text| !text.is_empty()),
         });
         Ok(jobs.collect())
     }
@@ -67,6 +72,22 @@ impl Batch {
     /// Adds a job.
     pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
         self.push("INSERT INTO jobs (kind, subject, due_at) VALUES (?1, ?2, ?3)", params![kind, subject, due_at]);
+    }
+
+    /// Adds a job that is done in parts, from `progress` on.
+    pub fn add_long_job(&mut self, kind: &str, subject: &str, progress: &Value, due_at: Time) {
+        self.push(
+            "INSERT INTO jobs (kind, subject, progress, due_at) VALUES (?1, ?2, ?3, ?4)",
+            params![kind, subject, progress, due_at],
+        );
+    }
+
+    /// Adds that a part of a job is done, whose claim holds until `until` now; refused when the claim has been lost.
+    pub fn advance_job(&mut self, job: &Job, progress: &Value, until: Time) {
+        self.guard(
+            "UPDATE jobs SET progress = ?3, due_at = ?4 WHERE id = ?1 AND lease = ?2",
+            params![job.id, job.lease.as_str(), progress, until],
+        );
     }
 
     /// Adds the end of a job; refused when the claim has been lost, so that nothing is done twice.

@@ -139,9 +139,8 @@ pub struct MessageFilter {
 }
 
 impl MessageFilter {
-    fn clause(&self, env: Env) -> Where {
-        let mut out = Where::default();
-        out.and("m.env = ?", vec![env.into()]);
+    /// Adds what the filter asks for.
+    pub(crate) fn narrow(&self, out: &mut Where) {
         let equals = [
             ("m.tenant = ?", &self.tenant),
             ("m.channel = ?", &self.channel),
@@ -171,7 +170,6 @@ impl MessageFilter {
         }
         out.trigger_data("m.data", &self.trigger_data);
         out.bounds("m.inserted_at", &self.inserted_at);
-        out
     }
 }
 
@@ -199,8 +197,9 @@ impl Store {
 
     /// The messages with these ids that exist, in the order asked.
     pub fn messages_by_ids(&self, env: Env, ids: &[String]) -> Result<Vec<Message>, Error> {
+        // The plus sign lets them be found by their ids, rather than in the list of all messages of the environment.
         let sql = format!(
-            "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE m.env = ?2 ORDER BY j.key"
+            "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE +m.env = ?2 ORDER BY j.key"
         );
         self.query(&sql, &params![serde_json::to_string(ids).unwrap_or_default(), env], from_row)
     }
@@ -213,7 +212,10 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Message>, Error> {
-        let mut clause = filter.clause(env);
+        let mut clause = Where::default();
+        // Messages whose ids are named are found by them, rather than among all of the environment.
+        clause.and(if filter.ids.is_some() { "+m.env = ?" } else { "m.env = ?" }, vec![env.into()]);
+        filter.narrow(&mut clause);
         let backwards = matches!(at, Some(Edge::Before(_)));
         match at {
             Some(Edge::After(Cursor::At(time, id))) => {
@@ -230,22 +232,6 @@ impl Store {
             "SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.inserted_at {order}, m.id {order} LIMIT {limit}"
         );
         self.scan(sql, params, from_row).await
-    }
-
-    /// The ids of a channel's messages under `filter`, oldest first, after row `n`: one chunk of a bulk mark.
-    /// Each comes with its row number and its feed.
-    pub async fn message_ids(
-        &self,
-        env: Env,
-        filter: &MessageFilter,
-        n: i64,
-        limit: usize,
-    ) -> Result<Vec<(i64, Option<i64>, String)>, Error> {
-        let mut clause = filter.clause(env);
-        clause.and("m.n > ?", vec![n.into()]);
-        let (clause, params) = clause.finish();
-        let sql = format!("SELECT m.n, m.feed, m.id FROM messages m WHERE {clause} ORDER BY m.n LIMIT {limit}");
-        self.scan(sql, params, |row| Ok((row.int(0)?, row.maybe_int(1)?, row.string(2)?))).await
     }
 
     /// What was done to the message, oldest first; `created` and `delivered` are read off the message itself.
@@ -279,36 +265,43 @@ impl Batch {
     /// Adds the removal of messages that stand in no feed.
     pub fn remove_messages(&mut self, env: Env, ids: &[String]) {
         let list = serde_json::to_string(ids).unwrap_or_default();
+        for sql in [
+            format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {ALONE})"),
+            format!("DELETE FROM messages AS m WHERE {ALONE}"),
+        ] {
+            self.push(sql, params![env, list.as_str()]);
+        }
+    }
+
+    /// Adds that messages which stand in no feed show these actors, a JSON array, from now on.
+    pub fn show_actors_alone(&mut self, env: Env, ids: &[String], actors: &str, now: Time) {
         self.push(
-            "DELETE FROM message_events WHERE message IN (SELECT value FROM json_each(?1))",
-            params![list.as_str()],
-        );
-        self.push(
-            "DELETE FROM messages WHERE env = ?1 AND feed IS NULL AND id IN (SELECT value FROM json_each(?2))",
-            params![env, list],
+            format!("UPDATE messages AS m SET actors = ?3, updated_at = ?4, version = version + 1 WHERE {ALONE}"),
+            params![env, serde_json::to_string(ids).unwrap_or_default(), actors, now],
         );
     }
 
     /// Adds a mark on messages that stand in no feed.
     pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
-        let pairs = event_pairs(ids, mark.name(), now);
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
-                 SELECT m.id, j.value ->> 1, ?2, ?3, ?4 FROM json_each(?1) j JOIN messages m ON m.id = j.value ->> 0 \
-                 WHERE m.feed IS NULL{} ON CONFLICT DO NOTHING",
+                 SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
+                 WHERE +m.env = ?1 AND m.feed IS NULL{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),
-            params![pairs.as_str(), format!("message.{}", mark.name()), data, now],
+            params![env, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
         );
         self.push(
             format!(
-                "UPDATE messages AS m SET {}, updated_at = ?3 WHERE m.env = ?1 AND m.feed IS NULL \
-                 AND m.id IN (SELECT value ->> 0 FROM json_each(?2)){}",
+                "UPDATE messages AS m SET {}, updated_at = ?3, version = version + 1 WHERE {ALONE}{}",
                 assignments(mark),
                 changes(mark)
             ),
-            params![env, pairs, now],
+            params![env, serde_json::to_string(ids).unwrap_or_default(), now],
         );
     }
 }
+
+/// The messages of environment `?1` that stand in no feed and whose ids `?2` lists: found by their ids.
+const ALONE: &str = "+m.env = ?1 AND m.feed IS NULL AND m.id IN (SELECT value FROM json_each(?2))";

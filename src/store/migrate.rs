@@ -5,7 +5,10 @@ use rusqlite::Connection;
 use super::db::Error;
 
 /// Every migration, in order. What has been released is never edited; a change is a new number.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (2, "second", include_str!("migrations/0002_second.sql")),
+];
 
 /// Applies what is missing. A database that is newer than this program is refused.
 pub(crate) fn run(connection: &mut Connection) -> Result<(), Error> {

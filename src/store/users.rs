@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Env;
 use super::db::{Batch, Error, Row, Store};
-use crate::model::recipient::{User, missing_user};
+use crate::model::recipient::User;
 use crate::model::time::Time;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
@@ -117,18 +117,20 @@ impl Batch {
     }
 
     /// Adds the removal of a user and of everything that is theirs (F-USR-12); refused if there is no such user.
-    /// Feed items of others in which they acted show a missing user from then on (F-USR-13).
-    pub fn delete_user(&mut self, env: Env, id: &str, now: Time) {
+    pub fn delete_user(&mut self, env: Env, id: &str) {
+        const IN_THEIR_FEEDS: &str = "feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)";
+        const IN_NO_FEED: &str = "feed IS NULL AND env = ?1 AND recipient = ?2";
         self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
         for sql in [
-            "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2",
-            "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2",
-            "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)",
-            "DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m JOIN feeds f ON f.id = m.feed WHERE f.env = ?1 AND f.recipient = ?2)",
-            "DELETE FROM removals WHERE feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)",
-            "DELETE FROM messages WHERE feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)",
-            "DELETE FROM messages WHERE feed IS NULL AND run IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)",
-            "DELETE FROM runs WHERE env = ?1 AND recipient = ?2",
+            "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)".to_owned(),
+            format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
+            format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),
+            format!("DELETE FROM removals WHERE {IN_THEIR_FEEDS}"),
+            format!("DELETE FROM messages WHERE {IN_THEIR_FEEDS}"),
+            format!("DELETE FROM messages WHERE {IN_NO_FEED}"),
+            "DELETE FROM runs WHERE env = ?1 AND recipient = ?2".to_owned(),
         ] {
             self.push(sql, params![env, id]);
         }
@@ -138,10 +140,17 @@ impl Batch {
              archived_unread = 0, archived_unseen = 0 WHERE env = ?1 AND recipient = ?2",
             params![env, id],
         );
-        let marker = Value::Array(vec![missing_user(id, now)]).to_string();
+    }
+
+    /// Adds the job of going through all messages in which somebody acted, if there are any: those that are there when the
+    /// batch is applied, and none that come later.
+    pub fn add_job_for_actor(&mut self, kind: &str, subject: &str, env: Env, actor: &str, now: Time) {
         self.push(
-            "UPDATE messages SET actors = ?3 WHERE env = ?1 AND actor = ?2 AND total_actors = 1",
-            params![env, id, marker],
+            "INSERT INTO jobs (kind, subject, due_at, progress) \
+             SELECT ?3, ?4, ?5, json_object('asked_at', ?5, 'after', 0, 'end', json_object( \
+             'n', (SELECT max(n) FROM messages), 'at', (SELECT max(inserted_at) FROM messages WHERE env = ?1))) \
+             WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2)",
+            params![env, actor, kind, subject, now],
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, did_you_mean};
 
 use super::{Env, Error, Template, markdown::to_safe_html, value::json_text};
 
@@ -120,8 +120,8 @@ impl Reader {
             return self.wrong.push(Invalid::new(path, "An object is needed here."));
         };
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let message = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("There is no such key; did you mean `{near}`?"),
+            let message = match did_you_mean(key, known.iter().copied()) {
+                Some(question) => format!("There is no such key; {question}"),
                 None => format!("There is no such key; allowed are {}.", known.join(", ")),
             };
             self.wrong.push(Invalid::new(format!("{path}.{key}"), message));

@@ -1,6 +1,6 @@
 //! Reads what stands inside tags: values, paths, filters, conditions, arguments.
 
-use crate::model::invalid::nearest;
+use crate::model::invalid::did_you_mean;
 
 use super::{
     Error,
@@ -233,7 +233,7 @@ impl<'s> Cursor<'s> {
     fn call(&mut self) -> Result<Call, Error> {
         let name = self.name()?;
         let Some(filter) = filters::find(name) else {
-            let hint = nearest(name, filters::names()).map(|near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(name, filters::names()).map(|question| format!("; {question}"));
             return Err(self.error(format!("There is no filter `{name}`{}", hint.as_deref().unwrap_or("."))));
         };
         let (mut args, mut named) = (Vec::new(), Vec::new());

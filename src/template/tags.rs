@@ -1,6 +1,6 @@
 //! The syntax of each tag.
 
-use crate::model::invalid::nearest;
+use crate::model::invalid::did_you_mean;
 
 use super::{
     Error,
@@ -212,7 +212,7 @@ fn written<'e>(collection: &'e Expr, markup: &'e str) -> &'e str {
 }
 
 fn option(tag: &str, found: &str, known: &[&'static str]) -> String {
-    let hint = nearest(found, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+    let hint = did_you_mean(found, known.iter().copied()).map(|question| format!("; {question}"));
     format!("`{tag}` has no option `{found}`{}", hint.as_deref().unwrap_or("."))
 }
 
@@ -288,7 +288,7 @@ fn unknown(tag: Tag<'_>) -> Error {
             format!("`{name}` closes nothing: there is no open `{}`.", &name[3..])
         }
         _ => {
-            let hint = nearest(name, NAMES).map(|near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(name, NAMES).map(|question| format!("; {question}"));
             format!("There is no tag `{name}`{}", hint.as_deref().unwrap_or("."))
         }
     };

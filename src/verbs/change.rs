@@ -1,16 +1,23 @@
 //! A change and its news: applied in one transaction, told after it is on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::bus::{FeedEvent, News};
 use crate::model::feed::Head;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::time::Time;
+use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
 use crate::store::{self, Applied, Batch, Env};
 
 use super::Core;
+
+/// Feeds changed in one transaction at most: each takes some 0.1 ms, for which other writers wait.
+pub(crate) const FEEDS: usize = 100;
 
 /// A batch, who must hear of it, and when workers must wake.
 #[derive(Debug, Default)]
@@ -63,6 +70,12 @@ impl Change {
         self.touch(feed, answer);
     }
 
+    /// Adds that messages of one feed show these actors, a JSON array, from now on.
+    pub fn show_actors(&mut self, feed: &FeedName, ids: &[String], actors: &str, now: Time) {
+        let answer = self.batch.show_actors_in_feed(feed.id, ids, actors, now);
+        self.touch(feed, answer);
+    }
+
     fn touch(&mut self, feed: &FeedName, answer: usize) {
         self.feeds.push(Touched {
             answer,
@@ -76,7 +89,18 @@ impl Change {
     /// Adds a job, and wakes the workers for it.
     pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
         self.batch.add_job(kind, subject, due_at);
-        self.wake_at = Some(self.wake_at.map_or(due_at, |at| at.min(due_at)));
+        self.wake(due_at);
+    }
+
+    /// Adds a job that is done in parts, and wakes the workers for it.
+    pub fn add_long_job(&mut self, kind: &str, subject: &str, progress: &Value, due_at: Time) {
+        self.batch.add_long_job(kind, subject, progress, due_at);
+        self.wake(due_at);
+    }
+
+    /// Wakes the workers at `at` for a job that the batch adds.
+    pub(crate) fn wake(&mut self, at: Time) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }
 }
 
@@ -88,6 +112,17 @@ pub struct FeedName {
     pub channel: String,
     /// The recipient's key.
     pub recipient: String,
+}
+
+/// The ids of messages by the feeds they stand in.
+pub(crate) fn by_feed(env: Env, messages: &[Found]) -> BTreeMap<Option<FeedName>, Vec<String>> {
+    let mut out: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
+    for found in messages {
+        let (channel, recipient) = (found.channel.clone(), found.recipient.clone());
+        let feed = found.feed.map(|id| FeedName { id, env, channel, recipient });
+        out.entry(feed).or_default().push(found.id.clone());
+    }
+    out
 }
 
 impl Core {

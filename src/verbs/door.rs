@@ -1,5 +1,6 @@
 //! The door: who is asking, by API key and user token; the same for requests and sockets (F-SOC-04).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,6 +29,41 @@ pub struct Caller {
     pub claims: Option<Claims>,
 }
 
+/// By which keys somebody was let in. Whoever stays longer than a request is let in for as long as these are live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pass {
+    /// The digest of the API key.
+    pub api_key: String,
+    pub env: Env,
+    /// The name of the key that signed the user token, where one counts.
+    pub kid: Option<Arc<str>>,
+}
+
+/// Somebody who was let in.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub caller: Caller,
+    pub pass: Pass,
+}
+
+/// The keys that were live at one moment.
+#[derive(Debug, Default)]
+pub struct LiveKeys {
+    /// Their digests.
+    pub api_keys: HashSet<String>,
+    /// Their names, each in its environment.
+    pub signing_keys: HashSet<(Env, String)>,
+}
+
+/// Why a pass is no longer good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapsed {
+    /// Its API key was revoked.
+    ApiKey,
+    /// The key that signed its user token was retired.
+    SigningKey,
+}
+
 /// Why somebody is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum Barred {
@@ -54,7 +90,7 @@ pub struct Rings {
 impl Core {
     /// Lets a caller in, or says why not. Keys are read anew each time: a revocation counts at once (F-AUT-03).
     /// `claimed_user` is whom the request names; a bare HMAC is of that user's id.
-    pub fn admit(&self, key: &ApiKey, token: Option<&str>, claimed_user: Option<&str>) -> Result<Caller, Barred> {
+    pub fn admit(&self, key: &ApiKey, token: Option<&str>, claimed_user: Option<&str>) -> Result<Admitted, Barred> {
         let unknown =
             || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
         let row = self.store.api_key(&key.digest())?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
@@ -64,7 +100,19 @@ impl Core {
             keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env)? },
         };
         let claims = demand.admit(key.kind(), token, claimed_user, self.clock.now())?;
-        Ok(Caller { environment: Arc::clone(environment), kind: key.kind(), claims })
+        let kid = claims.as_ref().and_then(|claims| Option::clone(&claims.kid));
+        let pass = Pass { api_key: row.digest, env: row.env, kid };
+        Ok(Admitted { caller: Caller { environment: Arc::clone(environment), kind: key.kind(), claims }, pass })
+    }
+
+    /// The keys that are live now, all in one reading.
+    pub fn live_keys(&self) -> Result<LiveKeys, store::Error> {
+        let api_keys = self.store.api_keys()?.into_iter().filter(|row| row.revoked_at.is_none());
+        let signing_keys = self.store.signing_keys()?.into_iter().filter(|row| row.retired_at.is_none());
+        Ok(LiveKeys {
+            api_keys: api_keys.map(|row| row.digest).collect(),
+            signing_keys: signing_keys.map(|row| (row.env, row.kid)).collect(),
+        })
     }
 
     /// The environment's live signing keys.
@@ -81,6 +129,20 @@ impl Core {
         let ring = KeyRing::new(&keys).map_err(|fault| store::Error::Damaged(format!("signing keys: {fault}")))?;
         self.rings.by_env.insert(env, (stamp, ring.clone()));
         Ok(ring)
+    }
+}
+
+impl LiveKeys {
+    /// Why `pass` is no longer good; none while it is.
+    pub fn lapse(&self, pass: &Pass) -> Option<Lapsed> {
+        if !self.api_keys.contains(&pass.api_key) {
+            return Some(Lapsed::ApiKey);
+        }
+        let is_live = |kid: &Arc<str>| self.signing_keys.contains(&(pass.env, kid.to_string()));
+        match &pass.kid {
+            Some(kid) if !is_live(kid) => Some(Lapsed::SigningKey),
+            _ => None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::model::channel::{Channel, Exposure, ResponseFilter};
 use crate::model::feed::{Counts, Filter, Head, Mode};
 use crate::model::message::Message;
 use crate::model::recipient::missing_user;
-use crate::store::feeds::{Changes, FeedPage};
+use crate::store::feeds::Changes;
 use crate::store::{self, Env};
 use crate::wire::cursor::{Cursor, Edge, List, page_info_json};
 
@@ -53,11 +53,7 @@ impl Core {
         // The head is read before the page: a count may then be older than an item, never an item than its count's
         // version, and whoever resumes from this version hears of everything after it.
         let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient)?;
-        let page = if head.id == 0 {
-            FeedPage { messages: Vec::new(), has_newer: false, has_older: false }
-        } else {
-            self.store.feed_page(head.id, filter, at, size).await?
-        };
+        let page = self.store.feed_page(&head, filter, at, size).await?;
         let counts = self.store.feed_counts(&head, filter).await?;
         let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
         let after = cursor(page.messages.last().filter(|_| page.has_older));
@@ -84,8 +80,11 @@ impl Core {
             Changes::TooOld => Ok(None),
             Changes::Since { changed, removed } => {
                 let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
-                let gone: Vec<&str> =
-                    left.iter().map(|message| message.id.as_str()).chain(removed.iter().map(String::as_str)).collect();
+                let left = left.iter().map(|message| (message.id.as_str(), message.tenant.as_deref()));
+                let removed = removed.iter().map(|removal| (removal.id.as_str(), removal.tenant.as_deref()));
+                // An item keeps its tenant: one of a tenant that the reader does not see was never shown, and is not named.
+                let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
+                let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
                 Ok(Some(Delta {
                     items: self.feed_items(env, recipient, showing, &kept)?,
                     removed: serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned()),

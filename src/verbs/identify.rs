@@ -8,7 +8,7 @@ use crate::model::time::Time;
 use crate::store::{self, Batch, Env};
 
 use super::staged::Staged;
-use super::{Core, Error, OVERTAKEN};
+use super::{Change, Core, Error, OVERTAKEN};
 
 /// Keys of an inline recipient that are not properties (W-TRG-13).
 const CONTROL_KEYS: [&str; 5] = ["id", "collection", "channel_data", "preferences", "$trigger_data"];
@@ -155,11 +155,12 @@ impl Core {
         Err(Error::Store(store::Error::Refused(0)))
     }
 
-    /// Deletes a user and everything that is theirs (F-USR-12).
+    /// Deletes a user and everything that is theirs (F-USR-12). Others forget them in the background (F-USR-13).
     pub async fn delete_user(&self, env: Env, id: &str) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        batch.delete_user(env, id, self.clock.now());
-        match self.store.apply(batch).await {
+        let mut change = Change::new();
+        change.batch.delete_user(env, id);
+        change.forget(env, id, self.clock.now());
+        match self.commit(change).await {
             Ok(_) => {
                 self.tell_of_deletion(env, id)?;
                 Ok(())

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::model::feed::{Filter, Head, Tenants};
 use crate::model::mark::Mark;
 use crate::model::message::Message;
-use crate::store::{self, Batch, Env};
+use crate::store::{Batch, Env};
 
 use super::change::FeedName;
 use super::{Change, Core, Error};
@@ -63,7 +63,7 @@ impl Core {
         }
         for (feed, ids) in by_feed {
             match feed {
-                Some(feed) => drop(self.mark_feed(&feed, &ids, mark, data.as_deref()).await?),
+                Some(feed) => self.mark_feed(&feed, &ids, mark, data.as_deref()).await?,
                 None => {
                     let mut batch = Batch::new();
                     batch.mark_alone(env, &ids, mark, data.as_deref(), self.clock.now());
@@ -74,26 +74,14 @@ impl Core {
         Ok(self.store.messages_by_ids(env, &kept)?)
     }
 
-    /// Marks messages of one feed, in chunks; whether anything changed.
-    pub(crate) async fn mark_feed(
-        &self,
-        feed: &FeedName,
-        ids: &[String],
-        mark: Mark,
-        data: Option<&str>,
-    ) -> Result<bool, Error> {
-        let mut changed = false;
+    /// Marks messages of one feed, in chunks. Taking back what was never given is no change (F-STA-17).
+    async fn mark_feed(&self, feed: &FeedName, ids: &[String], mark: Mark, data: Option<&str>) -> Result<(), Error> {
         for chunk in ids.chunks(CHUNK) {
             let mut change = Change::new();
             change.mark(feed, chunk, mark, data, self.clock.now());
-            match self.commit(change).await {
-                Ok(_) => changed = true,
-                // Taking back what was never given is no change (F-STA-17).
-                Err(store::Error::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.commit(change).await?;
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Marks everything of one feed under `filter`; answers the feed's head afterwards.
@@ -110,11 +98,12 @@ impl Core {
             return Ok(head);
         }
         let feed = FeedName { id: head.id, env, channel: channel.to_owned(), recipient: recipient.to_owned() };
-        let mut seq = 0;
+        let mut next = 0;
         loop {
-            let found = self.store.feed_ids(feed.id, filter, seq, CHUNK).await?;
+            // What comes meanwhile was not meant: the caller has not seen it.
+            let found = self.store.feed_ids(feed.id, filter, next..=head.version, CHUNK).await?;
             let Some((last, _)) = found.last() else { break };
-            seq = *last;
+            next = last + 1;
             let ids: Vec<String> = found.into_iter().map(|(_, id)| id).collect();
             self.mark_feed(&feed, &ids, mark, None).await?;
         }

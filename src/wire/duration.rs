@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, aside, join};
 use crate::model::time::Time;
 
 /// A duration: how many of which unit. Negative ones only make sense as offsets (W-DUR-17).
@@ -146,14 +146,9 @@ impl Serialize for Duration {
 }
 
 fn unknown_unit(unit: &Value, path: &str) -> Invalid {
-    let meant = unit.as_str().and_then(|word| nearest(word, UNITS.iter().map(|(name, _)| *name)));
-    let hint = meant.map(|word| format!(" (did you mean `{word}`?)")).unwrap_or_default();
+    let hint = unit.as_str().map(|word| aside(word, UNITS.iter().map(|(name, _)| *name))).unwrap_or_default();
     let allowed = "must be seconds, minutes, hours, days, weeks or months";
     Invalid::new(join(path, "unit"), format!("{unit} is not a unit{hint}: it {allowed}"))
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 #[cfg(test)]

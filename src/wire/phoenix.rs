@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -207,7 +206,7 @@ impl<'a> Topic<'a> {
 
     /// The topic of a user's feed.
     pub fn feed(channel: &str, user: &str) -> String {
-        format!("feeds:{channel}:{user}")
+        ["feeds:", channel, ":", user].concat()
     }
 }
 
@@ -305,7 +304,7 @@ pub fn error(vsn: Vsn, join_ref: Option<&str>, topic: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct Push {
     /// The whole frame with the `join_ref` null: `[null,null,"topic","event",payload]`.
-    text: Arc<str>,
+    text: String,
     topic: Range<usize>,
     event: Range<usize>,
 }
@@ -328,7 +327,7 @@ impl Push {
         text.push(',');
         text.push_str(payload_json);
         text.push(']');
-        Push { text: text.into(), topic, event }
+        Push { text, topic, event }
     }
 
     /// The frame for a socket whose join of the topic is `join_ref`.
@@ -374,11 +373,6 @@ impl Push {
     /// The payload as it was given.
     pub fn payload_json(&self) -> &str {
         &self.text[self.event.end + 1..self.text.len() - 1]
-    }
-
-    /// The frame with the `join_ref` null, in the second serializer's spelling: every join of the topic accepts it.
-    pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.text)
     }
 }
 
@@ -579,7 +573,6 @@ mod tests {
                 assert_eq!(shared.text(vsn, join_ref), alone);
             }
         }
-        assert_eq!(&*shared.shared(), shared.text(Vsn::V2, None));
         assert_eq!(shared.tail(), r#",null,"feeds:c:a\"b","new-message",{"n":1}]"#);
         assert_eq!(shared.payload_json(), r#"{"n":1}"#);
     }

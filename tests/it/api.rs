@@ -11,6 +11,7 @@ mod limits;
 mod marks;
 mod messages;
 mod operations;
+mod recipients;
 mod runs;
 mod server;
 mod users;

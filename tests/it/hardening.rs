@@ -191,6 +191,17 @@ async fn a_flood_of_pings_from_a_client_that_never_reads_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_key_revoked_on_the_command_line_ends_its_sockets_within_seconds() {
+    let server = Process::start("");
+    let other = server.key("development", "public");
+    let (mut ended, mut kept) = (Line::open(&server).await, Line::open_with(&server, &other).await);
+    ended.heartbeat().await;
+    server.revoke_key(&server.public);
+    assert!(matches!(ended.end().await, Heard::Closed(Some(1008))), "F-AUT-03");
+    kept.heartbeat().await;
+}
+
+#[tokio::test]
 async fn malformed_upgrades_are_refused_in_words_of_http() {
     let server = Process::start("");
     let mut bystander = Line::open(&server).await;

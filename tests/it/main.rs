@@ -15,4 +15,5 @@ mod sdk;
 mod store;
 mod support;
 mod tidy;
+mod verbs;
 mod world;

@@ -129,13 +129,22 @@ impl Process {
 
     /// Has the server's own command make a key, and answers what it prints.
     pub fn create_key(&self, environment: &str, more: &[&str]) -> Value {
+        let output = self.keys(&[&["create", "--json", "--env", environment], more].concat());
+        serde_json::from_slice(&output).expect("`keys create --json` prints JSON")
+    }
+
+    /// Has the server's own command revoke a key.
+    pub fn revoke_key(&self, key: &str) {
+        self.keys(&["revoke", key]);
+    }
+
+    fn keys(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new(Process::binary());
-        command.args(["keys", "create", "--json", "--env", environment, "--config"]);
-        command.arg(self.directory.join("bellwire.toml")).args(more).current_dir(&self.directory);
-        let output = command.output().unwrap();
+        command.arg("keys").args(arguments).arg("--config").arg(self.directory.join("bellwire.toml"));
+        let output = command.current_dir(&self.directory).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`keys create {more:?}` failed: {said}");
-        serde_json::from_slice(&output.stdout).expect("`keys create --json` prints JSON")
+        assert!(output.status.success(), "`keys {arguments:?}` failed: {said}");
+        output.stdout
     }
 
     /// Sends one request with the secret key, on a connection of its own.

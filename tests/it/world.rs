@@ -16,8 +16,8 @@ use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::queue::Waker;
 use bellwire::rules::condition::{Allow, Group};
-use bellwire::store::Store;
 use bellwire::store::runs::RunFilter;
+use bellwire::store::{Batch, Store};
 use bellwire::verbs::{Catalog, Core, Error};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -100,7 +100,7 @@ impl World {
             .iter()
             .map(|(key, document)| Workflow::parse(key, document, &channels).expect("a valid workflow"))
             .collect();
-        let mut batch = bellwire::store::Batch::new();
+        let mut batch = Batch::new();
         for workflow in &parsed {
             batch.publish_workflow(row.number, &workflow.key, workflow.version_id, &workflow.source, START);
         }
@@ -117,6 +117,11 @@ impl World {
             turns: Default::default(),
         };
         World { core, env: row.number, events, directory }
+    }
+
+    /// The database as another process sees it.
+    pub fn other_process(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap()
     }
 
     /// Triggers a workflow.
@@ -147,6 +152,20 @@ impl World {
             idempotency: key.map(|key| (key, fingerprint.as_str())),
         };
         trigger(node, &asked, body).await
+    }
+
+    /// Puts `count` copies of the user's newest item into their feed, in one transaction; the ids of the copies.
+    pub async fn copy(&self, user: &str, count: usize) -> Vec<String> {
+        let newest = self.feed(user).await.into_iter().next().expect("an item to copy");
+        let mut batch = Batch::new();
+        let copies = (0..count).map(|_| {
+            let copy = Message { id: Uuid::new_v4().simple().to_string(), ..newest.clone() };
+            batch.add_to_feed(&copy);
+            copy.id
+        });
+        let ids = copies.collect();
+        self.core.store.apply(batch).await.unwrap();
+        ids
     }
 
     /// Turns the clock on and does every job that falls due, in order; answers how many there were.
@@ -246,7 +265,7 @@ impl World {
     pub async fn feed(&self, user: &str) -> Vec<Message> {
         let head = self.head(user);
         let filter = Filter { archived: bellwire::model::feed::Archived::Include, ..Filter::default() };
-        self.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages
+        self.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages
     }
 
     /// What the user's items say, oldest first: the rendered bodies.

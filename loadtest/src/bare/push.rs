@@ -18,6 +18,9 @@ use super::{end_with_parent, tell};
 use crate::options::BarePush;
 use crate::socket::push_length;
 
+/// The path at which every upgrade is refused.
+pub(crate) const REFUSED: &str = "/refused";
+
 const BACKLOG: u32 = 4_096;
 /// Commits that wait for their frames to be written.
 const COMMITS: usize = 64;
@@ -113,6 +116,10 @@ async fn enter(hub: &Hub, stream: &TcpStream) -> Result<u32> {
         read_more(hub, stream, &mut head).await?;
     }
     let head = std::str::from_utf8(&head)?;
+    if head.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()) == Some(REFUSED) {
+        write_whole(stream, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")?;
+        bail!("refused");
+    }
     let user = head.strip_prefix("GET /u/").and_then(|rest| rest.split(' ').next()).context("no user")?.parse()?;
     let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).context("no key")?;
     let answer = format!(

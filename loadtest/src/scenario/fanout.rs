@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::{HANDSHAKES, PAUSE};
 use crate::bare::record::Store;
 use crate::machine::Reading;
-use crate::options::{Driver, Fanout, Join};
+use crate::options::{Fanout, Join};
 use crate::publisher::{Publisher, Rota};
 use crate::run::{Outcome, Round, Run};
 use crate::swarm::{Plan, Swarm};
@@ -27,7 +27,7 @@ async fn turn(run: &Run, options: &Fanout, side: Side) -> Result<Round> {
     target.identify(options.recipients).await?;
     let plan = Plan { users: options.recipients, sockets_per_user: 1, concurrency: HANDSHAKES };
     let swarm = Swarm::open(&target, plan, &run.progress).await?;
-    let mut publisher = Publisher::open(&target, Driver::Triggers, Store::Item, run.frame_bytes.get() as usize).await?;
+    let mut publisher = Publisher::open(&target, Store::Item, run.frame_bytes.get() as usize).await?;
     let mut rota = Rota::new(options.recipients, options.recipients);
     let (mut last, mut every) = (histogram(), histogram());
     run.progress.part(format!("{}: fan out", side.name()), options.repeat.into());

@@ -3,22 +3,16 @@
 use anyhow::Result;
 
 use super::{connect, fanout, feed, mark, push, trigger};
-use crate::options::{Connect, Driver, Fanout, Feed, Join, Limit, Mark, Push, Trigger};
+use crate::options::{Connect, Fanout, Feed, Join, Limit, Mark, Push, Trigger};
 use crate::run::{Outcome, Run};
 
 /// Runs every scenario; `run` is for the bare side only.
 pub(crate) async fn run(run: &Run, options: &Limit) -> Result<Vec<Outcome>> {
     let (sockets, seconds) = (options.sockets, options.seconds);
-    let connect = connect::run(run, &Connect { sockets, concurrency: 200, join: Join::Bellwire }).await?;
-    let push = |users, sockets_per_user| Push {
-        users,
-        sockets_per_user,
-        batch: 20,
-        driver: Driver::Publish,
-        rate: 5_000,
-        seconds,
-        window: 8_000,
-    };
+    let connect = Connect { sockets, concurrency: 200, join: Join::Bellwire, bad_key: false };
+    let connect = connect::run(run, &connect).await?;
+    let push =
+        |users, sockets_per_user| Push { users, sockets_per_user, batch: 20, rate: 5_000, seconds, window: 8_000 };
     // One socket per user is the wall itself; many are what the server's triggers are compared with.
     let mut own = push::run(run, &push(sockets, 1)).await?;
     "push, one socket per user".clone_into(&mut own.scenario);

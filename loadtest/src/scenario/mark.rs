@@ -13,7 +13,7 @@ use super::{HANDSHAKES, PAUSE};
 use crate::bare::record::Store;
 use crate::http::Pool;
 use crate::machine::{Reading, Usage};
-use crate::options::{Driver, Join, Mark};
+use crate::options::{Join, Mark};
 use crate::publisher::{Failures, Publisher, Rota, flood, pace};
 use crate::run::{Outcome, Round, Run};
 use crate::server;
@@ -47,7 +47,7 @@ async fn turn(run: &Run, options: &Mark, side: Side) -> Result<Round> {
 }
 
 async fn give_everyone_a_message(target: &Target, swarm: &Swarm, users: u32, frame_bytes: usize) -> Result<()> {
-    let mut publisher = Publisher::open(target, Driver::Triggers, Store::Item, frame_bytes).await?;
+    let mut publisher = Publisher::open(target, Store::Item, frame_bytes).await?;
     let mut rota = Rota::new(users, 1);
     swarm.watch.begin();
     for _ in 0..users {
@@ -147,7 +147,7 @@ async fn call(run: &Run, options: &Mark, pool: &Pool, messages: &Rc<Messages>, s
 }
 
 async fn mark_bare(run: &Run, options: &Mark, target: &Target, swarm: &Swarm, frame_bytes: usize) -> Result<Round> {
-    let mut publisher = Publisher::open(target, Driver::Triggers, Store::Mark, frame_bytes).await?;
+    let mut publisher = Publisher::open(target, Store::Mark, frame_bytes).await?;
     let (mut rota, mut round) = (Rota::new(options.users, 1), Round::default());
     run.progress.part("bare: marks, no limit", u64::from(options.seconds) * 10_000);
     swarm.watch.begin();

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{HANDSHAKES, PAUSE};
 use crate::bare::record::Store;
 use crate::machine::Reading;
-use crate::options::{Driver, Join, Push};
+use crate::options::{Join, Push};
 use crate::publisher::{Publisher, Rota, flood, pace};
 use crate::run::{Outcome, Round, Run};
 use crate::swarm::{Plan, Swarm};
@@ -13,18 +13,16 @@ use crate::target::{Side, Target};
 
 pub(crate) async fn run(run: &Run, options: &Push) -> Result<Outcome> {
     let mut outcome = run.interleave("push", async |side| turn(run, options, side).await).await?;
-    let driver = match options.driver {
-        Driver::Triggers => format!(
-            "triggers naming {} recipients: a delivery bears 1/{} of storing an item; the bare program stores nothing",
-            options.batch, options.sockets_per_user
-        ),
-        Driver::Publish => "the publish endpoint: nothing is stored".to_owned(),
-    };
     outcome.notes.push(format!(
-        "{} users with {} sockets each, driven by {driver}; bare frames of {} bytes",
+        "{} users with {} sockets each, driven by triggers naming {} recipients; bare frames of {} bytes",
         options.users,
         options.sockets_per_user,
+        options.batch,
         run.frame_bytes.get()
+    ));
+    outcome.notes.push(format!(
+        "a delivery bears 1/{} of storing an item; the bare program stores nothing",
+        options.sockets_per_user
     ));
     outcome.notes.push(format!(
         "latency at {} deliveries/s counts from when each publish was due, not from when it could be sent",
@@ -40,7 +38,7 @@ async fn turn(run: &Run, options: &Push, side: Side) -> Result<Round> {
     run.progress.part(format!("{}: open sockets", side.name()), plan.sockets().into());
     let swarm = Swarm::open(&target, plan, &run.progress).await?;
     let frame_bytes = run.frame_bytes.get() as usize;
-    let mut publisher = Publisher::open(&target, options.driver, Store::Nothing, frame_bytes).await?;
+    let mut publisher = Publisher::open(&target, Store::Nothing, frame_bytes).await?;
     let mut rota = Rota::new(options.users, options.batch);
     let mut round = Round::default();
 

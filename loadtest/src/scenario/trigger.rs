@@ -15,7 +15,7 @@ use crate::bare::rows::Done;
 use crate::disk;
 use crate::http::Pool;
 use crate::machine::{self, Reading, Usage};
-use crate::options::{Driver, Join, Trigger};
+use crate::options::{Join, Trigger};
 use crate::progress::Progress;
 use crate::publisher::{Publisher, Rota, pace, trigger_body};
 use crate::run::{Outcome, Round, Run};
@@ -139,7 +139,7 @@ async fn latency(
     let plan = Plan { users: options.listeners, sockets_per_user: 1, concurrency: HANDSHAKES };
     let swarm = Swarm::open(target, plan, &run.progress).await?;
     let frame_bytes = run.frame_bytes.get() as usize;
-    let mut publisher = Publisher::open(target, Driver::Triggers, Store::Item, frame_bytes).await?;
+    let mut publisher = Publisher::open(target, Store::Item, frame_bytes).await?;
     let mut rota = Rota::new(options.listeners, 1);
     tokio::time::sleep(PAUSE).await;
     run.progress.part("triggers at a fixed rate", u64::from(options.rate) * u64::from(options.seconds));

@@ -13,12 +13,11 @@ use crate::http::router::{Route, Verb};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::feed::{Tenants, trigger_data_filter};
 use crate::model::invalid::Invalid;
-use crate::model::mark::Mark;
 use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::sign::api_key::Kind;
 use crate::verbs::Error;
-use crate::verbs::bulk::Spec;
+use crate::verbs::bulk::{Action, Spec};
 use crate::wire::json::{MAX_DEPTH, depth_at_most};
 
 /// The routes.
@@ -31,35 +30,27 @@ pub const ROUTES: &[Route] = &[Route::new(
 )
 .public(Grant::FeedWrite)];
 
-const DELETE: &str = "delete";
-
 async fn bulk(cx: Cx) -> Result<Answer, ApiError> {
     let action = action(&cx)?;
     let id = cx.param("channel_id");
     let channel = cx.core().catalog.channel(id).ok_or_else(|| Error::ChannelInvalid(id.to_owned()))?;
     let mut spec = read(&cx.members()?, channel, action)?;
     confine(&cx, &mut spec)?;
-    let operation = cx.core().start_bulk(cx.env(), &spec).await?;
+    let operation = cx.core().start_bulk(cx.env(), spec).await?;
     Ok(Answer::json(&operation.to_json(&cx.origin())))
 }
 
-/// What the path asks for, in its usual spelling; deleting needs a secret key (F-STA-24).
-fn action(cx: &Cx) -> Result<&'static str, ApiError> {
-    let action = cx.param("action");
-    if action == DELETE {
-        return if cx.caller.kind == Kind::Secret { Ok(DELETE) } else { Err(wrong_kind()) };
+/// What the path asks for; deleting needs a secret key (F-STA-24).
+fn action(cx: &Cx) -> Result<Action, ApiError> {
+    match cx.param("action").parse() {
+        Ok(Action::Delete) if cx.caller.kind != Kind::Secret => Err(wrong_kind()),
+        Ok(action) => Ok(action),
+        Err(message) => Err(ApiError::invalid_at("action", message)),
     }
-    action.parse::<Mark>().map(Mark::name).map_err(|()| {
-        let known = Mark::ALL.map(Mark::name).join(", ");
-        ApiError::invalid_at(
-            "action",
-            format!("`{action}` is not an action; one of {known}, archive, unarchive, delete"),
-        )
-    })
 }
 
 /// Reads the filters (F-STA-06); empty strings are unset, as one mobile client sends them.
-fn read(body: &Map<String, Value>, channel: &Channel, action: &str) -> Result<Spec, ApiError> {
+fn read(body: &Map<String, Value>, channel: &Channel, action: Action) -> Result<Spec, ApiError> {
     let body = Filters(body);
     let word = |field: &str, known: &[&str]| in_words(body.text(field)?.into_iter().collect(), field, known);
     let mut engagement = word("engagement_status", &ENGAGEMENT_STATUSES)?;
@@ -69,7 +60,7 @@ fn read(body: &Map<String, Value>, channel: &Channel, action: &str) -> Result<Sp
         _ => {}
     }
     Ok(Spec {
-        action: action.to_owned(),
+        action,
         channel: channel.id.to_string(),
         recipients: body.recipients()?,
         tenants: body.list("tenants")?.unwrap_or_default(),

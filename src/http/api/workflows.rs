@@ -28,13 +28,10 @@ const CANCELLED: HeaderName = HeaderName::from_static("bellwire-cancelled-runs")
 async fn run(cx: Cx) -> Result<Answer, ApiError> {
     let body = cx.json()?;
     let workflow = cx.param("key");
-    let fingerprint = idempotency::fingerprint("POST", &["v1", "workflows", workflow, "trigger"], &body);
-    let asked = Asked {
-        env: cx.env(),
-        workflow,
-        request_id: &cx.request_id,
-        idempotency: idempotency::key(&cx)?.map(|key| (key, fingerprint.as_str())),
-    };
+    let key = idempotency::key(&cx)?;
+    let fingerprint = key.map(|_| idempotency::fingerprint("POST", &["v1", "workflows", workflow, "trigger"], &body));
+    let asked =
+        Asked { env: cx.env(), workflow, request_id: &cx.request_id, idempotency: key.zip(fingerprint.as_deref()) };
     let answered = trigger(cx.core(), &asked, body).await?;
     let answer = Answer::json_text(answered.body);
     Ok(match answered.original_request_id {

@@ -34,7 +34,7 @@ pub(crate) struct Name {
 impl Name {
     /// The topic's spelling.
     pub(crate) fn topic(&self) -> String {
-        Topic::feed(&self.channel.to_string(), &self.user)
+        Topic::feed(self.channel.hyphenated().encode_lower(&mut Uuid::encode_buffer()), &self.user)
     }
 
     fn channel<'a>(&self, core: &'a Core) -> Option<&'a Channel> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, did_you_mean};
 
 const ENTITIES: [&str; 4] = ["vars", "actor", "recipient", "data"];
 
@@ -49,9 +49,9 @@ impl ResponseFilter {
                 "recipient" => &mut filter.recipient,
                 "data" => &mut filter.data,
                 unknown => {
-                    let hint = nearest(unknown, ENTITIES).map(|near| format!("; did you mean `{near}`?"));
-                    let hint = hint.unwrap_or_else(|| "; known are vars, actor, recipient, data".into());
-                    problems.push(Invalid::new(at, format!("nothing is called `{unknown}` here{hint}")));
+                    let hint = did_you_mean(unknown, ENTITIES);
+                    let hint = hint.unwrap_or_else(|| "known are vars, actor, recipient, data".into());
+                    problems.push(Invalid::new(at, format!("nothing is called `{unknown}` here; {hint}")));
                     continue;
                 }
             };

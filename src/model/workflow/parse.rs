@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::reader::{Node, Reader, meant, short};
+use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
     Workflow,
 };
 use crate::model::channel::{Channel, ChannelKind};
-use crate::model::invalid::Invalid;
+use crate::model::invalid::{Invalid, did_you_mean};
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
 use crate::template::Template;
@@ -206,11 +206,9 @@ impl Reader<'_> {
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
         let known = || ["channel", "delay", "branch"].into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
-        let near = if word == "fetch" { Some("http_fetch") } else { meant(word, known()) };
-        let hint = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
-        };
+        let meant = if word == "fetch" { "http_fetch" } else { word };
+        let hint = did_you_mean(meant, known());
+        let hint = hint.unwrap_or_else(|| format!("known are {}", known().collect::<Vec<_>>().join(", ")));
         self.wrong(node.at("type"), format!("there is no step type `{}`; {hint}", short(word)));
         None
     }

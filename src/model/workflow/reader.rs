@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::model::channel::Channel;
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, did_you_mean};
 
 /// An object of the document, and where it stands.
 pub(super) struct Node<'a> {
@@ -62,10 +62,8 @@ impl<'c> Reader<'c> {
     /// Refuses keys that nothing reads: a misspelt condition must not be a missing one.
     pub(super) fn known(&mut self, node: &Node<'_>, known: &[&str]) {
         for key in node.map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match meant(key, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here are {}", known.join(", ")),
-            };
+            let hint = did_you_mean(key, known.iter().copied());
+            let hint = hint.unwrap_or_else(|| format!("known here are {}", known.join(", ")));
             self.wrong(node.at(key), format!("unknown key `{}`; {hint}", short(key)));
         }
     }
@@ -128,13 +126,8 @@ impl<'c> Reader<'c> {
     }
 }
 
-/// Nothing longer is a typo of a known word, or worth repeating whole.
+/// Nothing longer is worth repeating whole.
 const LONGEST_WORD: usize = 64;
-
-/// The known word that `word` was meant to be.
-pub(super) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    if word.len() > LONGEST_WORD { None } else { nearest(word, known) }
-}
 
 /// The beginning of a word somebody else wrote, for a message.
 pub(super) fn short(word: &str) -> String {

@@ -3,7 +3,7 @@
 use jiff::civil::Weekday;
 use serde_json::Value;
 
-use crate::model::invalid::{Invalid, nearest};
+use crate::model::invalid::{Invalid, did_you_mean};
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const END_OF_DAY: u32 = 86_400;
@@ -63,9 +63,9 @@ fn read_day(entry: &Value, path: &str) -> Result<(usize, Option<Window>), Vec<In
     };
     let mut problems = Vec::new();
     for key in map.keys().filter(|key| !["day", "type", "from", "until"].contains(&key.as_str())) {
-        let hint = nearest(key, ["day", "type", "from", "until"]).map(|near| format!("; did you mean `{near}`?"));
-        let hint = hint.unwrap_or_else(|| "; known are day, type, from, until".into());
-        problems.push(Invalid::new(format!("{path}.{key}"), format!("unknown key `{key}`{hint}")));
+        let hint = did_you_mean(key, ["day", "type", "from", "until"]);
+        let hint = hint.unwrap_or_else(|| "known are day, type, from, until".into());
+        problems.push(Invalid::new(format!("{path}.{key}"), format!("unknown key `{key}`; {hint}")));
     }
     let word = |key: &str| map.get(key).and_then(Value::as_str);
     let day = DAYS.iter().position(|day| word("day") == Some(day));

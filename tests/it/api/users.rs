@@ -77,6 +77,7 @@ async fn a_deleted_user_leaves_nothing_behind() {
     assert_eq!(world.feed("ann").await["meta"]["total_count"], 0, "F-USR-12");
     let runs = world.get("/v1/workflow_recipient_runs?recipient=ann").sk().await.ok(200);
     assert_eq!(runs["items"], json!([]), "F-USR-12");
+    world.work().await;
     let actor = world.feed("bob").await["entries"][0]["actors"][0].clone();
     assert_eq!((&actor["__typename"], &actor["name"]), (&json!("MissingUser"), &Value::Null), "F-USR-13 F-AMB-20");
     assert_eq!(world.delete("/v1/users/ann").sk().await.status, 404);

@@ -74,6 +74,30 @@ fn channels_may_stand_in_a_file_of_their_own() {
 }
 
 #[test]
+fn a_step_on_a_channel_that_nobody_declared_is_a_problem() {
+    let dir = Dir::new("undeclared");
+    let step = |channel| {
+        format!(
+            r#"{{"type": "channel", "ref": "{channel}_1", "channel_key": "{channel}", "channel_type": "in_app_feed",
+                "template": {{"markdown_body": "Hello"}}}}"#
+        )
+    };
+    let branch = |step: String| {
+        format!(
+            r#"{{"type": "branch", "ref": "b", "branches": [
+                {{"name": "One", "conditions": {{"all": [{{"variable": "data.x", "operator": "exists"}}]}}, "steps": [{step}]}},
+                {{"name": "Default", "steps": []}}]}}"#
+        )
+    };
+    let steps = format!("[{}, {}]", step("in-app-feed"), branch(step("in-app-fed")));
+    dir.write("w/hello/workflow.json", &format!(r#"{{"name": "Hello", "steps": {steps}}}"#));
+    let done = dir.run(&["check", "--workflows", "w"]);
+    let sentence = "w/hello/workflow.json: steps[1].branches[0].steps[0].channel_key: no channel `in-app-fed` is declared \
+                    (did you mean `in-app-feed`?): add it to [[channels]]; the step is skipped\n";
+    assert_eq!((done.code, done.out.starts_with(sentence)), (Some(1), true), "{}", done.out);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let dir = Dir::new("absent");
     let done = dir.run(&["serve", "--config", "no.toml"]);

@@ -66,13 +66,14 @@ async fn a_job_about_a_run_that_cannot_be_read_is_given_up_all_the_same() {
 #[tokio::test]
 async fn a_bulk_operation_whose_job_is_given_up_has_failed() {
     let world = World::new(&[]).await;
-    let spec = Spec { action: "read".to_owned(), channel: CHANNEL.to_owned(), ..Spec::default() };
-    let operation = world.core.start_bulk(world.env, &spec).await.unwrap();
+    let spec: Spec = serde_json::from_value(json!({"action": "read", "channel": CHANNEL})).unwrap();
+    let operation = world.core.start_bulk(world.env, spec).await.unwrap();
     let job = world.job().await;
     abandon(&world.core, &job, "the disk was full").await.unwrap();
     let failed = world.core.store.bulk_operation(&operation.id.to_string()).unwrap().unwrap();
     assert_eq!(failed.status, "failed", "F-BLK-03");
     assert_eq!((failed.failed_at, failed.completed_at), (Some(world.core.clock.now()), None), "F-BLK-03");
+    assert_eq!(failed.error_items[0]["reason"], "the disk was full");
     assert_eq!(world.core.store.job_backlog().unwrap().0, 0);
 }
 

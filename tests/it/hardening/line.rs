@@ -33,11 +33,16 @@ pub(super) enum Heard {
 
 impl Line {
     pub(super) async fn open(server: &Process) -> Line {
+        Line::open_with(server, &server.public).await
+    }
+
+    /// Opens one with another key than the server's first.
+    pub(super) async fn open_with(server: &Process, key: &str) -> Line {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
             "GET /ws/v1/websocket?&api_key={}&&vsn=2.0.0 HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            server.public, server.address
+            key, server.address
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();

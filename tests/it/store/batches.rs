@@ -1,5 +1,8 @@
 //! Batches: whole or not at all, durable when acknowledged, and each on its own in a shared transaction.
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+
 use bellwire::model::time::Time;
 use bellwire::params;
 use bellwire::store::{Batch, Error, Store};
@@ -68,9 +71,42 @@ async fn a_broken_statement_fails_its_own_batch_alone() {
     let mut good = Batch::new();
     job(&mut good, "good");
     let (first, second) = tokio::join!(store.apply(broken), store.apply(good));
-    assert!(first.is_err());
+    assert!(matches!(first, Err(Error::Database(_))), "said as what it is: {first:?}");
     assert!(second.is_ok());
     assert_eq!(subjects(&store).await, ["good"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+/// While another process holds the database everything queues up; then it is one group, with one that breaks it.
+#[tokio::test]
+async fn of_a_large_group_only_the_broken_and_the_refused_fail_and_the_others_are_applied_once() {
+    const MANY: usize = 300;
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let other = rusqlite::Connection::open(at.join("db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batches = (0..MANY).map(|n| {
+        let mut batch = Batch::new();
+        job(&mut batch, &format!("{n:03}"));
+        match n {
+            150 => batch.push("INSERT INTO jobs (kind) VALUES (?1)", params!["without a subject"]),
+            200 => batch.guard("UPDATE jobs SET attempts = 1 WHERE subject = ?1", params!["nobody"]),
+            _ => {}
+        }
+        store.apply(batch)
+    });
+    let mut all = Box::pin(tokio::task::unconstrained(futures_util::future::join_all(batches)));
+    // Each is polled once, which hands it to the writer; none can be done yet.
+    let first = poll_fn(|cx| Poll::Ready(all.as_mut().poll(cx))).await;
+    assert!(first.is_pending());
+    other.execute_batch("COMMIT").unwrap();
+    let results = all.await;
+    assert!(matches!(results[150], Err(Error::Database(_))), "{:?}", results[150]);
+    assert!(matches!(results[200], Err(Error::Refused(1))), "{:?}", results[200]);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), MANY - 2);
+    let expected = (0..MANY).filter(|n| ![150, 200].contains(n)).map(|n| format!("{n:03}"));
+    assert_eq!(subjects(&store).await, expected.collect::<Vec<_>>(), "each of the others is there, and there once");
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
 }

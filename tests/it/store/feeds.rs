@@ -1,8 +1,13 @@
 //! Feeds: counters equal a recount, versions tell every change, pages and cursors lose nothing.
 
+use std::collections::BTreeMap;
+
 use bellwire::model::feed::{Archived, Filter, Status};
 use bellwire::model::mark::Mark;
-use bellwire::store::feeds::Changes;
+use bellwire::model::message::Message;
+use bellwire::store::Batch;
+use bellwire::store::feeds::{Changes, Removal};
+use bellwire::verbs::mark::CHUNK;
 use bellwire::wire::cursor::{Cursor, Edge};
 use proptest::prelude::*;
 use serde_json::json;
@@ -28,39 +33,119 @@ async fn agrees_with_a_recount(world: &World) {
     assert_eq!((head.active, head.archived), recount, "counters equal a recount");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+/// Something that happens to a feed. Numbers choose among the items there are.
+#[derive(Debug, Clone)]
+enum Step {
+    Mark(Mark, Vec<usize>),
+    MarkAll(Mark),
+    /// In a tenant or in none, by an actor or by nobody.
+    Add(bool, bool),
+    Remove(Vec<usize>),
+    Bulk(&'static str, serde_json::Value),
+    /// Whoever acted is deleted.
+    Forget,
+}
 
-    /// Whatever is marked in whatever order: counters equal a recount, and a client that applies every delta it is
-    /// given holds exactly what the feed holds.
+fn step() -> impl Strategy<Value = Step> {
+    let mark = || prop::sample::select(Mark::ALL.to_vec());
+    let which = || prop::collection::vec(0usize..8, 1..4);
+    let action = prop::sample::select(vec![
+        "seen",
+        "unseen",
+        "read",
+        "unread",
+        "interacted",
+        "archived",
+        "unarchived",
+        "delete",
+    ]);
+    let filter = prop::sample::select(vec![
+        json!({}),
+        json!({"recipients": ["u", "nobody"]}),
+        json!({"tenants": ["acme"], "has_tenant": true}),
+        json!({"engagement": ["unread"], "recipients": ["u"]}),
+        json!({"engagement": ["archived", "seen"]}),
+    ]);
+    prop_oneof![
+        3 => (mark(), which()).prop_map(|(mark, which)| Step::Mark(mark, which)),
+        1 => mark().prop_map(Step::MarkAll),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(tenant, actor)| Step::Add(tenant, actor)),
+        2 => which().prop_map(Step::Remove),
+        2 => (action, filter).prop_map(|(action, filter)| Step::Bulk(action, filter)),
+        1 => Just(Step::Forget),
+    ]
+}
+
+async fn take(world: &World, step: Step, there: &[String]) {
+    let chosen = |which: &[usize]| -> Vec<String> { which.iter().filter_map(|at| there.get(*at).cloned()).collect() };
+    let core = &world.core;
+    match step {
+        Step::Mark(mark, which) => {
+            core.mark(world.env, &chosen(&which), mark, None, &Default::default()).await.unwrap();
+        }
+        Step::MarkAll(mark) => {
+            core.mark_all(world.env, CHANNEL, "u", &Filter::default(), mark).await.unwrap();
+        }
+        Step::Add(in_tenant, has_actor) => {
+            let actor = if has_actor { json!({"id": "ann", "name": "Ann"}) } else { json!(null) };
+            let tenant = in_tenant.then_some("acme");
+            world.trigger("greet", json!({"recipients": ["u"], "tenant": tenant, "actor": actor})).await.unwrap();
+        }
+        Step::Remove(which) => {
+            let mut batch = Batch::new();
+            batch.remove_from_feed(world.head("u").id, &chosen(&which));
+            core.store.apply(batch).await.unwrap();
+        }
+        Step::Bulk(action, filter) => {
+            let mut spec = json!({"action": action, "channel": CHANNEL, "is_feed": true});
+            spec.as_object_mut().unwrap().extend(filter.as_object().unwrap().clone());
+            core.start_bulk(world.env, serde_json::from_value(spec).unwrap()).await.unwrap();
+            assert_eq!(world.pass(0).await, 1);
+        }
+        Step::Forget => {
+            // Nobody to forget if they never acted.
+            let _ = core.delete_user(world.env, "ann").await;
+            world.pass(0).await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever happens to a feed in whatever order: its counters equal a recount, and whoever has any of its versions and
+    /// is told what changed since has what the feed holds.
     #[test]
-    fn counters_and_deltas_survive_any_marks(steps in prop::collection::vec((0usize..7, prop::collection::vec(0usize..6, 1..4)), 1..12)) {
+    fn counters_and_deltas_survive_whatever_happens(steps in prop::collection::vec(step(), 1..14)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let world = world(6).await;
-            let ids = ids(&world).await;
-            let mut client: std::collections::BTreeMap<String, bellwire::model::message::Message> =
-                world.feed("u").await.into_iter().map(|item| (item.id.clone(), item)).collect();
-            let mut version = world.head("u").version;
-            for (mark, which) in steps {
-                let chosen: Vec<String> = which.into_iter().map(|at| ids[at].clone()).collect();
-                world.core.mark(world.env, &chosen, Mark::ALL[mark], None, &Default::default()).await.unwrap();
+            let world = world(4).await;
+            let mut known = vec![(world.head("u").version, whole(&world).await)];
+            for step in steps {
+                let there: Vec<String> = known.last().unwrap().1.keys().cloned().collect();
+                take(&world, step.clone(), &there).await;
                 agrees_with_a_recount(&world).await;
-                let head = world.head("u");
-                let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, version).unwrap() else {
-                    panic!("a client one change behind can always resume");
-                };
-                prop_assert!(removed.is_empty());
-                client.extend(changed.into_iter().map(|item| (item.id.clone(), item)));
-                version = head.version;
+                let (head, now) = (world.head("u"), whole(&world).await);
+                prop_assert_eq!(now.len() as i64, head.active.total + head.archived.total);
+                for (version, had) in &known {
+                    let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, *version).unwrap() else {
+                        panic!("a client a few changes behind can always resume");
+                    };
+                    let mut has = had.clone();
+                    has.extend(changed.into_iter().map(|item| (item.id.clone(), item)));
+                    has.retain(|id, _| removed.iter().all(|removal| removal.id != *id));
+                    prop_assert_eq!(&has, &now, "since {} by {:?}", version, &step);
+                }
+                known.push((head.version, now));
             }
-            let held: Vec<_> = client.into_values().rev().collect();
-            let mut there = world.feed("u").await;
-            there.sort_by(|a, b| b.id.cmp(&a.id));
-            prop_assert_eq!(held, there);
             Ok(())
         })?;
     }
+}
+
+/// Everything the feed holds, by id.
+async fn whole(world: &World) -> BTreeMap<String, Message> {
+    world.feed("u").await.into_iter().map(|item| (item.id.clone(), item)).collect()
 }
 
 #[tokio::test]
@@ -110,10 +195,10 @@ async fn a_feed_is_ordered_as_it_was_committed_and_no_two_items_share_an_instant
 #[tokio::test]
 async fn pages_meet_without_gap_or_overlap_in_both_directions() {
     let world = world(7).await;
-    let feed = world.head("u").id;
+    let feed = world.head("u");
     let filter = Filter::default();
     let all = ids(&world).await;
-    let page = async |at: Option<Edge>| world.core.store.feed_page(feed, &filter, at.as_ref(), 3).await.unwrap();
+    let page = async |at: Option<Edge>| world.core.store.feed_page(&feed, &filter, at.as_ref(), 3).await.unwrap();
     let mut seen = Vec::new();
     let mut at = None;
     loop {
@@ -141,7 +226,7 @@ async fn filters_narrow_items_and_counts_alike() {
     world.core.mark(world.env, &newest[5..], Mark::Archived, None, &Default::default()).await.unwrap();
     let head = world.head("u");
     let count = async |filter: Filter| {
-        let page = world.core.store.feed_page(head.id, &filter, None, 50).await.unwrap().messages;
+        let page = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert!(page.iter().all(|item| filter.matches(item)), "one meaning in SQL and in memory");
         let everything = world.feed("u").await;
         assert_eq!(page.len(), everything.iter().filter(|item| filter.matches(item)).count(), "{filter:?}");
@@ -191,19 +276,66 @@ async fn filters_narrow_items_and_counts_alike() {
 }
 
 #[tokio::test]
+async fn numbers_are_compared_to_the_last_digit() {
+    let world = world(0).await;
+    let numbers =
+        [json!(9_007_199_254_740_992_i64), json!(9_007_199_254_740_993_i64), json!(i64::MAX), json!(u64::MAX)];
+    for n in numbers.iter().chain(&[json!(2.5), json!(3)]) {
+        world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": n}})).await.unwrap();
+    }
+    let (head, everything) = (world.head("u"), world.feed("u").await);
+    for (wanted, expected) in [
+        (numbers[0].clone(), 1),
+        (numbers[1].clone(), 1),
+        (json!(9_007_199_254_740_994_i64), 0),
+        (json!(9_007_199_254_740_992.0), 1),
+        (json!(i64::MAX), 1),
+        (json!(9_223_372_036_854_775_808_u64), 0),
+        (json!(u64::MAX), 1),
+        (json!(2.5), 1),
+        (json!(3.0), 1),
+        (json!(4), 0),
+    ] {
+        let data = serde_json::Map::from_iter([("n".to_owned(), wanted.clone())]);
+        let filter = Filter { trigger_data: data, ..Filter::default() };
+        let found = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
+        assert_eq!(found.len(), expected, "F-FED-16 {wanted}");
+        assert_eq!(everything.iter().filter(|item| filter.matches(item)).count(), expected, "F-FED-16 {wanted}");
+    }
+}
+
+#[tokio::test]
 async fn everything_at_once_is_marked_in_chunks() {
-    let world = world(3).await;
+    let world = world(1).await;
+    world.copy("u", 2 * CHUNK).await;
+    let before = world.head("u");
     world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
-    assert_eq!(world.head("u").active.unread, 0);
+    let head = world.head("u");
+    assert_eq!((head.active.unread, head.active.total), (0, 2 * CHUNK as i64 + 1));
+    assert_eq!(head.version, before.version + 3, "a version for each transaction");
     agrees_with_a_recount(&world).await;
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_told_to_whoever_resumes() {
+async fn a_mark_of_all_asks_for_no_more_than_was_there_when_it_began() {
     let world = world(3).await;
     let head = world.head("u");
-    let gone = ids(&world).await[..1].to_vec();
-    let mut batch = bellwire::store::Batch::new();
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    let places = |found: Vec<(i64, String)>| found.into_iter().map(|(place, _)| place).collect::<Vec<_>>();
+    let asked = async |range, limit| {
+        places(world.core.store.feed_ids(head.id, &Filter::default(), range, limit).await.unwrap())
+    };
+    assert_eq!(asked(0..=head.version, 2).await, [1, 2]);
+    assert_eq!(asked(3..=head.version, 2).await, [3], "what came meanwhile was not meant");
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_told_to_whoever_resumes() {
+    let world = world(2).await;
+    world.trigger("greet", json!({"recipients": ["u"], "tenant": "acme"})).await.unwrap();
+    let head = world.head("u");
+    let gone = [ids(&world).await.remove(0)];
+    let mut batch = Batch::new();
     batch.remove_from_feed(head.id, &gone);
     world.core.store.apply(batch).await.unwrap();
     agrees_with_a_recount(&world).await;
@@ -212,9 +344,118 @@ async fn what_is_deleted_is_told_to_whoever_resumes() {
         panic!("one change behind");
     };
     assert!(changed.is_empty());
-    assert_eq!(removed, gone);
+    assert_eq!(removed, gone.map(|id| Removal { id, tenant: Some("acme".to_owned()) }));
     assert!(
         matches!(world.core.store.feed_changes(&world.head("u"), 99).unwrap(), Changes::TooOld),
         "a version from the future"
     );
+}
+
+/// While the only thread of the blocking pool is busy, what is answered all the same was answered in place.
+#[test]
+fn a_page_is_read_in_place_only_where_the_counters_promise_a_short_way() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = world(1).await;
+        let copies = world.copy("u", 2_499).await;
+        world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
+        world.core.mark(world.env, &copies[..10], Mark::Unread, None, &Default::default()).await.unwrap();
+        world.core.mark(world.env, &copies[10..20], Mark::Archived, None, &Default::default()).await.unwrap();
+        let head = world.head("u");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let page = async |filter: &Filter, size| {
+            let mut asked = std::pin::pin!(world.core.store.feed_page(&head, filter, None, size));
+            match std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx))).await {
+                std::task::Poll::Ready(page) => Some(page.unwrap().messages.len()),
+                std::task::Poll::Pending => None,
+            }
+        };
+        let of = |status, archived| Filter { status, archived, ..Filter::default() };
+        assert_eq!(page(&Filter::default(), 50).await, Some(50));
+        assert_eq!(page(&of(Status::Read, Archived::Include), 50).await, Some(50));
+        assert_eq!(page(&of(Status::Unread, Archived::Exclude), 5).await, Some(5), "some 1,500 rows");
+        assert_eq!(page(&of(Status::Unread, Archived::Exclude), 50).await, None, "they are not enough: all 2,500 rows");
+        assert_eq!(page(&of(Status::All, Archived::Only), 50).await, None);
+        assert_eq!(page(&of(Status::Seen, Archived::Include), 50).await, Some(0), "there are none");
+        assert_eq!(page(&Filter { source: Some("greet".into()), ..Filter::default() }, 50).await, None);
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(
+            world
+                .core
+                .store
+                .feed_page(&head, &of(Status::Unread, Archived::Exclude), None, 50)
+                .await
+                .unwrap()
+                .messages
+                .len(),
+            10
+        );
+        let empty = bellwire::model::feed::Head { active: Default::default(), ..head };
+        let page = world.core.store.feed_page(&empty, &Filter::default(), None, 50).await.unwrap();
+        assert!(page.messages.is_empty() && !page.has_older, "counted as empty, it is not looked for");
+    });
+}
+
+/// Lists of ids come from outside: what they name elsewhere is not touched, nor what is known of it.
+#[tokio::test]
+async fn a_change_of_one_feed_or_environment_reaches_no_other() {
+    let world = World::new(&[("greet", document(json!([tell("hello", "x")])))]).await;
+    for user in ["u", "v"] {
+        world.trigger("greet", json!({"recipients": [{"id": user}]})).await.unwrap();
+    }
+    let sandboxed = json!({"recipients": [{"id": "w"}], "settings": {"sandbox_mode": true}});
+    world.trigger("greet", sandboxed).await.unwrap();
+    let all = world.core.store.messages(world.env, &Default::default(), None, 10).await.unwrap();
+    let of = |user: &str| all.iter().find(|item| item.recipient.id() == user).unwrap().id.clone();
+    let (own, foreign, alone) = (of("u"), of("v"), of("w"));
+    let every = [own.clone(), foreign.clone(), alone.clone()];
+    world.core.mark(world.env, &every, Mark::Seen, None, &Default::default()).await.unwrap();
+    let now = world.core.clock.now().plus_seconds(1);
+    let apply = async |fill: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
+        fill(&mut batch);
+        world.core.store.apply(batch).await.unwrap();
+    };
+    let known = |id: &str| {
+        let message = world.core.store.message(world.env, id).unwrap();
+        (message.map(|message| message.read_at.is_some()), world.core.store.message_events(id).unwrap().len())
+    };
+    let (head, other_env) = (world.head("u"), world.env + 1);
+
+    apply(&|batch| {
+        batch.mark_in_feed(head.id, &every, Mark::Read, None, now);
+    })
+    .await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    apply(&|batch| batch.mark_alone(other_env, &every, Mark::Read, None, now)).await;
+    apply(&|batch| batch.remove_messages(other_env, &every)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    apply(&|batch| batch.mark_alone(world.env, &every, Mark::Read, None, now)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(true), 2)]);
+    apply(&|batch| {
+        batch.remove_from_feed(head.id, &every);
+    })
+    .await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (Some(true), 2)]);
+    apply(&|batch| batch.remove_messages(world.env, &every)).await;
+    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (None, 0)]);
+}
+
+/// Nothing was changed by either, so that nobody is told of anything; and counters are not counted twice.
+#[tokio::test]
+async fn a_mark_or_a_removal_that_changes_nothing_leaves_the_feed_as_it_is() {
+    let world = world(2).await;
+    let ids = ids(&world).await;
+    world.core.mark(world.env, &ids[..1], Mark::Read, None, &Default::default()).await.unwrap();
+    let before = world.head("u");
+    world.events.lock().unwrap().clear();
+    world.core.mark(world.env, &ids[1..], Mark::Unread, None, &Default::default()).await.unwrap();
+    let mut batch = Batch::new();
+    let number = batch.remove_from_feed(before.id, &["unknown".to_owned()]);
+    assert!(world.core.store.apply(batch).await.unwrap().rows(number).is_empty());
+    assert_eq!(world.head("u"), before, "F-STA-17");
+    agrees_with_a_recount(&world).await;
+    assert!(world.events.lock().unwrap().is_empty(), "no news of it");
 }

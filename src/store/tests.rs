@@ -1,0 +1,215 @@
+//! How the database goes about what is asked of it most: by an index, straight to the rows.
+
+use std::collections::BTreeSet;
+
+use super::chunks::{End, Found, Lane};
+use super::jobs::Job;
+use super::messages::MessageFilter;
+use super::{Batch, Store};
+use crate::model::bulk_operation::BulkOperation;
+use crate::model::feed::{Counts, Filter, Head, Status};
+use crate::model::mark::Mark;
+use crate::model::recipient::{Object, User};
+use crate::model::time::Time;
+use crate::wire::cursor::{Cursor, Edge};
+
+const BY_ID: &str = "sqlite_autoindex_messages_1 (id=?)";
+const OF_FEED: &str = "messages_by_feed (feed=?)";
+const ROW: &str = "INTEGER PRIMARY KEY (rowid=?)";
+
+/// Every way by which the database comes to rows of its tables for what was asked since the last look.
+#[track_caller]
+fn ways(store: &Store) -> BTreeSet<String> {
+    let asked = store.plans().unwrap();
+    assert!(!asked.is_empty(), "nothing was asked");
+    let lines = asked.into_iter().flat_map(|(_, lines)| lines);
+    let way = |line: String| match line.split_once(" USING ") {
+        // A list that came as a parameter, no table at all, or rows found by another line.
+        _ if line.contains("VIRTUAL TABLE") || line == "SCAN CONSTANT ROW" || line.starts_with("SCAN (") => None,
+        _ if line.starts_with("USE TEMP B-TREE") => Some("sorted".to_owned()),
+        _ if line.starts_with("SCAN ") => Some(format!("WHOLE TABLE: {line}")),
+        Some((_, way)) => Some(
+            way.trim_start_matches("COVERING ").trim_start_matches("INDEX ").trim_end_matches(" LEFT-JOIN").to_owned(),
+        ),
+        None => None,
+    };
+    lines.filter_map(way).collect()
+}
+
+#[track_caller]
+fn goes_by(store: &Store, what: &str, expected: &[&str]) {
+    let expected: BTreeSet<String> = expected.iter().map(|way| (*way).to_owned()).collect();
+    assert_eq!(ways(store), expected, "{what}");
+}
+
+/// Without a mend a mark walked its whole feed, three times over, and whoever asked for messages by their ids the whole
+/// environment: SQLite takes an index on a feed or an environment for as good as one on an id.
+#[tokio::test]
+async fn what_is_asked_most_is_found_by_an_index() {
+    let at = std::env::temp_dir().join(format!("bellwire-test-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&at).unwrap();
+    let store = Store::open(&at.join("db")).unwrap();
+    let (ids, now) = (["a".to_owned(), "b".to_owned()], Time::default());
+    let apply = async |fill: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
+        fill(&mut batch);
+        // What is refused has been asked, too.
+        let _ = store.apply(batch).await;
+    };
+
+    for mark in Mark::ALL {
+        apply(&|batch| {
+            batch.mark_in_feed(1, &ids, mark, None, now);
+        })
+        .await;
+        goes_by(&store, mark.name(), &[BY_ID, ROW]);
+        apply(&|batch| batch.mark_alone(1, &ids, mark, None, now)).await;
+        goes_by(&store, mark.name(), &[BY_ID]);
+    }
+    let events = "sqlite_autoindex_message_events_1 (message=?)";
+    apply(&|batch| {
+        batch.remove_from_feed(1, &ids);
+    })
+    .await;
+    goes_by(&store, "a removal", &[BY_ID, ROW, events]);
+    apply(&|batch| batch.remove_messages(1, &ids)).await;
+    goes_by(&store, "a removal of messages in no feed", &[BY_ID, events]);
+    store.messages_by_ids(1, &ids).unwrap();
+    goes_by(&store, "messages by their ids", &[BY_ID, "sorted"]);
+
+    store.feed_head(1, "c", "r").unwrap();
+    goes_by(&store, "a feed's head", &["sqlite_autoindex_feeds_1 (env=? AND channel=? AND recipient=?)"]);
+    let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 5, unseen: 5 }, ..Head::default() };
+    for status in [Status::All, Status::Unread, Status::Seen] {
+        let filter = Filter { status, ..Filter::default() };
+        store.feed_page(&head, &filter, None, 50).await.unwrap();
+        goes_by(&store, "a feed's first page", &[OF_FEED]);
+        for (edge, way) in [
+            (Edge::After(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq<?)"),
+            (Edge::Before(Cursor::Seq(5)), "messages_by_feed (feed=? AND seq>?)"),
+        ] {
+            store.feed_page(&head, &filter, Some(&edge), 50).await.unwrap();
+            goes_by(&store, "a feed's next page", &[way]);
+        }
+    }
+    store.feed_ids(1, &Filter::default(), 5..=9, 10).await.unwrap();
+    goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>? AND seq<?)"]);
+    store.feed_changes(&head, 3).unwrap();
+    let (new, changed) = ("messages_by_feed (feed=? AND seq>?)", "messages_changed (feed=? AND version>?)");
+    let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
+    goes_by(&store, "what changed since", &[new, changed, removed, "sorted"]);
+
+    store.claim_jobs("lease", now, now, 64).await.unwrap();
+    goes_by(&store, "a claim of jobs", &["jobs_by_due (due_at<?)", ROW]);
+    store.runs_to_cancel(1, "w", "k", None).await.unwrap();
+    goes_by(&store, "runs to cancel", &["runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)"]);
+    apply(&|batch| {
+        batch.cancel_runs(&ids, now);
+    })
+    .await;
+    goes_by(&store, "a cancellation", &["sqlite_autoindex_runs_1 (id=?)", "jobs_by_subject (subject=?)"]);
+    let claimed = [Job {
+        id: 1,
+        kind: String::new(),
+        subject: String::new(),
+        attempts: 0,
+        lease: "l".to_owned(),
+        progress: None,
+    }];
+    apply(&|batch| batch.hand_back(&claimed, now)).await;
+    goes_by(&store, "jobs that are handed back", &[ROW]);
+    let user = User { id: "u".to_owned(), properties: Default::default(), inserted_at: now, updated_at: now };
+    let (collection, id) = ("teams".to_owned(), "t".to_owned());
+    let object = Object { collection, id, properties: Default::default(), inserted_at: now, updated_at: now };
+    apply(&|batch| batch.require_recipients(1, std::iter::once(&user), std::iter::once(&object))).await;
+    let (users, objects) =
+        ("sqlite_autoindex_users_1 (env=? AND id=?)", "sqlite_autoindex_objects_1 (env=? AND collection=? AND id=?)");
+    goes_by(&store, "whether recipients are there", &[users, objects]);
+
+    let (end, filter) =
+        (End { n: 9, at: 9 }, MessageFilter { channel: Some("c".to_owned()), ..MessageFilter::default() });
+    for (lane, way) in [
+        (Lane::All(1), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (Lane::Feed(1), "messages_by_feed (feed=? AND seq>?)"),
+        (Lane::Alone(1, "r"), "messages_alone (env=? AND recipient=? AND n>? AND n<?)"),
+    ] {
+        store.chunk(lane, &filter, 5, end, 10).await.unwrap();
+        goes_by(&store, "a chunk of a bulk operation", &[way]);
+    }
+    store.number_after(5).unwrap();
+    goes_by(&store, "the next window of it", &["INTEGER PRIMARY KEY (rowid>?)"]);
+    store.newest(1).unwrap();
+    goes_by(&store, "its end", &["messages_by_time (env=?)"]);
+    let found = Found {
+        place: 1,
+        id: "a".to_owned(),
+        version: 1,
+        feed: None,
+        channel: "c".to_owned(),
+        recipient: "r".to_owned(),
+        tenant: None,
+        workflow: "w".to_owned(),
+    };
+    apply(&|batch| batch.advance_bulk_operation(&operation(), std::slice::from_ref(&found))).await;
+    goes_by(&store, "a bulk operation's progress", &["sqlite_autoindex_bulk_operations_1 (id=?)", BY_ID]);
+    store.chunk(Lane::Acted(1, "u"), &MessageFilter::default(), 5, end, 10).await.unwrap();
+    goes_by(
+        &store,
+        "a chunk of what somebody acted in",
+        &["messages_by_actor (env=? AND actor=? AND rowid>? AND rowid<?)"],
+    );
+    apply(&|batch| {
+        batch.show_actors_in_feed(1, &ids, "[]", now);
+        batch.show_actors_alone(1, &ids, "[]", now);
+    })
+    .await;
+    goes_by(&store, "other actors", &[BY_ID, ROW]);
+    let (of_user, alone) = ("(env=? AND recipient=?)", "messages_alone (env=? AND recipient=?)");
+    apply(&|batch| {
+        batch.delete_user(1, "u");
+        batch.add_job_for_actor("forget", "1/u", 1, "u", now);
+    })
+    .await;
+    goes_by(
+        &store,
+        "the deletion of a user",
+        &[
+            "sqlite_autoindex_users_1 (env=? AND id=?)",
+            &format!("sqlite_autoindex_preference_sets_1 {of_user}"),
+            &format!("sqlite_autoindex_channel_data_1 {of_user}"),
+            &format!("runs_by_recipient {of_user}"),
+            "jobs_by_subject (subject=?)",
+            &format!("feeds_by_recipient {of_user}"),
+            OF_FEED,
+            alone,
+            events,
+            "sqlite_autoindex_removals_1 (feed=?)",
+            "messages_by_actor (env=? AND actor=?)",
+            "messages_by_time (env=?)",
+        ],
+    );
+    let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
+    store.messages(1, &named, None, 50).await.unwrap();
+    goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+fn operation() -> BulkOperation {
+    BulkOperation {
+        id: uuid::Uuid::nil(),
+        env: 1,
+        name: "messages.read".to_owned(),
+        status: "processing".to_owned(),
+        estimated_total_rows: 0,
+        processed_rows: 0,
+        success_count: 0,
+        error_count: 0,
+        error_items: serde_json::json!([]),
+        inserted_at: Time::default(),
+        updated_at: Time::default(),
+        started_at: None,
+        completed_at: None,
+        failed_at: None,
+    }
+}

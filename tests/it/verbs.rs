@@ -1,0 +1,4 @@
+//! Changes that someone else hears about.
+
+mod bulk;
+mod forget;
