@@ -25,11 +25,12 @@ use crate::clock::Clock;
 use crate::config::channels::Declared;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
-use crate::engine::work::work;
+use crate::engine::work::{abandon, work};
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
 use crate::store::{self, Batch, Store};
+use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
 use development::Identity;
 use faces::Faces;
@@ -103,17 +104,20 @@ impl App {
         let environments = environments(&store, &config, &clock).await?;
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
-        let catalog = catalog(environments, channels, &config.workflows.dir)?;
+        let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
+        let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
         let (news, listen) = faces::news();
         let core = Arc::new(Core {
             bus: Bus::local(listen),
             waker: Waker::default(),
             rings: door::Rings::default(),
+            turns: Turns::default(),
             store,
             clock,
             catalog,
         });
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
+        reload::say_archived(&core)?;
         deactivate(&core)?;
         let identity = match mode {
             Mode::Serve => None,
@@ -248,11 +252,16 @@ fn say_unsupported(channels: &[Declared]) {
 
 fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
-    let core = Arc::clone(core);
-    tokio::spawn(queue::run(store, clock, waker, stopped, move |job| {
-        let core = Arc::clone(&core);
+    let (worker, closer) = (Arc::clone(core), Arc::clone(core));
+    let work = move |job| {
+        let core = Arc::clone(&worker);
         async move { work(&core, &job).await }
-    }))
+    };
+    let abandon = move |job, why: String| {
+        let core = Arc::clone(&closer);
+        async move { abandon(&core, &job, &why).await }
+    };
+    tokio::spawn(queue::run(store, clock, waker, stopped, work, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.

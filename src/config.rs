@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::model::environment::Settings;
 use crate::model::time::Time;
+use crate::verbs::catalog::TRIGGER_BYTES;
 use channels::Declared;
 use section::{Reading, Section};
 use workflows::Problem;
@@ -82,7 +83,7 @@ pub struct WorkflowsPlace {
     pub dir: PathBuf,
 }
 
-/// `[limits]`: how many requests are let through.
+/// `[limits]`: how many requests are let through, and how much one of them may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub enabled: bool,
@@ -90,6 +91,8 @@ pub struct Limits {
     pub dedupe: bool,
     /// Requests per second of the tiers 1 to 5 (F-RAT-01).
     pub tiers: [u64; 5],
+    /// The most that one trigger may store: the bytes of its data, as often as it has recipients.
+    pub trigger_bytes: u64,
 }
 
 /// `[hub]`: sockets.
@@ -146,7 +149,7 @@ impl Default for Config {
             },
             store: StorePlace { path: PathBuf::from("bellwire-data/bellwire.db") },
             workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
-            limits: Limits { enabled: true, dedupe: true, tiers: TIERS },
+            limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
             hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
@@ -250,6 +253,7 @@ impl Limits {
         for (key, slot) in keys.into_iter().zip(&mut self.tiers) {
             section.number(key, 1..=1_000_000, slot);
         }
+        section.number("trigger_bytes", 1024..=1 << 40, &mut self.trigger_bytes);
         section.finish();
     }
 }

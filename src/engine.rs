@@ -2,6 +2,7 @@
 
 pub mod lookup;
 pub mod run;
+pub mod scene;
 pub mod start;
 pub mod steps;
 pub mod work;

@@ -12,4 +12,5 @@ pub mod recipient;
 pub mod run;
 pub mod scope;
 pub mod time;
+pub mod trigger_data;
 pub mod workflow;

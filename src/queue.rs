@@ -3,12 +3,14 @@
 //! A job is a row. Workers claim rows that are due, and the batch that does the work also removes the row, so that a
 //! job is done exactly once however often a worker dies. Woken by a commit; polling is the fallback.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tracing::{error, warn};
 
 use crate::clock::Clock;
@@ -18,14 +20,20 @@ use crate::store::{self, Batch, Store};
 
 /// How long a claim holds; a dead worker's jobs are taken up after it. Who works longer renews it meanwhile.
 pub const LEASE_SECONDS: i64 = 30;
+/// How often the claim of a job that is being worked on is prolonged: twice may fail.
+const RENEW: Duration = Duration::from_secs(10);
 /// Jobs claimed at once.
 const CLAIM: usize = 64;
 /// Jobs worked on at once.
 const WORKERS: usize = 16;
 /// The longest a worker sleeps without looking.
 const POLL: Duration = Duration::from_secs(5);
-/// Attempts after which a job that keeps failing is put aside for an hour at a time.
+/// Attempts after which a job that keeps failing is put aside for an hour at a time: what takes longer than the first
+/// quarter of an hour has to be mended by somebody.
 const PATIENCE: i64 = 10;
+/// Attempts after which a job is given up. With the pauses between them that is half a day: longer than a night in which
+/// what it needs is down, and soon enough that somebody reads of it the next day.
+pub const ATTEMPTS: i64 = 23;
 
 /// Wakes the workers when a commit has added jobs.
 #[derive(Clone, Default)]
@@ -64,86 +72,180 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// Works on due jobs until `stop` says so, then waits for those under way. `work` finishes its job in its own batch.
-pub async fn run<F, Fut>(store: Store, clock: Clock, waker: Waker, mut stop: watch::Receiver<bool>, work: F)
-where
-    F: Fn(Job) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+/// Works on due jobs until `stop` says so, then hands back those that were not begun, and waits for those under way.
+/// `work` finishes its job in its own batch; `abandon` ends one that has failed too often, and is told why.
+pub async fn run<W, A, F, G>(
+    store: Store,
+    clock: Clock,
+    waker: Waker,
+    mut stop: watch::Receiver<bool>,
+    work: W,
+    abandon: A,
+) where
+    W: Fn(Job) -> F + Clone + Send + 'static,
+    A: Fn(Job, String) -> G + Clone + Send + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+    G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
+    let desk = Desk { store, clock, waker, renew: RENEW };
     let slots = Arc::new(Semaphore::new(WORKERS));
     let mut round = 0u64;
-    while !*stop.borrow() {
-        waker.inner.next.store(i64::MAX, Ordering::Release);
+    while !is_stopped(&stop) {
+        desk.waker.inner.next.store(i64::MAX, Ordering::Release);
         round += 1;
-        let claimed = claim(&store, &clock, round).await;
+        let mut claimed = VecDeque::from(desk.claim(round).await);
         let found = claimed.len();
-        for job in claimed {
+        while !claimed.is_empty() {
             // Waiting for a slot is waiting for work that ends.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let (store, clock, waker, work) = (store.clone(), clock.clone(), waker.clone(), work.clone());
+            let slot = tokio::select! {
+                biased;
+                _ = stop.wait_for(|is_stopped| *is_stopped) => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let (Some(job), Ok(slot)) = (claimed.pop_front(), slot) else { break };
+            let (desk, work, abandon) = (desk.clone(), work.clone(), abandon.clone());
             tokio::spawn(async move {
-                if let Err(failure) = work(job.clone()).await {
-                    back_off(&store, &clock, &waker, &job, &failure).await;
-                }
+                desk.see_to(job, work, abandon).await;
                 drop(slot);
             });
         }
+        desk.hand_back(claimed.into()).await;
         if found < CLAIM {
-            sleep(&store, &clock, &waker, &mut stop).await;
+            desk.sleep(&mut stop).await;
         }
     }
     let _ = slots.acquire_many(WORKERS as u32).await;
 }
 
-async fn claim(store: &Store, clock: &Clock, round: u64) -> Vec<Job> {
-    let now = clock.now();
-    match store.next_job_at() {
-        Ok(Some(at)) if at <= now => {}
-        Ok(_) => return Vec::new(),
-        Err(error) => {
-            error!(%error, "the queue cannot be read");
-            return Vec::new();
+/// Whether it is time to stop; so it is, too, when nobody is left to say so.
+fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Where jobs are taken up and put back.
+#[derive(Clone)]
+struct Desk {
+    store: Store,
+    clock: Clock,
+    waker: Waker,
+    /// How often claims are prolonged.
+    renew: Duration,
+}
+
+impl Desk {
+    async fn claim(&self, round: u64) -> Vec<Job> {
+        let now = self.clock.now();
+        match self.store.next_job_at() {
+            Ok(Some(at)) if at <= now => {}
+            Ok(_) => return Vec::new(),
+            Err(error) => {
+                error!(%error, "the queue cannot be read");
+                return Vec::new();
+            }
+        }
+        let lease = format!("{}-{round}", now.micros());
+        match self.store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                error!(%error, "jobs cannot be claimed");
+                Vec::new()
+            }
         }
     }
-    let lease = format!("{}-{round}", now.micros());
-    match store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await {
-        Ok(jobs) => jobs,
-        Err(error) => {
-            error!(%error, "jobs cannot be claimed");
-            Vec::new()
+
+    /// Sleeps until a job is due, one is added, or it is time to stop.
+    async fn sleep(&self, stop: &mut watch::Receiver<bool>) {
+        let until = self.store.next_job_at().ok().flatten().map_or(POLL, |at| {
+            let micros = at.micros().saturating_sub(self.clock.now().micros()).max(1_000);
+            Duration::from_micros(micros.unsigned_abs()).min(POLL)
+        });
+        tokio::select! {
+            () = self.waker.inner.notify.notified() => {}
+            () = tokio::time::sleep(until) => {}
+            _ = stop.changed() => {}
+        }
+    }
+
+    /// Does one job: it ends, it is tried again later, or it is given up.
+    async fn see_to<F, G>(
+        &self,
+        job: Job,
+        work: impl FnOnce(Job) -> F + Send + 'static,
+        abandon: impl FnOnce(Job, String) -> G + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+        G: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let own = job.clone();
+        let Err(failure) = self.attend(&job, tokio::spawn(async move { work(own).await })).await else { return };
+        if job.attempts + 1 < ATTEMPTS {
+            return self.back_off(&job, &failure).await;
+        }
+        let (own, why) = (job.clone(), failure.to_string());
+        match self.attend(&job, tokio::spawn(async move { abandon(own, why).await })).await {
+            Ok(()) => {
+                error!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempts = job.attempts + 1, error = %failure,
+                "gave up job `{}` about `{}`", job.kind, job.subject)
+            }
+            Err(failure) => self.back_off(&job, &failure).await,
+        }
+    }
+
+    /// Waits for a task, and keeps the job's claim meanwhile; a panic is a failure.
+    async fn attend(&self, job: &Job, mut task: JoinHandle<Result<(), Failure>>) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                ended = &mut task => return ended.unwrap_or_else(|fault| Err(Failure(panicked(fault)))),
+                () = tokio::time::sleep(self.renew) => self.keep(job).await,
+            }
+        }
+    }
+
+    async fn keep(&self, job: &Job) {
+        let mut batch = Batch::new();
+        batch.keep_job(job, self.clock.now().plus_seconds(LEASE_SECONDS));
+        if let Err(error) = self.store.apply(batch).await {
+            error!(job.id = job.id, %error, "the claim of a job could not be prolonged");
+        }
+    }
+
+    async fn back_off(&self, job: &Job, failure: &Failure) {
+        let due = self.clock.now().plus_seconds(pause_seconds(job.attempts));
+        warn!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempt = job.attempts + 1, error = %failure,
+            "a job failed and will be tried again");
+        let mut batch = Batch::new();
+        batch.retry_job(job, due);
+        match self.store.apply(batch).await {
+            // A lost claim means that another worker has the job.
+            Ok(_) | Err(store::Error::Refused(_)) => self.waker.due(due),
+            Err(error) => error!(job.id = job.id, %error, "a failed job could not be put back; its claim will run out"),
+        }
+    }
+
+    /// Puts back what was claimed and not begun, so that another node, or this one when it is back, need not wait for
+    /// the claims to run out.
+    async fn hand_back(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut batch = Batch::new();
+        batch.hand_back(&jobs, self.clock.now());
+        if let Err(error) = self.store.apply(batch).await {
+            error!(jobs = jobs.len(), %error, "jobs could not be handed back; their claims will run out");
         }
     }
 }
 
-/// Sleeps until a job is due, one is added, or it is time to stop.
-async fn sleep(store: &Store, clock: &Clock, waker: &Waker, stop: &mut watch::Receiver<bool>) {
-    let until = store.next_job_at().ok().flatten().map_or(POLL, |at| {
-        let micros = at.micros().saturating_sub(clock.now().micros()).max(1_000);
-        Duration::from_micros(micros.unsigned_abs()).min(POLL)
-    });
-    tokio::select! {
-        () = waker.inner.notify.notified() => {}
-        () = tokio::time::sleep(until) => {}
-        _ = stop.changed() => {}
-    }
+/// What a panic said.
+fn panicked(fault: JoinError) -> String {
+    let Ok(payload) = fault.try_into_panic() else { return "the work was cut off".to_owned() };
+    let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    format!("the work panicked: {}", said.unwrap_or("it did not say why"))
 }
 
 /// Seconds to wait before the next attempt: 1, 2, 4 … 256, then an hour.
 fn pause_seconds(attempts: i64) -> i64 {
     if attempts >= PATIENCE { 3_600 } else { 1 << attempts.clamp(0, 8) }
-}
-
-async fn back_off(store: &Store, clock: &Clock, waker: &Waker, job: &Job, failure: &Failure) {
-    let due = clock.now().plus_seconds(pause_seconds(job.attempts));
-    warn!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempt = job.attempts + 1, error = %failure,
-        "a job failed and will be tried again");
-    let mut batch = Batch::new();
-    batch.retry_job(job, due);
-    match store.apply(batch).await {
-        // A lost claim means that another worker has the job.
-        Ok(_) | Err(store::Error::Refused(_)) => waker.due(due),
-        Err(error) => error!(job.id = job.id, %error, "a failed job could not be put back; its claim will run out"),
-    }
 }
 
 #[cfg(test)]
@@ -153,5 +255,43 @@ mod tests {
     #[test]
     fn pauses_double_and_then_stay_long() {
         assert_eq!([0, 1, 3, 9, 10, 50].map(pause_seconds), [1, 2, 8, 256, 3_600, 3_600]);
+    }
+
+    /// It was taken up by others after half a minute, however well it went, and would have been given up in the end.
+    #[tokio::test]
+    async fn a_job_that_takes_long_keeps_its_claim() {
+        let directory = std::env::temp_dir().join(format!("bellwire-queue-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let store = Store::open(&directory.join("db")).expect("a store");
+        let clock = Clock::manual(Time::from_micros(1_790_000_000_000_000));
+        let desk = Desk {
+            store: store.clone(),
+            clock: clock.clone(),
+            waker: Waker::default(),
+            renew: Duration::from_millis(1),
+        };
+        let mut batch = Batch::new();
+        batch.add_job("long", "one", clock.now());
+        store.apply(batch).await.expect("a job");
+        let job = desk.claim(1).await.pop().expect("the job");
+        let lease_end = clock.now().plus_seconds(LEASE_SECONDS);
+        clock.advance_seconds(LEASE_SECONDS - 1);
+        let long = tokio::spawn(async move {
+            while store.next_job_at()? == Some(lease_end) {
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        });
+        let attended = tokio::time::timeout(Duration::from_secs(30), desk.attend(&job, long)).await;
+        attended.expect("the claim is prolonged").expect("it ends well");
+        clock.advance_seconds(2);
+        assert!(desk.claim(2).await.is_empty(), "nobody else takes it up");
+        std::fs::remove_dir_all(directory).expect("it can be removed");
+    }
+
+    #[test]
+    fn a_job_is_given_up_after_half_a_day() {
+        let hours = (0..ATTEMPTS - 1).map(pause_seconds).sum::<i64>() / 3_600;
+        assert_eq!(hours, 12);
     }
 }

@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod keys;
 pub mod messages;
 pub mod objects;
+mod recipients;
 pub mod runs;
 pub mod users;
 pub mod workflows;

@@ -9,7 +9,9 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod staged;
 pub mod trigger;
+pub mod turns;
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub struct Core {
     pub waker: Waker,
     pub catalog: Catalog,
     pub rings: door::Rings,
+    pub turns: turns::Turns,
 }
 
 /// Why a verb refused.

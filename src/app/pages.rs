@@ -142,7 +142,7 @@ impl Demo {
             "data": asked.get("data").cloned().unwrap_or_else(|| json!({})),
         });
         let asked = Asked { env: self.env, workflow, request_id: "demo", idempotency: None };
-        match trigger(core, &asked, &body).await {
+        match trigger(core, &asked, body).await {
             Ok(answer) => respond(StatusCode::OK, JSON, Bytes::from(answer.body)),
             Err(error) => json_response(status_of(&error), &json!({"message": error.to_string()})),
         }

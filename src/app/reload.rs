@@ -37,6 +37,16 @@ pub(super) async fn publish<'a>(
     Ok(())
 }
 
+/// Says which workflows the store knows and the directory has not: what they have begun ends when it resumes (W-ENV-11).
+pub(super) fn say_archived(core: &Core) -> Result<(), StartError> {
+    for key in core.store.known_workflows()? {
+        if core.catalog.workflow(&key).is_none() {
+            info!(workflow.key = %key, "workflow `{key}` is not in the directory any more: its runs end when they resume");
+        }
+    }
+    Ok(())
+}
+
 /// Sees when workflows are to be read again.
 pub(super) struct Watch {
     dir: PathBuf,
@@ -95,6 +105,9 @@ async fn read(core: &Core, dir: &Path) {
         .filter(|workflow| core.catalog.workflow(&workflow.key).is_none_or(|old| old.version_id != workflow.version_id))
         .map(|workflow| workflow.key.clone())
         .collect();
+    let is_gone = |key: &String| !loaded.iter().any(|workflow| workflow.key == *key);
+    let before = core.catalog.workflows();
+    let gone: Vec<String> = before.iter().map(|workflow| workflow.key.clone()).filter(is_gone).collect();
     let count = loaded.len();
     // The store first: a run that starts with a version must find it there.
     if let Err(fault) = publish(core, loaded.iter()).await {
@@ -102,6 +115,9 @@ async fn read(core: &Core, dir: &Path) {
         return;
     }
     core.catalog.replace(loaded);
+    for key in gone {
+        warn!(workflow.key = %key, "workflow `{key}` is gone: its runs end when they resume, unless it comes back before");
+    }
     info!(
         count,
         "read the workflows again; changed: {}",

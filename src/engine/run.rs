@@ -1,18 +1,21 @@
 //! A run's next stretch: from where it stands to its next pause or its end, as a pure function.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::scene::Scene;
 use super::steps;
-use crate::model::channel::Channel;
 use crate::model::message::Message;
-use crate::model::run::{EventStatus, Run, RunStatus};
+use crate::model::run::{EventStatus, Run, RunStatus, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
-use crate::model::workflow::{Next, Position, Step, StepKind, Workflow};
+use crate::model::trigger_data::TriggerData;
+use crate::model::workflow::{Next, Position, Step, StepKind};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
-use crate::template::{Env, Limits, Lookup, Template};
+use crate::template::{Env, Limits, Template};
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
@@ -21,23 +24,11 @@ const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
 
 /// Everything a run's next stretch depends on besides the run.
 pub struct Input<'a> {
-    pub workflow: &'a Workflow,
-    pub channels: &'a [Channel],
+    pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
     pub recipient: Option<&'a Value>,
-    pub actor: Option<&'a Value>,
-    /// The actor as feed items embed it.
-    pub actor_record: Option<&'a Value>,
-    pub tenant: Option<&'a Value>,
-    pub vars: &'a Value,
-    /// The environment's zone, for recipients that name none.
-    pub default_zone: Option<&'a str>,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
-    /// Whether the workflow is active here (W-ENV-08).
-    pub is_active: bool,
-    pub lookup: &'a dyn Lookup,
-    pub now: Time,
 }
 
 /// What the stretch led to.
@@ -61,48 +52,35 @@ pub(super) enum Ended {
 /// One stretch under way.
 pub(super) struct Stretch<'a> {
     pub(super) run: Run,
-    pub(super) input: &'a Input<'a>,
+    pub(super) scene: &'a Scene<'a>,
+    pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
     pub(super) messages: Vec<(Message, bool)>,
-    data: Value,
-    workflow: Value,
+    data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
-pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
+pub fn advance(run: Run, input: Input<'_>) -> Outcome {
     let mut stretch = Stretch {
-        data: Value::Object(run.data.clone()),
-        refs: Value::Object(input.refs.clone()),
-        workflow: workflow_scope(&run, input.workflow),
+        scene: input.scene,
+        recipient: input.recipient,
+        data: Arc::clone(&run.data),
+        refs: Value::Object(input.refs),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
         messages: Vec::new(),
         run,
-        input,
     };
     let wake_at = stretch.go();
     let Stretch { run, messages, .. } = stretch;
     Outcome { run, messages, wake_at }
 }
 
-/// `workflow` as templates and conditions see it (W-SCP-15, W-SCP-16).
-fn workflow_scope(run: &Run, workflow: &Workflow) -> Value {
-    json!({
-        "id": workflow.version_id,
-        "key": workflow.key,
-        "name": workflow.name,
-        "categories": workflow.categories,
-        "commercial": workflow.settings.is_commercial,
-        "override_preferences": workflow.settings.override_preferences,
-        "cancellation_key": run.cancellation_key,
-    })
-}
-
 impl<'a> Stretch<'a> {
     fn go(&mut self) -> Option<Time> {
         let is_new = self.run.status == RunStatus::Queued;
         self.run.status = RunStatus::Processing;
-        if self.input.recipient.is_none() {
+        if self.recipient.is_none() {
             // W-AMB-07, W-ENG-17: said, never silent.
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
@@ -111,13 +89,13 @@ impl<'a> Stretch<'a> {
             Some(position) => Next::Step(position),
             None if is_new => match self.trigger_conditions() {
                 Some(refusal) => return self.halt(EventStatus::Ok, "trigger_conditions", Some(refusal)),
-                None => self.input.workflow.first(),
+                None => self.scene.workflow.first(),
             },
             None => Next::End,
         };
         while let Next::Step(position) = next {
-            let Some(step) = self.input.workflow.step(&position) else { break };
-            if !self.input.is_active {
+            let Some(step) = self.scene.workflow.step(&position) else { break };
+            if !self.scene.is_active {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
             match self.execute(&position, step) {
@@ -141,12 +119,12 @@ impl<'a> Stretch<'a> {
 
     /// The record of trigger conditions that did not hold (W-FRQ-02).
     fn trigger_conditions(&self) -> Option<Value> {
-        let verdict = self.judge(self.input.workflow.conditions.as_ref()?);
+        let verdict = self.judge(self.scene.workflow.conditions.as_ref()?);
         (!verdict.passed).then(|| evaluations(&verdict))
     }
 
     fn execute(&mut self, position: &Position, step: &Step) -> Result<Ended, String> {
-        let on = Ended::On(self.input.workflow.next_after(position));
+        let on = Ended::On(self.scene.workflow.next_after(position));
         if !self.run.state.is_waiting
             && let Some(conditions) = &step.conditions
         {
@@ -167,50 +145,38 @@ impl<'a> Stretch<'a> {
     /// A step failed: it is tried again, and after the last attempt the run halts (W-ENG-13).
     fn failed(&mut self, position: Position, step: &Step, error: &str) -> Option<Time> {
         let place = Some((step.reference.as_str(), kind(step)));
-        self.run.record(self.input.now, EventStatus::Error, "step_failed", place, Some(json!({"error": error})));
+        self.run.record(self.scene.now, EventStatus::Error, "step_failed", place, Some(json!({"error": error})));
         self.run.state.failures += 1;
         if self.run.state.failures >= ATTEMPTS {
             return self.halt(EventStatus::Ok, "step_failed", None);
         }
         self.run.state.position = Some(position);
         let pause = BACK_OFF_SECONDS[self.run.state.failures as usize - 1];
-        Some(self.input.now.plus_seconds(pause))
+        Some(self.scene.now.plus_seconds(pause))
     }
 
     fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
-        let mut data = json!({"reason": reason});
-        if let Some(conditions) = conditions {
-            data["conditions"] = conditions;
-        }
-        self.run.record(self.input.now, status, "run_halted", None, Some(data));
-        self.run.state.position = None;
-        self.run.status = RunStatus::Completed;
+        let conditions = conditions.map(|conditions| json!({"conditions": conditions}));
+        self.run.halt(self.scene.now, status, reason, conditions);
         None
     }
 
     /// Records that a step was skipped and why (W-RUN-15); `more` is added to the record.
     pub(super) fn skip(&mut self, step: &Step, status: EventStatus, reason: &str, more: Option<Value>) {
-        let mut data = json!({"reason": reason});
-        if let (Some(data), Some(Value::Object(more))) = (data.as_object_mut(), more) {
-            data.extend(more);
-        }
-        self.record(step, status, "step_skipped", data);
+        self.record(step, status, "step_skipped", reasoned(reason, more));
     }
 
     /// Records what a step did.
     pub(super) fn record(&mut self, step: &Step, status: EventStatus, event: &str, data: Value) {
         let place = Some((step.reference.as_str(), kind(step)));
-        self.run.record(self.input.now, status, event, place, Some(data));
+        self.run.record(self.scene.now, status, event, place, Some(data));
     }
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
         let scope = self.condition_scope();
-        let render = |source: &str| {
-            let template = Template::parse(source).ok()?;
-            template.render(&self.env(&scope)).ok()
-        };
-        let context = Context { scope: &scope, now: self.input.now, is_member: &|_| false, liquid: &render };
+        let render = |template: &Template| template.render(&self.env(&scope)).ok();
+        let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
     }
 
@@ -223,26 +189,27 @@ impl<'a> Stretch<'a> {
 
     /// The roots that templates and conditions share.
     pub(super) fn shared_roots(&self) -> Vec<(&str, &Value)> {
+        let scene = self.scene;
         let optional =
-            [("recipient", self.input.recipient), ("actor", self.input.actor), ("tenant", self.input.tenant)];
-        let mut roots = vec![("data", &self.data), ("vars", self.input.vars), ("workflow", &self.workflow)];
+            [("recipient", self.recipient), ("actor", scene.actor.as_ref()), ("tenant", scene.tenant.as_ref())];
+        let mut roots = vec![("data", self.data.value()), ("vars", scene.vars), ("workflow", &scene.workflow_scope)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots
     }
 
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
     pub(super) fn data(&self) -> Option<&Map<String, Value>> {
-        self.data.as_object()
+        self.data.members()
     }
 
     pub(super) fn env<'e>(&'e self, scope: &'e Scope<'e>) -> Env<'e> {
-        Env { scope, now: self.input.now, lookup: self.input.lookup, strict: false, limits: Limits::default() }
+        Env { scope, now: self.scene.now, lookup: &self.scene.lookup, strict: false, limits: Limits::default() }
     }
 
     /// The recipient's zone (W-SCP-26).
     pub(super) fn zone(&self) -> TimeZone {
-        let named = self.input.recipient.and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
-        window::zone(named, self.input.default_zone)
+        let named = self.recipient.and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
+        window::zone(named, self.scene.default_zone)
     }
 }
 

@@ -2,17 +2,17 @@
 //!
 //! So a notification that needs no wait costs one fsync, and is on the bell before the trigger is answered.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::lookup::StoreLookup;
 use super::run::{Input, Outcome, advance};
+use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
-use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
 use crate::store::{self, Env};
-use crate::verbs::trigger::Prepared;
+use crate::verbs::staged::Staged;
+use crate::verbs::trigger::Order;
 use crate::verbs::{Change, Core, Error, OVERTAKEN};
 
 /// A trigger request besides its body.
@@ -36,14 +36,16 @@ pub struct Answer {
 }
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
-pub async fn trigger(core: &Core, asked: &Asked<'_>, body: &Value) -> Result<Answer, Error> {
+pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+    if let Some(answer) = repeated(core, asked)? {
+        return Ok(answer);
+    }
+    let order = core.order(asked.env, asked.workflow, body)?;
+    let workflow_run = Uuid::new_v4();
+    let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for _ in 0..OVERTAKEN {
-        if let Some(answer) = repeated(core, asked)? {
-            return Ok(answer);
-        }
-        let workflow_run = Uuid::new_v4();
-        let answer = json!({"workflow_run_id": workflow_run}).to_string();
-        let prepared = core.prepare_trigger(asked.env, asked.workflow, body, SourceType::Api, workflow_run)?;
+        let (staged, _turn) = core.staged(asked.env, None, |staged| order.stage(staged)).await?;
+        order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
             let answer = Remembered {
@@ -54,12 +56,15 @@ pub async fn trigger(core: &Core, asked: &Asked<'_>, body: &Value) -> Result<Ans
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, prepared, &mut change)?;
+        start(core, &order, workflow_run, staged, &mut change)?;
         match core.commit(change).await {
             Ok(_) => return Ok(Answer { body: answer, original_request_id: None }),
             // The same key, or the same recipient, was written meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
+        }
+        if let Some(answer) = repeated(core, asked)? {
+            return Ok(answer);
         }
     }
     Err(Error::Store(store::Error::Refused(0)))
@@ -76,40 +81,23 @@ fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Error> {
     Ok(Some(Answer { body: before.response, original_request_id: Some(before.request_id) }))
 }
 
-/// Takes every prepared run to its first pause or its end, and adds what comes of it to `change`.
-fn start(core: &Core, prepared: Prepared<'_>, change: &mut Change) -> Result<(), Error> {
-    let Prepared { environment, workflow, mut staged, runs, .. } = prepared;
-    let first = runs.first();
-    let actor = first.and_then(|run| run.actor.clone());
-    let actor_scope = actor.as_ref().map(|actor| staged.scope(actor)).transpose()?.flatten();
-    let actor_record = actor.as_ref().map(|actor| staged.record(actor)).transpose()?.flatten();
-    let tenant = first.and_then(|run| run.tenant.clone());
-    let tenant = tenant.map(|id| RecipientRef::Object { collection: TENANTS.to_owned(), id });
-    let tenant_scope = tenant.as_ref().map(|tenant| staged.scope(tenant)).transpose()?.flatten();
-    let lookup = StoreLookup { store: &core.store, env: environment.number };
-    let now = core.clock.now();
-    let mut outcomes = Vec::with_capacity(runs.len());
-    for run in runs {
+/// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
+fn start(
+    core: &Core,
+    order: &Order,
+    workflow_run: Uuid,
+    mut staged: Staged<'_>,
+    change: &mut Change,
+) -> Result<(), Error> {
+    let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
+    let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged)?;
+    let mut outcomes = Vec::new();
+    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
         let recipient = staged.scope(&run.recipient)?;
-        let input = Input {
-            workflow: &workflow,
-            channels: core.catalog.channels(),
-            recipient: recipient.as_ref(),
-            actor: actor_scope.as_ref(),
-            actor_record: actor_record.as_ref(),
-            tenant: tenant_scope.as_ref(),
-            vars: &environment.settings.all_vars,
-            default_zone: environment.settings.timezone.as_deref(),
-            refs: serde_json::Map::new(),
-            is_active: true,
-            lookup: &lookup,
-            now,
-        };
-        outcomes.push(advance(run, &input));
+        outcomes.push(advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() }));
     }
-    staged.write(&mut change.batch)?;
-    for outcome in outcomes {
-        let Outcome { run, messages, wake_at } = outcome;
+    staged.write(&mut change.batch);
+    for Outcome { run, messages, wake_at } in outcomes {
         change.batch.add_run(&run);
         add(change, &run.id.to_string(), messages, wake_at);
     }

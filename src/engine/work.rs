@@ -2,18 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
-use super::lookup::StoreLookup;
 use super::run::{Input, advance};
+use super::scene::{Common, Scene};
 use super::start::add;
-use crate::model::recipient::{RecipientRef, TENANTS};
-use crate::model::run::Run;
+use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
-use crate::store;
 use crate::store::jobs::Job;
-use crate::verbs::{Change, Core, bulk, forget};
+use crate::store::{self, Batch};
+use crate::verbs::staged::Staged;
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
+
+/// The place of a job's end in its batch: the first.
+const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
@@ -25,65 +28,95 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     }
 }
 
-/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
-async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
-    let mut change = Change::new();
-    change.batch.finish_job(job);
-    if let Some(run) = core.store.run(&job.subject)?.filter(|run| !run.status.is_final()) {
-        go_on(core, run, &mut change)?;
+/// Gives up a job that has failed too often: what it was about says so, and the job is gone (W-RUN-09: a run that halts
+/// because of an error is completed).
+pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
+    for _ in 0..OVERTAKEN {
+        let mut batch = Batch::new();
+        batch.finish_job(job);
+        match job.kind.as_str() {
+            RUN_JOB => abandon_run(core, job, why, &mut batch)?,
+            bulk::JOB => abandon_bulk(core, job, why, &mut batch)?,
+            _ => {}
+        }
+        match core.store.apply(batch).await {
+            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
+            Err(store::Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    match core.commit(change).await {
-        // Overtaken by a cancellation, or by another worker: what they did stands.
-        Ok(_) | Err(store::Error::Refused(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Err(Failure("other changes kept coming in between".to_owned()))
 }
 
-fn go_on(core: &Core, run: Run, change: &mut Change) -> Result<(), Failure> {
+fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let run = match core.store.run(&job.subject) {
+        // A row that cannot be read cannot be written either: the log has the reason.
+        Err(store::Error::Damaged(_)) => None,
+        other => other?,
+    };
+    if let Some(mut run) = run.filter(|run| !run.status.is_final()) {
+        let now = core.clock.now();
+        run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
+        batch.update_run(&run, now);
+    }
+    Ok(())
+}
+
+fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let operation = core.store.bulk_operation(&job.subject)?;
+    if let Some(operation) = operation.filter(|operation| operation.completed_at.is_none()) {
+        batch.advance_bulk_operation(&bulk::failed(operation, why, core.clock.now()), &[]);
+    }
+    Ok(())
+}
+
+/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
+async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
+    for _ in 0..OVERTAKEN {
+        let mut change = Change::new();
+        change.batch.finish_job(job);
+        if let Some(run) = core.store.run(&job.subject)?.filter(|run| !run.status.is_final()) {
+            go_on(core, run, &mut change)?;
+        }
+        match core.commit(change).await {
+            // The job is gone: a cancellation, or another worker, was here, and what they did stands.
+            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
+            // The run, or somebody in it, has changed meanwhile: look again.
+            Err(store::Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure("other changes of the run kept coming in between".to_owned()))
+}
+
+fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+    if core.catalog.workflow(&run.workflow).is_none() {
+        // W-ENV-11: nothing of the workflow is needed to end its run.
+        let now = core.clock.now();
+        run.halt(now, EventStatus::Ok, "workflow_archived", None);
+        change.batch.update_run(&run, now);
+        return Ok(());
+    }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };
     let Some(workflow) = core.catalog.version(&core.store, run.version_id)? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
-    let recipient = scope(core, &run, &run.recipient)?;
-    let actor = run.actor.as_ref().map(|actor| scope(core, &run, actor)).transpose()?.flatten();
-    let actor_record = run.actor.as_ref().map(|actor| record(core, &run, actor)).transpose()?.flatten();
-    let tenant = run.tenant.as_ref().map(|id| core.store.object(run.env, TENANTS, id)).transpose()?.flatten();
-    let tenant = tenant.map(|tenant| tenant.to_scope());
-    let now = core.clock.now();
-    let input = Input {
-        workflow: &workflow,
-        channels: core.catalog.channels(),
-        recipient: recipient.as_ref(),
-        actor: actor.as_ref(),
-        actor_record: actor_record.as_ref(),
-        tenant: tenant.as_ref(),
-        vars: &environment.settings.all_vars,
-        default_zone: environment.settings.timezone.as_deref(),
-        refs: refs(core, &run)?,
-        is_active: core.catalog.is_active(run.env, &run.workflow),
-        lookup: &StoreLookup { store: &core.store, env: run.env },
-        now,
+    let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    let common = Common {
+        actor: run.actor.as_ref(),
+        tenant: run.tenant.as_deref(),
+        cancellation_key: run.cancellation_key.as_deref(),
     };
-    let outcome = advance(run, &input);
-    change.batch.update_run(&outcome.run, now);
+    let scene = Scene::set(core, environment, &workflow, common, &mut staged)?;
+    let recipient = staged.scope(&run.recipient)?;
+    let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run)? };
+    let outcome = advance(run, input);
+    staged.write(&mut change.batch);
+    change.batch.update_run(&outcome.run, scene.now);
     add(change, &outcome.run.id.to_string(), outcome.messages, outcome.wake_at);
     Ok(())
-}
-
-fn scope(core: &Core, run: &Run, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-    Ok(match reference {
-        RecipientRef::User(id) => core.store.user(run.env, id)?.map(|user| user.to_json()),
-        RecipientRef::Object { collection, id } => core.store.object(run.env, collection, id)?.map(|o| o.to_scope()),
-    })
-}
-
-fn record(core: &Core, run: &Run, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-    Ok(match reference {
-        RecipientRef::User(id) => core.store.user(run.env, id)?.map(|user| user.to_json()),
-        RecipientRef::Object { collection, id } => core.store.object(run.env, collection, id)?.map(|o| o.to_json()),
-    })
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).

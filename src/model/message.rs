@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::feed::Mode;
 use super::recipient::RecipientRef;
@@ -28,7 +28,7 @@ pub struct Message {
     pub workflow: String,
     pub version_id: String,
     /// The workflow's categories as a JSON array.
-    pub categories: String,
+    pub categories: Arc<str>,
     pub step_ref: String,
     pub workflow_run: String,
     pub run: String,
@@ -228,10 +228,9 @@ fn stamp(out: &mut String, name: &str, at: Option<Time>) {
     }
 }
 
-/// The top-level scalars of `data`: what compact feeds show and filters see (F-FED-18, F-FED-23).
-pub fn scalars(data: &Map<String, Value>) -> Map<String, Value> {
-    data.iter()
-        .filter(|(_, value)| !value.is_object() && !value.is_array())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+/// The scalars among the members of trigger data: what compact feeds show and filters see (F-FED-18, F-FED-23).
+pub fn scalars<'a>(
+    data: impl Iterator<Item = (&'a String, &'a Value)>,
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    data.filter(|(_, value)| !value.is_object() && !value.is_array())
 }

@@ -1,14 +1,16 @@
 //! A recipient run: one recipient's way through one workflow, and the record of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
 use super::time::Time;
+use super::trigger_data::TriggerData;
 use super::workflow::Position;
 
 /// Where a run stands (W-RUN-07, W-RUN-08).
@@ -100,12 +102,37 @@ pub struct RunEvent {
     pub inserted_at: Time,
 }
 
+impl RunEvent {
+    /// An entry about a run that is alone in its kind and went well; `seed` tells it from the run's others.
+    pub fn new(run: &[u8], seed: &[u8], at: Time, event: &str) -> Self {
+        RunEvent {
+            id: Ksuid::mint(at, &[run, seed]).to_string(),
+            event: event.to_owned(),
+            status: EventStatus::Ok,
+            attempt: 1,
+            step_ref: None,
+            step_type: None,
+            data: None,
+            inserted_at: at,
+        }
+    }
+}
+
 /// Whether what an event tells of went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventStatus {
     Ok,
     Error,
+}
+
+/// What an entry of the record says that gives a reason (W-RUN-15).
+pub fn reasoned(reason: &str, more: Option<Value>) -> Value {
+    let mut data = json!({"reason": reason});
+    if let (Some(data), Some(Value::Object(more))) = (data.as_object_mut(), more) {
+        data.extend(more);
+    }
+    data
 }
 
 /// One recipient's run of a workflow.
@@ -125,7 +152,8 @@ pub struct Run {
     pub cancellation_key: Option<String>,
     pub source: SourceType,
     pub settings: RunSettings,
-    pub data: Map<String, Value>,
+    /// Shared by all runs of the trigger that have the same.
+    pub data: Arc<TriggerData>,
     pub state: RunState,
     pub events: Vec<RunEvent>,
     pub inserted_at: Time,
@@ -144,15 +172,20 @@ impl Run {
     ) {
         let number = self.events.len().to_be_bytes();
         self.events.push(RunEvent {
-            id: Ksuid::mint(at, &[self.id.as_bytes(), &number]).to_string(),
-            event: event.to_owned(),
             status,
             attempt: self.state.failures + 1,
             step_ref: step.map(|(step_ref, _)| step_ref.to_owned()),
             step_type: step.map(|(_, step_type)| step_type.to_owned()),
             data,
-            inserted_at: at,
+            ..RunEvent::new(self.id.as_bytes(), &number, at, event)
         });
+    }
+
+    /// Ends the run before its steps are done, and records why (W-RUN-09); the members of `more` stand beside the reason.
+    pub fn halt(&mut self, at: Time, status: EventStatus, reason: &str, more: Option<Value>) {
+        self.record(at, status, "run_halted", None, Some(reasoned(reason, more)));
+        self.state.position = None;
+        self.status = RunStatus::Completed;
     }
 
     /// How many entries tell of an error (W-RUN-14).

@@ -14,6 +14,7 @@ use super::reader::{Reader, split_reference};
 use crate::model::invalid::Invalid;
 use crate::model::scope::Scope;
 use crate::model::time::Time;
+use crate::template::Template;
 
 /// Conditions joined by AND or OR, at most two levels deep (W-CND-02, W-CND-03).
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ pub struct Context<'a> {
     /// Whether the run's recipient is in the audience with this key, under the run's tenant (W-CND-49, W-CND-50).
     pub is_member: &'a dyn Fn(&str) -> bool,
     /// Renders an argument that holds Liquid (W-CND-20); None if it cannot be rendered.
-    pub liquid: &'a dyn Fn(&str) -> Option<String>,
+    pub liquid: &'a dyn Fn(&Template) -> Option<String>,
 }
 
 /// The outcome of a group with the protocol of how it came about.
@@ -400,8 +401,8 @@ mod tests {
         })
     }
 
-    fn liquid(source: &str) -> Option<String> {
-        match source {
+    fn liquid(template: &Template) -> Option<String> {
+        match template.source() {
             "{{ recipient.renews_at }}" => Some("2026-08-21T11:00:00Z".into()),
             "{{ data.count }}" => Some("18".into()),
             "{{ range }}" => Some(r#"["2026-08-21", "2026-08-22"]"#.into()),
@@ -938,6 +939,8 @@ mod tests {
             ("data.x", "is_timestamp_between", json!(["2026-01-01"]), "must be a list of two", "W-CND-39"),
             ("data.x", "is_timestamp_between", json!("2026-01-01"), "must be a list of two", "W-CND-39"),
             ("data.x", "is_between", json!([1, "x"]), "is not a number", "W-CND-42"),
+            ("data.x", "equal_to", json!("{{ data.x | upcas }}"), "did you mean `upcase`?", "W-CND-20 W-DSK-14"),
+            ("data.x", "is_between", json!("{{ data.x"), "is Liquid that cannot be read", "W-CND-20"),
         ] {
             let error = refusal_of(variable, operator, argument.clone());
             assert!(error.contains(expected), "{claim}: {variable} {operator} {argument} gave `{error}`");

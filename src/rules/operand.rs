@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::condition::{Allow, Context};
 use crate::model::scope::{Scope, descend};
 use crate::model::time::Time;
+use crate::template::Template;
 
 const PREFIXES: [&str; 7] = ["data", "recipient", "actor", "tenant", "vars", "workflow", "run"];
 const REFS: &str = "refs";
@@ -67,7 +68,7 @@ pub(crate) enum Operand {
     /// Resolved from the scope (W-CND-17).
     Path(Path),
     /// Rendered at evaluation (W-CND-20).
-    Liquid(Box<str>),
+    Liquid(Template),
     /// The two ends of a range.
     Pair(Box<[Operand; 2]>),
 }
@@ -107,7 +108,7 @@ impl Operand {
                 Side { value: Some(Cow::Owned(at.to_string().into())), raw: None, at: Some(at) }
             }
             Operand::Path(path) => Side::of(path.resolve(context.scope)),
-            Operand::Liquid(source) => (context.liquid)(source).map(Side::rendered).unwrap_or_default(),
+            Operand::Liquid(template) => (context.liquid)(template).map(Side::rendered).unwrap_or_default(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::operand::{self, LEAST_RELATIVE_SECONDS, Operand, Path, Side};
 use super::operator::{Kind, Operator};
 use crate::model::invalid::{Invalid, aside, join};
 use crate::model::time::Time;
+use crate::template::Template;
 
 /// Reads conditions and collects all that is wrong with them.
 pub(crate) struct Reader {
@@ -284,7 +285,7 @@ impl Reader {
             return None;
         }
         if operand::is_liquid(text) {
-            return Some(Operand::Liquid(text.into()));
+            return self.liquid(text, path);
         }
         if let Some(found) = Path::parse(text, self.allow).filter(Path::has_rest) {
             return self.dynamic(found, path);
@@ -293,6 +294,17 @@ impl Reader {
             Kind::Order | Kind::Instant if operand::relative(text).is_some() => self.relative(text, path),
             Kind::Instant => self.instant(text, path),
             _ => Some(Operand::decode(text)),
+        }
+    }
+
+    /// Liquid is read here once, not at every evaluation; what is wrong with it is said now.
+    fn liquid(&mut self, text: &str, path: &str) -> Option<Operand> {
+        match Template::parse(text) {
+            Ok(template) => Some(Operand::Liquid(template)),
+            Err(error) => {
+                self.refuse(path, format!("is Liquid that cannot be read: {error}"));
+                None
+            }
         }
     }
 
@@ -333,7 +345,7 @@ impl Reader {
         let decoded = match value {
             Value::String(text) => match serde_json::from_str::<Value>(text) {
                 Ok(decoded) => Cow::Owned(decoded),
-                Err(_) if operand::is_liquid(text) => return Some(Operand::Liquid(text.as_str().into())),
+                Err(_) if operand::is_liquid(text) => return self.liquid(text, path),
                 Err(_) => match Path::parse(text, self.allow).filter(Path::has_rest) {
                     Some(found) => return self.dynamic(found, path),
                     None => Cow::Borrowed(value),

@@ -27,7 +27,7 @@ const STATEMENT_CACHE: usize = 256;
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A statement that had to change a row changed none: the batch was not applied.
+    /// A statement that had to change or to find a row did not: the batch was not applied.
     #[error("the change was overtaken by another (statement {0})")]
     Refused(usize),
     /// The database itself failed.
@@ -248,6 +248,8 @@ enum Kind {
     Plain,
     /// Must change a row, or the whole batch is refused.
     Guard,
+    /// Must find a row, or the whole batch is refused.
+    Require,
     /// Gives rows back.
     Returning,
 }
@@ -286,6 +288,11 @@ impl Batch {
         self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Guard });
     }
 
+    /// Adds a question that must have an answer; if it has none, nothing of the batch is applied.
+    pub fn require(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) {
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Require });
+    }
+
     /// Adds a statement whose rows are given back; the number finds them in [`Applied`].
     pub fn returning(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) -> usize {
         self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Returning });
@@ -297,13 +304,13 @@ impl Batch {
         self.statements.extend(other.statements);
     }
 
-    /// A guard behind a change needs a savepoint to undo that change.
+    /// What may refuse the batch behind a change needs a savepoint to undo that change.
     fn needs_savepoint(&self) -> bool {
         let mut changed = false;
         self.statements.iter().any(|statement| {
-            let guards_late = changed && statement.kind == Kind::Guard;
-            changed = true;
-            guards_late
+            let refuses_late = changed && matches!(statement.kind, Kind::Guard | Kind::Require);
+            changed |= statement.kind != Kind::Require;
+            refuses_late
         })
     }
 }
@@ -590,6 +597,11 @@ fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
             Kind::Plain => drop(prepared.execute(params)?),
             Kind::Guard => {
                 if prepared.execute(params)? == 0 {
+                    return Err(Error::Refused(number));
+                }
+            }
+            Kind::Require => {
+                if !prepared.exists(params)? {
                     return Err(Error::Refused(number));
                 }
             }

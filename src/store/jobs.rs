@@ -14,7 +14,7 @@ pub struct Job {
     pub kind: String,
     /// To what: a run's id, a bulk operation's id.
     pub subject: String,
-    /// How often it has been tried before.
+    /// How often it has failed before. A claim that ran out is none: a node that died says nothing of the job.
     pub attempts: i64,
     /// The claim; whoever holds it may finish the job.
     pub lease: String,
@@ -29,7 +29,7 @@ impl Store {
         let mut batch = Batch::new();
         let number = batch.returning(
             format!(
-                "UPDATE jobs SET lease = ?1, due_at = ?3, attempts = attempts + 1 WHERE id IN \
+                "UPDATE jobs SET lease = ?1, due_at = ?3 WHERE id IN \
                  (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit}) \
                  RETURNING id, kind, subject, attempts, progress"
             ),
@@ -41,7 +41,7 @@ impl Store {
             id: cell(row, 0).int(),
             kind: cell(row, 1).text().to_owned(),
             subject: cell(row, 2).text().to_owned(),
-            attempts: cell(row, 3).int() - 1,
+            attempts: cell(row, 3).int(),
             lease: lease.to_owned(),
             progress: Some(cell(row, 4).text().to_owned()).filter(|text| !text.is_empty()),
         });
@@ -95,16 +95,29 @@ impl Batch {
         self.guard("DELETE FROM jobs WHERE id = ?1 AND lease = ?2", params![job.id, job.lease.as_str()]);
     }
 
-    /// Adds that the job is to be tried again at `due_at`; refused when the claim has been lost.
-    pub fn retry_job(&mut self, job: &Job, due_at: Time) {
-        self.guard(
-            "UPDATE jobs SET due_at = ?3, lease = NULL WHERE id = ?1 AND lease = ?2",
-            params![job.id, job.lease.as_str(), due_at],
+    /// Adds that the job's claim holds until then; one that has been lost stays lost.
+    pub fn keep_job(&mut self, job: &Job, until: Time) {
+        self.push(
+            "UPDATE jobs SET due_at = ?3 WHERE id = ?1 AND lease = ?2",
+            params![job.id, job.lease.as_str(), until],
         );
     }
 
-    /// Adds the removal of every job about a subject.
-    pub fn drop_jobs(&mut self, subject: &str) {
-        self.push("DELETE FROM jobs WHERE subject = ?1", params![subject]);
+    /// Adds that jobs which were claimed and not begun are due at once, as if nobody had had them.
+    pub fn hand_back(&mut self, jobs: &[Job], now: Time) {
+        let claims: Vec<(i64, &str)> = jobs.iter().map(|job| (job.id, job.lease.as_str())).collect();
+        self.push(
+            "UPDATE jobs SET lease = NULL, due_at = ?2 FROM json_each(?1) j \
+             WHERE jobs.id = j.value ->> 0 AND jobs.lease = j.value ->> 1",
+            params![serde_json::to_string(&claims).unwrap_or_default(), now],
+        );
+    }
+
+    /// Adds that the job has failed and is to be tried again at `due_at`; refused when the claim has been lost.
+    pub fn retry_job(&mut self, job: &Job, due_at: Time) {
+        self.guard(
+            "UPDATE jobs SET due_at = ?3, lease = NULL, attempts = attempts + 1 WHERE id = ?1 AND lease = ?2",
+            params![job.id, job.lease.as_str(), due_at],
+        );
     }
 }

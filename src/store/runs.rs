@@ -1,12 +1,15 @@
 //! Recipient runs.
 
+use std::sync::Arc;
+
 use super::Env;
 use super::db::{Batch, Error, Param, Row, Store};
 use super::filter::Where;
 use crate::model::feed::Bounds;
 use crate::model::recipient::RecipientRef;
-use crate::model::run::{Run, RunStatus};
+use crate::model::run::{Run, RunEvent, RunStatus};
 use crate::model::time::Time;
+use crate::model::trigger_data::TriggerData;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
 
@@ -28,12 +31,19 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
         cancellation_key: row.maybe_string(10)?,
         source: row.json(11)?,
         settings: row.json(12)?,
-        data: row.json(13)?,
+        data: data(row)?,
         state: row.json(14)?,
         events: row.json(15)?,
         inserted_at: row.time(16)?,
         updated_at: row.time(17)?,
     })
+}
+
+const UNFINISHED: &str = "status IN ('queued', 'processing', 'paused')";
+
+fn data(row: &Row<'_>) -> Result<Arc<TriggerData>, Error> {
+    let read = TriggerData::from_text(row.text(13)?);
+    read.map(Arc::new).map_err(|error| Error::Damaged(format!("a run's data: {error}")))
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Param {
@@ -96,13 +106,21 @@ impl Store {
         self.scan(sql, params, run).await
     }
 
-    /// The unfinished runs of a workflow that carry this cancellation key (W-CAN-03, W-CAN-05).
-    pub fn runs_to_cancel(&self, env: Env, workflow: &str, cancellation_key: &str) -> Result<Vec<Run>, Error> {
+    /// The ids of the unfinished runs of a workflow that carry this cancellation key (W-CAN-03, W-CAN-05); only those of
+    /// some recipients, by key, when they are given (W-CAN-04).
+    pub async fn runs_to_cancel(
+        &self,
+        env: Env,
+        workflow: &str,
+        cancellation_key: &str,
+        only: Option<&[String]>,
+    ) -> Result<Vec<String>, Error> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM runs WHERE env = ?1 AND workflow = ?2 AND cancellation_key = ?3 \
-             AND status IN ('queued', 'processing', 'paused')"
+            "SELECT id FROM runs WHERE env = ?1 AND workflow = ?2 AND cancellation_key = ?3 AND {UNFINISHED} \
+             AND (?4 IS NULL OR recipient IN (SELECT value FROM json_each(?4)))"
         );
-        self.query(&sql, &params![env, workflow, cancellation_key], run)
+        let params = params![env, workflow, cancellation_key, only.map(|only| json(&only))];
+        self.scan(sql, params, |row| row.string(0)).await
     }
 }
 
@@ -127,7 +145,7 @@ impl Batch {
                 run.cancellation_key.as_deref(),
                 json(&run.source),
                 json(&run.settings),
-                json(&run.data),
+                run.data.text(),
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),
@@ -135,6 +153,27 @@ impl Batch {
                 run.updated_at,
             ],
         );
+    }
+
+    /// Adds the cancellation of those of these runs that are not over by then, with their jobs. A worker that has read
+    /// one before is overtaken (W-CAN-10); what is over spoils nothing. Gives back the number of the stopped ones' ids.
+    pub fn cancel_runs(&mut self, ids: &[String], now: Time) -> usize {
+        let event = |id: &String| RunEvent::new(id.as_bytes(), b"cancelled", now, "run_cancelled");
+        let runs = json(&ids.iter().map(|id| (id, event(id))).collect::<Vec<_>>());
+        let number = self.returning(
+            format!(
+                "UPDATE runs SET rev = rev + 1, status = 'cancelled', updated_at = ?2, \
+                 events = json_insert(events, '$[#]', json(j.value -> 1)) \
+                 FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} RETURNING runs.id"
+            ),
+            vec![runs, now.into()],
+        );
+        self.push(
+            "DELETE FROM jobs WHERE subject IN (SELECT value FROM json_each(?1)) \
+             AND EXISTS (SELECT 1 FROM runs r WHERE r.id = jobs.subject AND r.status = 'cancelled')",
+            vec![json(&ids)],
+        );
+        number
     }
 
     /// Adds a run's next state; refused when somebody else has changed it since `run.rev` was read (W-CAN-10).
@@ -146,7 +185,7 @@ impl Batch {
                 run.id,
                 run.rev,
                 run.status.name(),
-                json(&run.data),
+                run.data.text(),
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),

@@ -99,7 +99,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
 
     store.claim_jobs("lease", now, now, 64).await.unwrap();
     goes_by(&store, "a claim of jobs", &["jobs_by_due (due_at<?)", ROW]);
-    store.runs_to_cancel(1, "w", "k").unwrap();
+    store.runs_to_cancel(1, "w", "k", None).await.unwrap();
     goes_by(&store, "runs to cancel", &["runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)"]);
 
     let (end, filter) =

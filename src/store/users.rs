@@ -55,8 +55,14 @@ impl Store {
 
     /// The preference sets stored for a recipient, by set id.
     pub fn preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value)>, Error> {
-        let sql = "SELECT set_id, body FROM preference_sets WHERE env = ?1 AND recipient = ?2 ORDER BY set_id";
-        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?)))
+        Ok(self.dated_preference_sets(env, recipient)?.into_iter().map(|(id, body, _)| (id, body)).collect())
+    }
+
+    /// The preference sets stored for a recipient, by set id, each with when it was last changed.
+    pub fn dated_preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value, Time)>, Error> {
+        let sql =
+            "SELECT set_id, body, updated_at FROM preference_sets WHERE env = ?1 AND recipient = ?2 ORDER BY set_id";
+        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?, row.time(2)?)))
     }
 }
 
@@ -77,13 +83,28 @@ impl Batch {
         }
     }
 
-    /// Adds a preference set as it now is.
-    pub fn put_preference_set(&mut self, env: Env, recipient: &str, set_id: &str, body: &Value, now: Time) {
-        self.push(
-            "INSERT INTO preference_sets (env, recipient, set_id, body, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (env, recipient, set_id) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at",
-            params![env, recipient, set_id, body, now],
-        );
+    /// Adds a preference set as it is from `now` on; refused when it is no longer as it was `before` (none: not there).
+    pub fn put_preference_set(
+        &mut self,
+        env: Env,
+        recipient: &str,
+        set_id: &str,
+        body: &Value,
+        before: Option<Time>,
+        now: Time,
+    ) {
+        match before {
+            None => self.guard(
+                "INSERT INTO preference_sets (env, recipient, set_id, body, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT DO NOTHING",
+                params![env, recipient, set_id, body, now],
+            ),
+            Some(before) => self.guard(
+                "UPDATE preference_sets SET body = ?4, updated_at = ?5 \
+                 WHERE env = ?1 AND recipient = ?2 AND set_id = ?3 AND updated_at = ?6",
+                params![env, recipient, set_id, body, now, before],
+            ),
+        }
     }
 
     /// Adds channel data, which replaces what was there (F-REC-05).

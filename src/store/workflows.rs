@@ -15,6 +15,17 @@ impl Store {
         self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?)))
     }
 
+    /// The key of every workflow that any environment has or ever had.
+    pub fn known_workflows(&self) -> Result<Vec<String>, Error> {
+        self.query("SELECT DISTINCT key FROM workflows ORDER BY key", &[], |row| row.string(0))
+    }
+
+    /// Whether the environment has, or ever had, a workflow of this key.
+    pub fn knows_workflow(&self, env: Env, key: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM workflows WHERE env = ?1 AND key = ?2";
+        Ok(self.query_one(sql, &params![env, key], |row| row.int(0))?.is_some())
+    }
+
     /// The workflows of an environment that are not active (W-ENV-05).
     pub fn inactive_workflows(&self, env: Env) -> Result<Vec<String>, Error> {
         let sql = "SELECT key FROM workflows WHERE env = ?1 AND is_active = 0";

@@ -41,6 +41,13 @@ impl FeedTemplate {
         }
     }
 
+    /// Whether `word` stands anywhere in the template: what it does not name need not be there.
+    pub fn mentions(&self, word: &str) -> bool {
+        let buttons = self.buttons.iter().flat_map(|button| [&button.label, &button.action]);
+        let mut all = std::iter::once(&self.body).chain(&self.action_url).chain(buttons);
+        all.any(|template| template.source().contains(word))
+    }
+
     /// Renders the JSON text of the block array, compact, ready to be stored (F-BLC-01..05).
     pub fn render(&self, env: &Env<'_>) -> Result<String, Error> {
         let body = to_safe_html(&rendered(&self.body, env, "markdown_body")?);

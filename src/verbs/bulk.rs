@@ -387,15 +387,20 @@ impl Work {
 const CLAIM: usize = 0;
 
 /// Ends an operation that nobody can do, and says why.
-async fn fail(core: &Core, job: &Job, mut operation: BulkOperation, reason: &str) -> Result<(), Failure> {
-    let (id, now) = (operation.id, core.clock.now());
+async fn fail(core: &Core, job: &Job, operation: BulkOperation, reason: &str) -> Result<(), Failure> {
+    let id = operation.id;
     tracing::error!(bulk_operation.id = %id, reason, "bulk operation `{id}` cannot be done");
+    finish(core, job, Some(&failed(operation, reason, core.clock.now()))).await
+}
+
+/// The operation as one that has failed, with the reason.
+pub fn failed(mut operation: BulkOperation, reason: &str, now: Time) -> BulkOperation {
     operation.status = "failed".to_owned();
     operation.error_count += 1;
-    operation.error_items = json!([{"id": id, "collection": null, "reason": reason}]);
+    operation.error_items = json!([{"id": operation.id, "collection": null, "reason": reason}]);
     operation.updated_at = now;
     operation.failed_at = Some(now);
-    finish(core, job, Some(&operation)).await
+    operation
 }
 
 async fn finish(core: &Core, job: &Job, operation: Option<&BulkOperation>) -> Result<(), Failure> {

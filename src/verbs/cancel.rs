@@ -4,11 +4,13 @@ use serde_json::Value;
 
 use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
-use crate::model::run::{EventStatus, Run, RunStatus};
-use crate::store::{self, Batch, Env};
+use crate::store::{Batch, Env};
 
 use super::identify::RecipientRequest;
-use super::{Core, Error, OVERTAKEN};
+use super::{Core, Error};
+
+/// Runs stopped in one transaction at most: few enough that others need not wait long for the writer.
+const CHUNK: usize = 500;
 
 /// A cancellation's body, read (W-CAN-01).
 #[derive(Debug, Clone, PartialEq)]
@@ -43,38 +45,19 @@ impl Request {
 impl Core {
     /// Stops every unfinished run of the workflow that carries the key; answers how many it stopped.
     pub async fn cancel(&self, env: Env, workflow: &str, body: &Value) -> Result<usize, Error> {
-        if self.catalog.workflow(workflow).is_none() {
+        // The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
+        if self.catalog.workflow(workflow).is_none() && !self.store.knows_workflow(env, workflow)? {
             return Err(Error::WorkflowMissing(workflow.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
-        let wanted = |run: &Run| request.recipients.as_ref().is_none_or(|only| only.contains(&run.recipient));
-        let runs = self.store.runs_to_cancel(env, workflow, &request.cancellation_key)?;
+        let only: Option<Vec<String>> = request.recipients.map(|only| only.iter().map(RecipientRef::key).collect());
+        let found = self.store.runs_to_cancel(env, workflow, &request.cancellation_key, only.as_deref()).await?;
         let mut stopped = 0;
-        for run in runs.into_iter().filter(wanted) {
-            stopped += usize::from(self.cancel_run(run).await?);
+        for ids in found.chunks(CHUNK) {
+            let mut batch = Batch::new();
+            let number = batch.cancel_runs(ids, self.clock.now());
+            stopped += self.store.apply(batch).await?.rows(number).len();
         }
         Ok(stopped)
-    }
-
-    /// Stops one run, unless it ends by itself first.
-    async fn cancel_run(&self, mut run: Run) -> Result<bool, Error> {
-        for _ in 0..OVERTAKEN {
-            let now = self.clock.now();
-            run.status = RunStatus::Cancelled;
-            run.record(now, EventStatus::Ok, "run_cancelled", None, None);
-            let mut batch = Batch::new();
-            batch.update_run(&run, now);
-            batch.drop_jobs(&run.id.to_string());
-            match self.store.apply(batch).await {
-                Ok(_) => return Ok(true),
-                Err(store::Error::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.store.run(&run.id.to_string())? {
-                Some(current) if !current.status.is_final() => run = current,
-                _ => return Ok(false),
-            }
-        }
-        Ok(false)
     }
 }

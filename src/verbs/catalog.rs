@@ -13,10 +13,14 @@ use crate::store::{self, Env, Store};
 /// Old workflow versions kept parsed for the runs that still follow them.
 const OLD_VERSIONS: usize = 256;
 
+/// The most that one trigger may store, in bytes of data, unless the operator says otherwise.
+pub const TRIGGER_BYTES: usize = 64 << 20;
+
 /// Environments, channels and workflows, looked up by what requests and rows call them.
 pub struct Catalog {
     environments: Vec<Arc<Environment>>,
     channels: Arc<[Channel]>,
+    trigger_bytes: usize,
     workflows: RwLock<Workflows>,
 }
 
@@ -44,8 +48,19 @@ impl Catalog {
         Catalog {
             environments: environments.into_iter().map(Arc::new).collect(),
             channels: channels.into(),
+            trigger_bytes: TRIGGER_BYTES,
             workflows: RwLock::new(Workflows { current, ..Workflows::default() }),
         }
+    }
+
+    /// The catalog with another bound on what one trigger may store.
+    pub fn with_trigger_bytes(self, trigger_bytes: usize) -> Self {
+        Catalog { trigger_bytes, ..self }
+    }
+
+    /// The most that one trigger may store: the bytes of its data, as often as it has recipients.
+    pub fn trigger_bytes(&self) -> usize {
+        self.trigger_bytes
     }
 
     /// The environment with this number.
@@ -157,5 +172,16 @@ mod tests {
         assert_eq!(catalog.workflow("hello").expect("the second version").name, "Two");
         let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
         assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");
+    }
+    #[test]
+    fn a_workflow_is_active_in_each_environment_until_it_is_switched_off_there() {
+        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
+        assert!(catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at first");
+        catalog.set_active(1, "hello", false);
+        assert!(!catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at once, and there alone");
+        catalog.replace(vec![workflow("Two")]);
+        assert!(!catalog.is_active(1, "hello"), "W-ENV-05: another version changes nothing about it");
+        catalog.set_active(1, "hello", true);
+        assert!(catalog.is_active(1, "hello"), "W-ENV-05");
     }
 }

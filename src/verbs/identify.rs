@@ -1,19 +1,15 @@
 //! Identify: who somebody is, as told by the customer; what is said again is merged into what is known.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use crate::model::invalid::Invalid;
-use crate::model::recipient::{Object, RecipientRef, TENANTS, User, object_id_fault, user_id_fault};
+use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
-use crate::store::{self, Batch, Env, Store};
-use crate::wire::json::deep_merge;
+use crate::store::{self, Batch, Env};
 
+use super::staged::Staged;
 use super::{Change, Core, Error, OVERTAKEN};
 
-/// The most that one recipient's properties may take, as JSON text (F-USR-07).
-const PROPERTIES_BYTES: usize = 256 * 1024;
 /// Keys of an inline recipient that are not properties (W-TRG-13).
 const CONTROL_KEYS: [&str; 5] = ["id", "collection", "channel_data", "preferences", "$trigger_data"];
 
@@ -135,211 +131,6 @@ fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<In
     Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() })
 }
 
-/// Recipients as they will be once a change is applied: what is stored, with profiles merged in.
-pub struct Staged<'a> {
-    store: &'a Store,
-    env: Env,
-    now: Time,
-    users: BTreeMap<String, Entry<User>>,
-    objects: BTreeMap<(String, String), Entry<Object>>,
-    extras: Vec<(String, Profile)>,
-}
-
-struct Entry<T> {
-    value: Option<T>,
-    before: Option<Time>,
-    is_changed: bool,
-}
-
-impl<'a> Staged<'a> {
-    /// Nothing staged yet.
-    pub fn new(store: &'a Store, env: Env, now: Time) -> Self {
-        Staged { store, env, now, users: BTreeMap::new(), objects: BTreeMap::new(), extras: Vec::new() }
-    }
-
-    /// Reads many users at once, so that each is not asked for by itself.
-    pub fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
-        if ids.len() < 2 {
-            return Ok(());
-        }
-        for user in self.store.users_by_ids(self.env, ids)? {
-            let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
-            self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
-        }
-        for id in ids {
-            self.users.entry((*id).to_owned()).or_insert(Entry { value: None, before: None, is_changed: false });
-        }
-        Ok(())
-    }
-
-    /// Merges `profile` into the recipient, creating it if it is not there (F-USR-05). `always` marks the recipient as
-    /// written even if nothing changes.
-    pub fn merge(
-        &mut self,
-        reference: &RecipientRef,
-        profile: &Profile,
-        always: bool,
-        path: &str,
-    ) -> Result<(), Error> {
-        match reference {
-            RecipientRef::User(id) => self.merge_user(id, profile, always, path)?,
-            RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path)?,
-        }
-        if !profile.channel_data.is_empty() || !profile.preferences.is_empty() {
-            self.extras.push((reference.key(), profile.clone()));
-        }
-        Ok(())
-    }
-
-    fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
-        let now = self.now;
-        let entry = self.user_entry(id)?;
-        let before = entry.value.as_ref().map(|user| user.properties.clone());
-        let merged = merged(before.clone().unwrap_or_default(), &profile.properties, path)?;
-        if always || before.as_ref() != Some(&merged) {
-            let inserted_at = entry.value.as_ref().map_or(now, |user| user.inserted_at);
-            let updated_at = later(now, entry.before);
-            entry.value = Some(User { id: id.to_owned(), properties: merged, inserted_at, updated_at });
-            entry.is_changed = true;
-        }
-        Ok(())
-    }
-
-    fn merge_object(
-        &mut self,
-        collection: &str,
-        id: &str,
-        profile: &Profile,
-        always: bool,
-        path: &str,
-    ) -> Result<(), Error> {
-        let now = self.now;
-        let entry = self.object_entry(collection, id)?;
-        let before = entry.value.as_ref().map(|object| object.properties.clone());
-        let merged = merged(before.clone().unwrap_or_default(), &profile.properties, path)?;
-        if always || before.as_ref() != Some(&merged) {
-            entry.value = Some(Object {
-                collection: collection.to_owned(),
-                id: id.to_owned(),
-                properties: merged,
-                inserted_at: entry.value.as_ref().map_or(now, |object| object.inserted_at),
-                updated_at: later(now, entry.before),
-            });
-            entry.is_changed = true;
-        }
-        Ok(())
-    }
-
-    /// Creates the tenant if it is not there (W-TRG-23).
-    pub fn ensure_tenant(&mut self, id: &str) -> Result<(), Error> {
-        if self.object_entry(TENANTS, id)?.value.is_none() {
-            self.merge_object(TENANTS, id, &Profile::default(), true, "tenant")?;
-        }
-        Ok(())
-    }
-
-    /// The user as it will be.
-    pub fn user(&mut self, id: &str) -> Result<Option<&User>, store::Error> {
-        Ok(self.user_entry(id)?.value.as_ref())
-    }
-
-    /// The object as it will be.
-    pub fn object(&mut self, collection: &str, id: &str) -> Result<Option<&Object>, store::Error> {
-        Ok(self.object_entry(collection, id)?.value.as_ref())
-    }
-
-    /// The recipient as runs see it; none for one that was never identified.
-    pub fn scope(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-        Ok(match reference {
-            RecipientRef::User(id) => self.user(id)?.map(User::to_json),
-            RecipientRef::Object { collection, id } => self.object(collection, id)?.map(Object::to_scope),
-        })
-    }
-
-    /// The recipient as resources embed it; none for one that was never identified.
-    pub fn record(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
-        Ok(match reference {
-            RecipientRef::User(id) => self.user(id)?.map(User::to_json),
-            RecipientRef::Object { collection, id } => self.object(collection, id)?.map(Object::to_json),
-        })
-    }
-
-    /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile.
-    pub fn write(self, batch: &mut Batch) -> Result<(), store::Error> {
-        for entry in self.users.values().filter(|entry| entry.is_changed) {
-            if let Some(user) = &entry.value {
-                batch.put_user(self.env, user, entry.before);
-            }
-        }
-        for entry in self.objects.values().filter(|entry| entry.is_changed) {
-            if let Some(object) = &entry.value {
-                batch.put_object(self.env, object, entry.before);
-            }
-        }
-        for (recipient, profile) in &self.extras {
-            for (channel, data) in &profile.channel_data {
-                batch.put_channel_data(self.env, recipient, channel, data, self.now);
-            }
-            let stored = self.store.preference_sets(self.env, recipient)?;
-            for (set_id, incoming) in &profile.preferences {
-                let before = stored.iter().find(|(id, _)| id == set_id).map(|(_, body)| body.clone());
-                batch.put_preference_set(self.env, recipient, set_id, &merged_set(before, incoming), self.now);
-            }
-        }
-        Ok(())
-    }
-
-    fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
-        if !self.users.contains_key(id) {
-            let value = self.store.user(self.env, id)?;
-            let before = value.as_ref().map(|user| user.updated_at);
-            self.users.insert(id.to_owned(), Entry { value, before, is_changed: false });
-        }
-        Ok(self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false }))
-    }
-
-    fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
-        let key = (collection.to_owned(), id.to_owned());
-        if !self.objects.contains_key(&key) {
-            let value = self.store.object(self.env, collection, id)?;
-            let before = value.as_ref().map(|object| object.updated_at);
-            self.objects.insert(key.clone(), Entry { value, before, is_changed: false });
-        }
-        Ok(self.objects.entry(key).or_insert(Entry { value: None, before: None, is_changed: false }))
-    }
-}
-
-/// `updated_at` only grows, so that it tells one state from the next.
-fn later(now: Time, before: Option<Time>) -> Time {
-    before.map_or(now, |before| now.max(before.plus_micros(1)))
-}
-
-fn merged(stored: Map<String, Value>, incoming: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Error> {
-    let mut out = Value::Object(stored);
-    deep_merge(&mut out, Value::Object(incoming.clone()));
-    if !incoming.is_empty() && out.to_string().len() > PROPERTIES_BYTES {
-        return Err(Invalid::new(path, "the properties would exceed 256 kB; store less, or store a reference").into());
-    }
-    match out {
-        Value::Object(map) => Ok(map),
-        _ => Ok(Map::new()),
-    }
-}
-
-/// A preference set after an inline write: merged, unless it asks to replace (F-PRF-11, F-PRF-12).
-fn merged_set(stored: Option<Value>, incoming: &Value) -> Value {
-    let mut incoming = incoming.clone();
-    let strategy = incoming.as_object_mut().and_then(|set| set.remove("__persistence_strategy__"));
-    let replaces = strategy.as_ref().and_then(Value::as_str) == Some("replace");
-    match stored {
-        Some(mut stored) if !replaces => {
-            deep_merge(&mut stored, incoming);
-            stored
-        }
-        _ => incoming,
-    }
-}
-
 impl Core {
     /// Merges `profile` into a user, creating it if it is not there; answers the user as it now is (F-USR-01).
     pub async fn identify_user(&self, env: Env, id: &str, profile: &Profile) -> Result<User, Error> {
@@ -348,11 +139,11 @@ impl Core {
         }
         let reference = RecipientRef::User(id.to_owned());
         for _ in 0..OVERTAKEN {
-            let mut staged = Staged::new(&self.store, env, self.clock.now());
-            staged.merge(&reference, profile, true, "")?;
+            let merge = |staged: &mut Staged<'_>| staged.merge(&reference, profile, true, "");
+            let (mut staged, _turn) = self.staged(env, Some(&reference), merge).await?;
             let user = staged.user(id)?.cloned();
             let mut batch = Batch::new();
-            staged.write(&mut batch)?;
+            staged.write(&mut batch);
             match self.store.apply(batch).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),

@@ -11,9 +11,11 @@ use crate::model::invalid::Invalid;
 use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
 use crate::model::run::{Run, RunSettings, RunState, RunStatus, SourceType};
 use crate::model::time::Time;
+use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
 
-use super::identify::{Profile, RecipientRequest, Staged};
+use super::identify::{Profile, RecipientRequest};
+use super::staged::Staged;
 use super::{Core, Error};
 use crate::store::Env;
 
@@ -21,6 +23,8 @@ use crate::store::Env;
 pub const MAX_RECIPIENTS: usize = 1_000;
 /// Characters of a cancellation key at most.
 const MAX_KEY: usize = 255;
+/// Faults of data that are told at most.
+const MAX_FAULTS: usize = 100;
 
 /// A trigger's body, read (W-TRG-04).
 #[derive(Debug, Clone)]
@@ -28,19 +32,22 @@ pub struct Request {
     pub recipients: Vec<RecipientRequest>,
     pub actor: Option<RecipientRequest>,
     pub tenant: Option<(String, Option<Profile>)>,
-    pub data: Map<String, Value>,
+    pub data: Arc<TriggerData>,
     pub cancellation_key: Option<String>,
     pub settings: RunSettings,
 }
 
 impl Request {
     /// Reads a body; unknown keys are ignored (W-TRG-36).
-    pub fn parse(body: &Value) -> Result<Request, Vec<Invalid>> {
+    pub fn parse(mut body: Value) -> Result<Request, Vec<Invalid>> {
+        // The data may be large: it is moved, not copied.
+        let given = body.get_mut("data").map(Value::take);
+        let body = &body;
         let mut faults = Vec::new();
         let recipients = keep(recipients(body.get("recipients")), &mut faults);
         let actor = keep(optional(body, "actor", |value| RecipientRequest::parse(value, "actor")), &mut faults);
         let tenant = keep(optional(body, "tenant", tenant), &mut faults);
-        let data = keep(optional(body, "data", data), &mut faults);
+        let data = keep(data(given.unwrap_or_default()), &mut faults);
         let cancellation_key = keep(optional(body, "cancellation_key", cancellation_key), &mut faults);
         let settings = keep(optional(body, "settings", settings), &mut faults);
         if !faults.is_empty() {
@@ -50,7 +57,7 @@ impl Request {
             recipients: recipients.unwrap_or_default(),
             actor: actor.flatten(),
             tenant: tenant.flatten(),
-            data: data.flatten().unwrap_or_default(),
+            data: Arc::new(TriggerData::new(data.unwrap_or_default())),
             cancellation_key: cancellation_key.flatten(),
             settings: settings.flatten().unwrap_or_default(),
         })
@@ -115,9 +122,10 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
     }
 }
 
-fn data(value: &Value) -> Result<Map<String, Value>, Vec<Invalid>> {
+fn data(value: Value) -> Result<Map<String, Value>, Vec<Invalid>> {
     match value {
-        Value::Object(map) => Ok(map.clone()),
+        Value::Null => Ok(Map::new()),
+        Value::Object(map) => Ok(map),
         _ => fault("data", "data must be an object"),
     }
 }
@@ -139,50 +147,90 @@ fn settings(value: &Value) -> Result<RunSettings, Vec<Invalid>> {
     Ok(RunSettings { sandbox_mode: flag("sandbox_mode")?, skip_delay: flag("skip_delay")? })
 }
 
-/// A trigger that has passed every check: its runs, not yet started and not yet stored.
-pub struct Prepared<'a> {
+/// A trigger that can be run: what was asked, read and checked as far as no rows are needed.
+#[derive(Debug)]
+pub struct Order {
     pub environment: Arc<Environment>,
     pub workflow: Arc<Workflow>,
-    pub workflow_run: Uuid,
-    pub staged: Staged<'a>,
-    pub runs: Vec<Run>,
+    request: Request,
+    /// Each distinct recipient with its data.
+    entries: Vec<(RecipientRef, Arc<TriggerData>)>,
 }
 
 impl Core {
-    /// Checks a trigger in the order of W-ERR-09 and makes its runs. `workflow_run` is the id the caller will be told.
-    pub fn prepare_trigger(
-        &self,
-        env: Env,
-        key: &str,
-        body: &Value,
-        source: SourceType,
-        workflow_run: Uuid,
-    ) -> Result<Prepared<'_>, Error> {
+    /// Reads a trigger. What is wrong is found in the order of W-ERR-09: the workflow, then the body's shape.
+    pub fn order(&self, env: Env, key: &str, body: Value) -> Result<Order, Error> {
         let environment = self.catalog.environment(env).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
         let workflow = self.catalog.workflow(key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
         if !self.catalog.is_active(env, key) {
             return Err(Error::WorkflowInactive(key.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
-        let now = self.clock.now();
-        let mut staged = Staged::new(&self.store, env, now);
-        let users: Vec<&str> = request.recipients.iter().filter_map(|one| one.reference.user_id()).collect();
+        let entries = entries(&request, self.catalog.trigger_bytes())?;
+        Ok(Order { environment: Arc::clone(environment), workflow, request, entries })
+    }
+}
+
+impl Order {
+    /// The actor of every run.
+    pub fn actor(&self) -> Option<&RecipientRef> {
+        self.request.actor.as_ref().map(|actor| &actor.reference)
+    }
+
+    /// The tenant of every run.
+    pub fn tenant(&self) -> Option<&str> {
+        self.request.tenant.as_ref().map(|(id, _)| id.as_str())
+    }
+
+    /// The cancellation key of every run.
+    pub fn cancellation_key(&self) -> Option<&str> {
+        self.request.cancellation_key.as_deref()
+    }
+
+    /// Stages who is named: every inline recipient, actor and tenant is merged (W-TRG-10).
+    pub fn stage(&self, staged: &mut Staged<'_>) -> Result<(), Error> {
+        let users: Vec<&str> = self.entries.iter().filter_map(|(reference, _)| reference.user_id()).collect();
         staged.preload(&users)?;
-        stage(&request, &mut staged)?;
-        let entries = entries(&request);
-        let faults: Vec<Invalid> = entries
-            .iter()
-            .flat_map(|(_, data)| workflow.validate_data(&Value::Object((*data).clone())))
-            .take(100)
-            .collect();
-        if !faults.is_empty() {
-            return Err(Error::Invalid(faults));
+        stage(&self.request, staged)
+    }
+
+    /// Whether every recipient's data is what the workflow's schema allows (W-VAL-06, W-VAL-09).
+    pub fn check_data(&self) -> Result<(), Error> {
+        let mut faults = Vec::new();
+        let mut is_common_checked = false;
+        for (_, data) in &self.entries {
+            let is_common = Arc::ptr_eq(data, &self.request.data);
+            if faults.len() < MAX_FAULTS && !(is_common && is_common_checked) {
+                faults.extend(self.workflow.validate_data(data.value()));
+                is_common_checked |= is_common;
+            }
         }
-        let runs = entries
-            .into_iter()
-            .map(|(recipient, data)| new_run(env, &workflow, &request, source, workflow_run, recipient, data, now))
-            .collect();
-        Ok(Prepared { environment: Arc::clone(environment), workflow, workflow_run, staged, runs })
+        faults.truncate(MAX_FAULTS);
+        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+    }
+
+    /// The runs, not yet started and not yet stored. `workflow_run` is the id the caller will be told.
+    pub fn runs(&self, source: SourceType, workflow_run: Uuid, now: Time) -> impl Iterator<Item = Run> {
+        self.entries.iter().map(move |(recipient, data)| Run {
+            id: recipient_run_id(workflow_run, &recipient.key(), now),
+            env: self.environment.number,
+            rev: 0,
+            workflow_run,
+            workflow: self.workflow.key.clone(),
+            version_id: self.workflow.version_id,
+            status: RunStatus::Queued,
+            recipient: recipient.clone(),
+            actor: self.actor().cloned(),
+            tenant: self.tenant().map(str::to_owned),
+            cancellation_key: self.cancellation_key().map(str::to_owned),
+            source,
+            settings: self.request.settings,
+            data: Arc::clone(data),
+            state: RunState::default(),
+            events: Vec::new(),
+            inserted_at: now,
+            updated_at: now,
+        })
     }
 }
 
@@ -213,51 +261,41 @@ fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
     }
 }
 
-/// One entry per distinct recipient (W-FAN-06), with its own data: `$trigger_data` wins over `data` (W-TRG-17).
-fn entries(request: &Request) -> Vec<(RecipientRef, Map<String, Value>)> {
+/// One entry per distinct recipient (W-FAN-06) with its data: the trigger's own, held once for all, or what
+/// `$trigger_data` makes of it (W-TRG-16). Refused when all of it together is more than `limit` bytes.
+fn entries(request: &Request, limit: usize) -> Result<Vec<(RecipientRef, Arc<TriggerData>)>, Error> {
     let mut places = std::collections::HashMap::new();
-    let mut out: Vec<(RecipientRef, Map<String, Value>)> = Vec::with_capacity(request.recipients.len());
+    let mut named: Vec<(&RecipientRef, Map<String, Value>)> = Vec::with_capacity(request.recipients.len());
     for recipient in &request.recipients {
         let place = *places.entry(&recipient.reference).or_insert_with(|| {
-            out.push((recipient.reference.clone(), request.data.clone()));
-            out.len() - 1
+            named.push((&recipient.reference, Map::new()));
+            named.len() - 1
         });
-        out[place].1.extend(recipient.trigger_data.clone());
+        named[place].1.extend(recipient.trigger_data.clone());
     }
-    out
+    check_size(&request.data, &named, limit)?;
+    let with_data = |(reference, own): (&RecipientRef, Map<String, Value>)| {
+        let data = if own.is_empty() { Arc::clone(&request.data) } else { Arc::new(request.data.overlaid(own)) };
+        (reference.clone(), data)
+    };
+    Ok(named.into_iter().map(with_data).collect())
 }
 
-#[allow(clippy::too_many_arguments, reason = "a run is what all of these say together")]
-fn new_run(
-    env: Env,
-    workflow: &Workflow,
-    request: &Request,
-    source: SourceType,
-    workflow_run: Uuid,
-    recipient: RecipientRef,
-    data: Map<String, Value>,
-    now: Time,
-) -> Run {
-    Run {
-        id: recipient_run_id(workflow_run, &recipient.key(), now),
-        env,
-        rev: 0,
-        workflow_run,
-        workflow: workflow.key.clone(),
-        version_id: workflow.version_id,
-        status: RunStatus::Queued,
-        recipient,
-        actor: request.actor.as_ref().map(|actor| actor.reference.clone()),
-        tenant: request.tenant.as_ref().map(|(id, _)| id.clone()),
-        cancellation_key: request.cancellation_key.clone(),
-        source,
-        settings: request.settings,
-        data,
-        state: RunState::default(),
-        events: Vec::new(),
-        inserted_at: now,
-        updated_at: now,
+/// Every recipient's run is a row with its data, so that a body within its limit may still be gigabytes to store.
+fn check_size(data: &TriggerData, named: &[(&RecipientRef, Map<String, Value>)], limit: usize) -> Result<(), Error> {
+    let own = |own: &Map<String, Value>| serde_json::to_string(own).map_or(0, |text| text.len());
+    let extra: usize = named.iter().map(|(_, map)| if map.is_empty() { 0 } else { own(map) }).sum();
+    let (bytes, recipients) = (data.text().len(), named.len());
+    let total = bytes.saturating_mul(recipients).saturating_add(extra);
+    if total <= limit {
+        return Ok(());
     }
+    let message = format!(
+        "{bytes} bytes of data for {recipients} recipients are {total} bytes to store, and one trigger may store {limit}: \
+         name fewer recipients in one trigger, or send a reference to the data instead of all of it; who runs this \
+         server may raise `trigger_bytes` of [limits]"
+    );
+    Err(Invalid::new("data", message).into())
 }
 
 #[cfg(test)]
@@ -266,7 +304,7 @@ mod tests {
     use serde_json::json;
 
     fn faults(body: Value) -> Vec<String> {
-        Request::parse(&body).expect_err("must be refused").into_iter().map(|fault| fault.path).collect()
+        Request::parse(body).expect_err("must be refused").into_iter().map(|fault| fault.path).collect()
     }
 
     #[test]
@@ -288,15 +326,15 @@ mod tests {
     fn every_optional_part_may_be_null_and_unknown_parts_are_ignored() {
         let body = json!({"recipients": ["u"], "actor": null, "tenant": null, "data": null, "cancellation_key": null,
             "settings": null, "cancelationKey": "x"});
-        let request = Request::parse(&body).expect("W-TRG-04, W-TRG-36");
-        assert!(request.data.is_empty(), "W-VAL-02");
+        let request = Request::parse(body).expect("W-TRG-04, W-TRG-36");
+        assert_eq!(request.data.value(), &json!({}), "W-VAL-02");
         assert_eq!(request.settings, RunSettings::default(), "W-TRG-29");
     }
 
     #[test]
     fn recipients_are_told_apart_by_collection_alone_w_trg_06() {
         let body = json!({"recipients": ["u1", {"id": "u2", "email": "e"}, {"id": "t", "collection": "teams"}]});
-        let request = Request::parse(&body).expect("a valid body");
+        let request = Request::parse(body).expect("a valid body");
         let kinds: Vec<(String, bool)> =
             request.recipients.iter().map(|one| (one.reference.to_string(), one.profile.is_some())).collect();
         let expected = [("u1", false), ("u2", true), ("teams/t", false)].map(|(id, inline)| (id.to_owned(), inline));
@@ -306,16 +344,43 @@ mod tests {
     #[test]
     fn a_recipient_named_twice_runs_once_with_its_own_data_on_top() {
         let body = json!({"recipients": ["u1", {"id": "u1", "$trigger_data": {"n": 2}}, "u2"], "data": {"n": 1, "m": {"a": 1}}});
-        let entries = entries(&Request::parse(&body).expect("a valid body"));
+        let entries = entries(&Request::parse(body).expect("a valid body"), usize::MAX).expect("no limit");
         assert_eq!(entries.len(), 2, "W-FAN-06");
-        assert_eq!(Value::from(entries[0].1.clone()), json!({"n": 2, "m": {"a": 1}}), "W-TRG-16, W-TRG-17");
-        assert_eq!(Value::from(entries[1].1.clone()), json!({"n": 1, "m": {"a": 1}}), "W-TRG-16");
+        assert_eq!(entries[0].1.value(), &json!({"n": 2, "m": {"a": 1}}), "W-TRG-16, W-TRG-17");
+        assert_eq!(entries[1].1.value(), &json!({"n": 1, "m": {"a": 1}}), "W-TRG-16");
+    }
+
+    #[test]
+    fn recipients_without_data_of_their_own_share_the_triggers() {
+        let body = json!({"recipients": ["a", {"id": "b", "$trigger_data": {"n": 2}}, "c"], "data": {"n": 1}});
+        let request = Request::parse(body).expect("a valid body");
+        let entries = entries(&request, usize::MAX).expect("no limit");
+        let shares = entries.iter().map(|(_, data)| Arc::ptr_eq(data, &request.data)).collect::<Vec<_>>();
+        assert_eq!(shares, [true, false, true], "W-TRG-16: other recipients are unaffected, and cost nothing");
+    }
+
+    #[test]
+    fn what_a_trigger_stores_is_its_data_times_its_recipients() {
+        let body = |own: Value| json!({"recipients": ["a", "b", {"id": "c", "$trigger_data": own}], "data": {"n": 1}});
+        let size = |own: Value, limit: usize| {
+            let request = Request::parse(body(own)).expect("a valid body");
+            entries(&request, limit).map(drop).map_err(|error| error.to_string())
+        };
+        let bytes = r#"{"n":1}"#.len();
+        assert_eq!(size(json!({}), 3 * bytes), Ok(()));
+        let refusal = size(json!({}), 3 * bytes - 1).expect_err("one byte too many");
+        let said =
+            "data: 7 bytes of data for 3 recipients are 21 bytes to store, and one trigger may store 20: name fewer";
+        assert!(refusal.starts_with(said), "{refusal}");
+        assert!(refusal.contains("`trigger_bytes` of [limits]"), "{refusal}");
+        assert_eq!(size(json!({"m": 2}), 4 * bytes), Ok(()));
+        assert!(size(json!({"m": 2}), 4 * bytes - 1).is_err(), "a recipient's own data counts");
     }
 
     #[test]
     fn control_keys_are_not_properties_w_trg_13() {
         let body = json!({"recipients": [{"id": "u", "plan": "pro", "channel_data": {}, "preferences": {}, "$trigger_data": {}}]});
-        let request = Request::parse(&body).expect("a valid body");
+        let request = Request::parse(body).expect("a valid body");
         let profile = request.recipients[0].profile.as_ref().expect("inline");
         assert_eq!(Value::from(profile.properties.clone()), json!({"plan": "pro"}), "W-TRG-13");
     }

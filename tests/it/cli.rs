@@ -81,7 +81,7 @@ impl Dir {
                 break address.chars().take_while(|c| is_address(*c)).collect();
             }
         };
-        Server { child, address, log }
+        Server { child, address, log, greeting: told }
     }
 }
 
@@ -103,6 +103,8 @@ struct Server {
     child: Child,
     address: String,
     log: BufReader<std::process::ChildStderr>,
+    /// What it said until it was ready.
+    greeting: String,
 }
 
 impl Server {

@@ -1,8 +1,11 @@
 //! Runs: stories told with a clock that is turned by hand.
 
+mod abandoned;
+mod archived;
 mod branches;
 mod cancelling;
 mod delays;
+mod figures;
 mod idempotency;
 mod people;
 mod running;

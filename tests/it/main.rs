@@ -10,6 +10,7 @@ mod crash;
 mod engine;
 mod hardening;
 mod process;
+mod queue;
 mod sdk;
 mod store;
 mod support;

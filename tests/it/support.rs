@@ -140,6 +140,7 @@ impl World {
             waker: Waker::default(),
             catalog: Catalog::new(environments.into(), channels, workflows),
             rings: door::Rings::default(),
+            turns: Default::default(),
         });
         core.catalog.set_active(own.number, "asleep", false);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

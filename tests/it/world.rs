@@ -114,6 +114,7 @@ impl World {
             waker: Waker::default(),
             catalog: Catalog::new(vec![environment], channels, parsed),
             rings: Default::default(),
+            turns: Default::default(),
         };
         World { core, env: row.number, events, directory }
     }
@@ -130,6 +131,17 @@ impl World {
 
     /// Triggers a workflow with an idempotency key; the body is its own fingerprint.
     pub async fn trigger_with_key(&self, workflow: &str, body: Value, key: Option<&str>) -> Result<Answer, Error> {
+        self.trigger_on(&self.core, workflow, body, key).await
+    }
+
+    /// Triggers a workflow on one of several nodes.
+    pub async fn trigger_on(
+        &self,
+        node: &Core,
+        workflow: &str,
+        body: Value,
+        key: Option<&str>,
+    ) -> Result<Answer, Error> {
         // No two triggers at the same instant, so that runs can be told in order.
         self.core.clock.advance(1_000);
         let fingerprint = format!("{workflow} {body}");
@@ -139,7 +151,7 @@ impl World {
             request_id: "request-1",
             idempotency: key.map(|key| (key, fingerprint.as_str())),
         };
-        trigger(&self.core, &asked, &body).await
+        trigger(node, &asked, body).await
     }
 
     /// Puts `count` copies of the user's newest item into their feed, in one transaction; the ids of the copies.
@@ -170,6 +182,83 @@ impl World {
         }
         self.core.clock.set(until);
         done
+    }
+
+    /// Another node of the same world: its store, and nothing else of what this one has in memory.
+    pub fn neighbour(&self) -> Core {
+        self.node(|_| {}, channel())
+    }
+
+    /// A node of the same world that is configured otherwise: with these settings, and conditions of the channel.
+    pub fn reconfigured(&self, settings: Settings, conditions: Value) -> Core {
+        let group = Group::parse(&conditions, "conditions", Allow::default()).unwrap();
+        self.node(
+            |environment| environment.settings = settings.clone(),
+            Channel { conditions: Some(group), ..channel() },
+        )
+    }
+
+    fn node(&self, configure: impl Fn(&mut Environment), channel: Channel) -> Core {
+        let own = &self.core.catalog;
+        let mut environments: Vec<Environment> = own.environments().iter().map(|one| (**one).clone()).collect();
+        environments.iter_mut().for_each(configure);
+        let channels = vec![channel];
+        let parse = |workflow: &Arc<Workflow>| Workflow::parse(&workflow.key, &workflow.source, &channels).unwrap();
+        let workflows: Vec<Workflow> = own.workflows().iter().map(parse).collect();
+        Core {
+            store: self.core.store.clone(),
+            bus: Bus::local(|_| {}),
+            clock: self.core.clock.clone(),
+            waker: Waker::default(),
+            catalog: Catalog::new(environments, channels, workflows),
+            rings: Default::default(),
+            turns: Default::default(),
+        }
+    }
+
+    /// Holds up the database's writer until the connection is dropped: what is asked for meanwhile is made ready, and is
+    /// not committed.
+    pub fn hold_writer(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
+        connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
+    }
+
+    /// Does both while nothing is committed until both wait for it; `first` is then committed before `second`.
+    pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+        let held = self.hold_writer();
+        let release = async move {
+            // Long enough for reads on the blocking pool, too.
+            for _ in 0..200 {
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+            }
+            drop(held);
+        };
+        let (first, second, ()) = tokio::join!(biased; first, second, release);
+        (first, second)
+    }
+
+    /// Does `work` on a disk so slow that everything which can be under way at the same time is.
+    pub async fn on_a_slow_disk<T>(&self, work: impl Future<Output = T>) -> T {
+        let commits = || self.core.store.query_one("PRAGMA data_version", &[], |row| row.int(0)).unwrap();
+        let slow = async {
+            loop {
+                let held = self.hold_writer();
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                let before = commits();
+                drop(held);
+                while commits() == before {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = slow => unreachable!("it never ends"),
+        }
     }
 
     /// The user's feed, newest first, archived items included.

@@ -20,10 +20,10 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, branches: &[Branch
     });
     let Some((index, branch)) = chosen else {
         stretch.skip(step, EventStatus::Error, "no_branch", Some(json!({"tested": tested})));
-        return Ended::On(stretch.input.workflow.next_after(position));
+        return Ended::On(stretch.scene.workflow.next_after(position));
     };
     let record = json!({"branch": branch.name, "index": index, "tested": Value::Array(tested)});
     stretch.record(step, EventStatus::Ok, "branch_chosen", record);
-    let next: Next = stretch.input.workflow.enter(position, index);
+    let next: Next = stretch.scene.workflow.enter(position, index);
     Ended::On(next)
 }

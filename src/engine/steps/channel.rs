@@ -7,19 +7,16 @@ use serde_json::{Map, Value, json};
 use crate::engine::run::{Stretch, evaluations};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
-use crate::model::message::{Message, scalars};
+use crate::model::message::Message;
 use crate::model::run::EventStatus;
 use crate::model::scope::Scope;
 use crate::model::workflow::{ChannelStep, ChannelTemplate, Step};
 use crate::template::blocks::FeedTemplate;
 
-/// The key of trigger data that holds files, which no feed shows (F-FED-28).
-const ATTACHMENTS: &str = "attachments";
-
 /// Produces the step's message, or records why there is none. An error is one of rendering (W-CHS-11).
 pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &ChannelStep) -> Result<(), String> {
     let key = channel_step.channel_key().unwrap_or_default();
-    let Some(channel) = stretch.input.channels.iter().find(|channel| channel.key == key) else {
+    let Some(channel) = stretch.scene.channels.iter().find(|channel| channel.key == key) else {
         stretch.skip(step, EventStatus::Ok, "channel_not_configured", Some(json!({"channel_key": key})));
         return Ok(());
     };
@@ -50,7 +47,7 @@ fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &Fe
         stretch.skip(step, EventStatus::Ok, "recipient_has_no_feed", None);
         return Ok(());
     }
-    let id = Ksuid::mint(stretch.input.now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
+    let id = Ksuid::mint(stretch.scene.now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
     let blocks = render(stretch, template, id.as_str())?;
     let message = message(stretch, step, channel, id.as_str(), &blocks);
     let record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
@@ -66,13 +63,14 @@ fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &Fe
     Ok(())
 }
 
-/// Renders the blocks in the template's scope (W-SCP-01).
+/// Renders the blocks in the template's scope (W-SCP-01). What holds copies is made only for templates that name it.
 fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<String, String> {
     let at = Value::from(stretch.run.inserted_at.to_string());
-    let now = stretch.input.now;
-    let actors: Value = stretch.input.actor.into_iter().cloned().collect();
-    let (one, total_actors) = (Value::from(1), Value::from(actors.as_array().map_or(0, Vec::len)));
-    let activities = json!([activity(stretch)]);
+    let now = stretch.scene.now;
+    let actor = stretch.scene.actor.as_ref();
+    let actors: Value = actor.filter(|_| template.mentions("actors")).into_iter().cloned().collect();
+    let (one, total_actors) = (Value::from(1), Value::from(usize::from(actor.is_some())));
+    let activities: Value = template.mentions("activities").then(|| activity(stretch)).into_iter().collect();
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
     let mut roots = stretch.shared_roots();
     roots.extend([
@@ -89,25 +87,20 @@ fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<St
 
 /// The run's single activity: its data at the root and under `data` (W-SCP-09 to W-SCP-11).
 fn activity(stretch: &Stretch<'_>) -> Value {
-    let mut out: Map<String, Value> = stretch.run.data.clone();
+    let mut out: Map<String, Value> = stretch.data().cloned().unwrap_or_default();
     let at = stretch.run.inserted_at;
-    out.insert("data".to_owned(), Value::Object(stretch.run.data.clone()));
+    out.insert("data".to_owned(), stretch.run.data.value().clone());
     out.insert("id".to_owned(), Ksuid::mint(at, &[b"activity", stretch.run.id.as_bytes()]).as_str().into());
     out.insert("inserted_at".to_owned(), at.to_string().into());
     out.insert("updated_at".to_owned(), at.to_string().into());
-    out.insert("actor".to_owned(), stretch.input.actor.cloned().unwrap_or_default());
-    out.insert("recipient".to_owned(), stretch.input.recipient.cloned().unwrap_or_default());
+    out.insert("actor".to_owned(), stretch.scene.actor.clone().unwrap_or_default());
+    out.insert("recipient".to_owned(), stretch.recipient.cloned().unwrap_or_default());
     Value::Object(out)
 }
 
 fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str) -> Message {
-    let run = &stretch.run;
-    let workflow = stretch.input.workflow;
-    let mut data = run.data.clone();
-    data.remove(ATTACHMENTS);
-    let slim = scalars(&data);
-    let slim_data = (slim.len() != data.len()).then(|| Arc::from(Value::Object(slim).to_string()));
-    let actors: Vec<&Value> = stretch.input.actor_record.into_iter().collect();
+    let (run, scene) = (&stretch.run, stretch.scene);
+    let carried = run.data.carried();
     Message {
         id: id.to_owned(),
         env: run.env,
@@ -120,22 +113,22 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         actor: run.actor.as_ref().map(crate::model::recipient::RecipientRef::key),
         workflow: run.workflow.clone(),
         version_id: run.version_id.to_string(),
-        categories: serde_json::to_string(&workflow.categories).unwrap_or_else(|_| "[]".to_owned()),
+        categories: Arc::clone(&scene.categories),
         step_ref: step.reference.clone(),
         workflow_run: run.workflow_run.to_string(),
         run: run.id.to_string(),
         // W-CHS-18: a feed item is delivered once it is stored; a sandboxed one never is (W-AMB-69).
         status: if run.settings.sandbox_mode { "not_sent" } else { "delivered" }.to_owned(),
         blocks: blocks.into(),
-        total_actors: actors.len() as i64,
-        actors: serde_json::to_string(&actors).unwrap_or_else(|_| "[]".to_owned()).into(),
-        data: Value::Object(data).to_string().into(),
-        slim_data,
+        total_actors: i64::from(scene.actor.is_some()),
+        actors: Arc::clone(&scene.actors),
+        data: Arc::clone(&carried.data),
+        slim_data: carried.slim.clone(),
         activities: None,
         total_activities: 1,
         metadata: None,
-        inserted_at: stretch.input.now,
-        updated_at: stretch.input.now,
+        inserted_at: scene.now,
+        updated_at: scene.now,
         scheduled_at: None,
         seen_at: None,
         read_at: None,

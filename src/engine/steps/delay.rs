@@ -18,7 +18,7 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, delay: &Delay, on:
         return on;
     }
     let zone = stretch.zone();
-    let wake_at = delay.wake_at(&stretch.condition_scope(), stretch.input.now, &zone);
+    let wake_at = delay.wake_at(&stretch.condition_scope(), stretch.scene.now, &zone);
     match wake_at {
         Ok(at) => {
             let timezone = zone.iana_name().unwrap_or("UTC").to_owned();

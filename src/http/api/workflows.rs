@@ -32,7 +32,7 @@ async fn run(cx: Cx) -> Result<Answer, ApiError> {
     let fingerprint = key.map(|_| idempotency::fingerprint("POST", &["v1", "workflows", workflow, "trigger"], &body));
     let asked =
         Asked { env: cx.env(), workflow, request_id: &cx.request_id, idempotency: key.zip(fingerprint.as_deref()) };
-    let answered = trigger(cx.core(), &asked, &body).await?;
+    let answered = trigger(cx.core(), &asked, body).await?;
     let answer = Answer::json_text(answered.body);
     Ok(match answered.original_request_id {
         Some(id) => answer.with(REPLAYED, "true").with(ORIGINAL, &id),
@@ -53,7 +53,7 @@ fn cancelled(stopped: usize) -> Answer {
 /// The old spelling of a trigger (W-TRG-35).
 async fn notify(cx: Cx) -> Result<Answer, ApiError> {
     let body = cx.members()?;
-    let workflow = name(&body)?;
+    let workflow = name(&body)?.to_owned();
     let mut faults = Vec::new();
     check_reference(body.get("actor").unwrap_or(&Value::Null), "actor", &mut faults);
     if let Some(Value::Array(recipients)) = body.get("recipients") {
@@ -64,10 +64,10 @@ async fn notify(cx: Cx) -> Result<Answer, ApiError> {
     if !faults.is_empty() {
         return Err(faults.into());
     }
-    let asked = Asked { env: cx.env(), workflow, request_id: &cx.request_id, idempotency: None };
-    let mut wanted = body.clone();
+    let asked = Asked { env: cx.env(), workflow: &workflow, request_id: &cx.request_id, idempotency: None };
+    let mut wanted = body;
     wanted.retain(|key, _| ["actor", "recipients", "data", "cancellation_key"].contains(&key.as_str()));
-    let answered = trigger(cx.core(), &asked, &Value::Object(wanted)).await?;
+    let answered = trigger(cx.core(), &asked, Value::Object(wanted)).await?;
     let answered: Value = serde_json::from_str(&answered.body).unwrap_or_default();
     Ok(Answer::json(&json!({"result_id": answered["workflow_run_id"]})))
 }

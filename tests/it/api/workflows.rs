@@ -54,6 +54,20 @@ async fn data_that_does_not_fit_the_schema_is_refused_by_place() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_would_store_too_much_is_refused_and_says_what_to_change() {
+    let world = World::start().await;
+    let recipients: Vec<Value> = (0..1_000).map(|n| json!({"id": format!("u{n}")})).collect();
+    let body = json!({"recipients": recipients, "data": {"text": "x".repeat(70_000)}});
+    let reply = world.post("/v1/workflows/comment/trigger").sk().json(&body).await;
+    assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "W-AMB-01: no client tries this again by itself");
+    let error = reply.json()["errors"][0].clone();
+    assert_eq!(error["field"], "data", "F-AMB-11");
+    assert!(error["message"].as_str().unwrap().contains("raise `trigger_bytes` of [limits]"), "{error}");
+    world.get("/v1/users/u1").sk().await.ok(404);
+    assert_eq!(world.get("/v1/workflow_recipient_runs").sk().await.ok(200)["items"], json!([]));
+}
+
+#[tokio::test]
 async fn what_waits_is_cancelled_and_counted() {
     let world = World::start().await;
     world.put("/v1/users/ann").sk().await.ok(200);
@@ -125,4 +139,16 @@ async fn nobody_can_trigger_an_audience() {
     let body = json!({"recipients": [{"audience": "all"}]});
     let reply = world.post("/v1/workflows/comment/trigger").sk().json(&body).await;
     assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "W-TRG-33");
+}
+
+#[tokio::test]
+async fn one_request_triggers_one_workflow() {
+    let world = World::start().await;
+    let one = json!({"recipients": [{"id": "ann"}]});
+    for path in ["/v1/workflows/trigger", "/v1/workflows/bulk/trigger/comment", "/v1/bulk/workflows/trigger"] {
+        assert_eq!(world.post(path).sk().json(&json!([one, one])).await.status, 404, "W-TRG-09 {path}");
+    }
+    let several = world.post("/v1/workflows/comment/trigger").sk().json(&json!([one, one])).await;
+    assert_eq!(several.code(), (422, "invalid_params".to_owned()), "W-TRG-09");
+    assert_eq!(world.get("/v1/workflow_recipient_runs").sk().await.ok(200)["items"], json!([]), "W-TRG-09");
 }

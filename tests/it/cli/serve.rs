@@ -67,5 +67,41 @@ fn a_hangup_reads_the_workflows_again() {
     server.signal("HUP");
     let told = server.log_until("read the workflows again");
     assert!(told.contains("changed: hello") && told.starts_with('{'), "{told}");
+    std::fs::remove_dir_all(dir.path("w/hello")).expect("a directory");
+    server.signal("HUP");
+    let told = server.log_until("workflow `hello` is gone: its runs end when they resume");
+    assert!(told.contains("\"workflow.key\":\"hello\"") && told.contains("WARN"), "W-ENV-11 {told}");
+    server.stop();
+    let mut server = dir.start(&["serve", "--config", "b.toml", "--workflows", "w", "--log", "json"]);
+    assert!(server.greeting.contains("workflow `hello` is not in the directory any more"), "{}", server.greeting);
+    server.stop();
+}
+
+#[test]
+fn a_trigger_follows_what_was_read_last_and_not_what_is_being_written() {
+    let dir = configured("drafts");
+    let write = |body: &str| {
+        let step = json!({"type": "channel", "ref": "hello", "channel_key": "in-app-feed",
+            "template": {"markdown_body": body}});
+        dir.write("w/hello/workflow.json", &json!({"name": "Hello", "steps": [step]}).to_string());
+    };
+    write("read");
+    let mut server = dir.start(&["serve", "--config", "b.toml", "--workflows", "w", "--log", "json"]);
+    let create = ["keys", "create", "--kind", "secret", "--env", "production", "--config", "b.toml", "--json"];
+    let key = format!("Bearer {}", dir.ask_json(&create)["key"].as_str().expect("a key"));
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let newest = |server: &super::Server| {
+        let trigger = r#"{"recipients": [{"id": "u"}]}"#;
+        assert_eq!(server.request("POST", "/v1/workflows/hello/trigger", &headers, trigger).0, 200);
+        let feed = "/v1/users/u/feeds/be110000-0000-4000-8000-000000000001?page_size=1";
+        let (_, feed) = server.request("GET", feed, &headers, "");
+        let feed: serde_json::Value = serde_json::from_str(&feed).expect("a feed");
+        feed["entries"][0]["blocks"][0]["rendered"].as_str().unwrap_or_default().to_owned()
+    };
+    write("being written");
+    assert_eq!(newest(&server), "<p>read</p>", "W-TRG-31");
+    server.signal("HUP");
+    server.log_until("read the workflows again");
+    assert_eq!(newest(&server), "<p>being written</p>", "W-TRG-31");
     server.stop();
 }

@@ -1,5 +1,6 @@
 //! Delays: nothing happens before their time, and everything after it.
 
+use bellwire::model::environment::Settings;
 use bellwire::model::run::RunStatus;
 use bellwire::model::time::Time;
 use serde_json::{Value, json};
@@ -121,4 +122,20 @@ async fn a_paused_run_keeps_the_version_it_was_triggered_with() {
     world.pass(3_600).await;
     assert_eq!(world.told("u").await, ["<p>old</p>"], "W-DLY-16, W-ENG-15");
     assert_eq!(world.told("v").await, ["<p>new</p>"], "W-ENG-15");
+}
+
+#[tokio::test]
+async fn variables_and_channels_are_those_of_the_hour_and_no_part_of_the_version() {
+    let body = "{{ vars.greeting }} {{ recipient.name }}";
+    let document = document(json!([wait("pause", "hours", 1), tell("after", body)]));
+    let settings = |greeting: &str| Settings { all_vars: json!({"greeting": greeting}), ..Settings::default() };
+    let world = World::with_settings(&[("greet", document)], settings("Old")).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u", "name": "U"}, {"id": "v", "name": "V"}]})).await.unwrap();
+    // As after a restart with another configuration.
+    let only_u = json!({"all": [{"variable": "recipient.name", "operator": "equal_to", "argument": "U"}]});
+    let mut world = world;
+    world.core = world.reconfigured(settings("New"), only_u);
+    world.pass(3_600).await;
+    assert_eq!(world.told("u").await, ["<p>New U</p>"], "W-ENG-21");
+    assert!(world.told("v").await.is_empty(), "W-ENG-21: the channel's conditions of now hold");
 }

@@ -1,5 +1,8 @@
 //! A trigger becomes runs, a run becomes feed items, and everything that happened can be read.
 
+use std::sync::Arc;
+
+use bellwire::bus::News;
 use bellwire::model::run::{EventStatus, RunStatus};
 use bellwire::verbs::Error;
 use serde_json::{Value, json};
@@ -45,9 +48,30 @@ async fn every_distinct_recipient_runs_once() {
 }
 
 #[tokio::test]
+async fn all_recipients_of_a_trigger_share_its_data() {
+    let world = World::new(&greet()).await;
+    let recipients: Vec<Value> = (0..20).map(|n| json!({"id": format!("u{n}")})).collect();
+    let data = json!({"n": 1, "deep": {"text": "x".repeat(1_000)}, "attachments": [{"name": "f"}]});
+    let body = json!({"recipients": recipients, "actor": {"id": "bot"}, "data": data});
+    world.trigger("greet", body).await.unwrap();
+    let events = world.events.lock().unwrap();
+    let items: Vec<_> = events
+        .iter()
+        .map(|event| if let News::Item(item) = &event.news { item } else { panic!("an item was expected") })
+        .collect();
+    assert_eq!(items.len(), 20);
+    for item in &items {
+        assert!(Arc::ptr_eq(&item.data, &items[0].data), "one text, however many recipients");
+        assert!(Arc::ptr_eq(item.slim_data.as_ref().unwrap(), items[0].slim_data.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(&item.actors, &items[0].actors));
+        assert!(Arc::ptr_eq(&item.categories, &items[0].categories));
+    }
+}
+
+#[tokio::test]
 async fn a_recipient_nobody_identified_is_said_on_the_run_and_not_created() {
     let world = World::new(&greet()).await;
-    world.trigger("greet", json!({"recipients": ["ghost"]})).await.unwrap();
+    world.trigger("greet", json!({"recipients": ["ghost"]})).await.expect("W-ERR-10: it is no fault of the request");
     let run = world.run().await;
     assert_eq!(run.status, RunStatus::Completed, "W-AMB-07");
     assert_eq!(record(&run), ["run_halted:recipient_never_identified"], "W-RUN-15");
@@ -157,6 +181,59 @@ async fn steps_run_in_order_and_an_empty_workflow_completes() {
     assert_eq!(world.told("u").await, ["<p>one</p>", "<p>two</p>", "<p>three</p>"], "W-ENG-01");
     world.trigger("none", json!({"recipients": ["u"]})).await.unwrap();
     assert_eq!(world.runs().await[1].status, RunStatus::Completed, "W-ENG-23");
+}
+
+#[tokio::test]
+async fn no_step_but_a_pause_makes_a_run_wait() {
+    let mut skipped = tell("skipped", "skipped");
+    skipped["conditions"] = json!({"all": [{"variable": "data.no", "operator": "exists"}]});
+    let mail = json!({"type": "channel", "ref": "mail", "channel_key": "smtp", "channel_type": "email",
+        "template": {"subject": "s", "settings": {}, "html_body": "<p>x</p>"}});
+    let choose = json!({"type": "branch", "ref": "choose", "branches": [
+        {"name": "yes", "conditions": {"all": [{"variable": "data.n", "operator": "exists"}]}, "steps": [tell("in", "in")]},
+        {"name": "default", "steps": []}
+    ]});
+    let steps = json!([tell("first", "first"), skipped, mail, choose, tell("last", "last")]);
+    let world = World::new(&[("greet", document(steps))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": 1}})).await.unwrap();
+    assert_eq!(world.run().await.status, RunStatus::Completed, "W-ENG-07");
+    assert_eq!(world.told("u").await, ["<p>first</p>", "<p>in</p>", "<p>last</p>"], "W-ENG-07");
+    assert_eq!(world.core.store.next_job_at().unwrap(), None, "W-ENG-07: nothing is left to wait for");
+}
+
+#[tokio::test]
+async fn a_skip_is_no_error_and_an_error_is_no_skip() {
+    let mut skipped = tell("skipped", "x");
+    skipped["conditions"] = json!({"all": [{"variable": "data.no", "operator": "exists"}]});
+    let mail = json!({"type": "channel", "ref": "mail", "channel_key": "smtp", "channel_type": "email",
+        "template": {"subject": "s", "settings": {}, "html_body": "<p>x</p>"}});
+    let steps = json!([skipped, mail, tell("broken", "{{ 1 | divided_by: 0 }}")]);
+    let world = World::new(&[("greet", document(steps))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    let run = world.run().await;
+    let told: Vec<_> = run.events.iter().map(|event| (event.event.as_str(), event.status)).collect();
+    let skip = ("step_skipped", EventStatus::Ok);
+    assert_eq!(told, [skip, skip, ("step_failed", EventStatus::Error)], "W-ENG-12");
+    assert_eq!(run.error_count(), 1, "W-ENG-12");
+    assert_eq!(run.status, RunStatus::Processing, "W-ENG-12: what is skipped is passed, what failed is tried again");
+}
+
+#[tokio::test]
+async fn a_long_text_is_whole_to_the_run_and_cut_in_its_record() {
+    let text = "é".repeat(3_000);
+    let mut step = tell("hello", "{{ data.text }}");
+    step["conditions"] = json!({"all": [{"variable": "data.text", "operator": "exists"}]});
+    let world = World::new(&[("greet", document(json!([step])))]).await;
+    let skipped = json!({"all": [{"variable": "data.text", "operator": "equal_to", "argument": "short"}]});
+    let mut workflow = document(json!([tell("hello", "x")]));
+    workflow["conditions"] = skipped;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"text": text}})).await.unwrap();
+    assert_eq!(world.told("u").await, [format!("<p>{text}</p>")], "W-VAL-03");
+    assert_eq!(world.run().await.data.value()["text"], text, "W-VAL-03");
+    let world = World::new(&[("greet", workflow)]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"text": text}})).await.unwrap();
+    let left = world.run().await.events[0].data.as_ref().unwrap()["conditions"][0]["left"].clone();
+    assert!(left.as_str().unwrap().len() <= 1_100, "W-VAL-03: the record is for people");
 }
 
 #[tokio::test]

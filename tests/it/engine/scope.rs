@@ -77,3 +77,51 @@ async fn an_object_variable_is_reached_into_and_can_be_a_window() {
     world.pass(1).await;
     assert_eq!(world.told("u").await, ["<p>HELP@APP.EXAMPLE</p>"], "W-SCP-21");
 }
+
+#[tokio::test]
+async fn conditions_see_the_whole_scope_and_nothing_else() {
+    let body = json!({"recipients": [{"id": "u", "plan": "pro"}], "actor": {"id": "b", "name": "Bo"},
+        "tenant": {"id": "acme", "name": "Acme"}, "data": {"n": 1}, "cancellation_key": "ck"});
+    let all_vars = json!({"app": "Bell", "flag": true});
+    for (variable, value) in [
+        ("data.n", json!(1)),
+        ("recipient.plan", json!("pro")),
+        ("actor.name", json!("Bo")),
+        ("tenant.name", json!("Acme")),
+        ("vars.app", json!("Bell")),
+        ("vars.flag", json!(true)),
+        ("workflow.key", json!("greet")),
+        ("workflow.cancellation_key", json!("ck")),
+        ("run.total_activities", json!(1)),
+        ("run.total_actors", json!(1)),
+        ("refs.first.delivery_status", json!("$message.delivered")),
+    ] {
+        let told = |step: &str, operator: &str| {
+            let mut told = tell(step, step);
+            told["conditions"] = json!({"all": [{"variable": variable, "operator": operator, "argument": value}]});
+            told
+        };
+        let steps = json!([tell("first", "first"), told("is", "equal_to"), told("isnt", "not_equal_to")]);
+        let settings = Settings { all_vars: all_vars.clone(), ..Settings::default() };
+        let world = World::with_settings(&[("greet", document(steps))], settings).await;
+        world.trigger("greet", body.clone()).await.unwrap();
+        assert_eq!(world.told("u").await, ["<p>first</p>", "<p>is</p>"], "W-SCP-02: {variable}");
+    }
+    for variable in ["event.data.x", "n", "inputs.x", "timestamp"] {
+        let mut step = tell("first", "first");
+        step["conditions"] = json!({"all": [{"variable": variable, "operator": "exists"}]});
+        let parsed = bellwire::model::workflow::Workflow::parse("greet", &document(json!([step])), &[]);
+        assert!(parsed.is_err(), "W-SCP-02: `{variable}` is not in it");
+    }
+}
+
+#[tokio::test]
+async fn a_recipients_own_data_is_its_data_in_templates_and_in_conditions() {
+    let mut step = tell("hello", "{{ data.n }} {{ n }} {{ data.all }}");
+    step["conditions"] = json!({"all": [{"variable": "data.n", "operator": "equal_to", "argument": "2"}]});
+    let world = World::new(&[("greet", document(json!([step])))]).await;
+    let recipients = json!([{"id": "u", "$trigger_data": {"n": 2}}, {"id": "v"}]);
+    world.trigger("greet", json!({"recipients": recipients, "data": {"n": 1, "all": "of us"}})).await.unwrap();
+    assert_eq!(world.told("u").await, ["<p>2 2 of us</p>"], "W-SCP-04, W-TRG-16");
+    assert!(world.told("v").await.is_empty(), "W-SCP-04");
+}

@@ -41,6 +41,27 @@ async fn a_refused_batch_leaves_nothing_and_takes_nobody_with_it() {
 }
 
 #[tokio::test]
+async fn a_batch_whose_question_has_no_answer_is_refused_whole() {
+    let at = directory();
+    let store = Store::open(&at.join("db")).unwrap();
+    let mut batch = Batch::new();
+    job(&mut batch, "there");
+    store.apply(batch).await.unwrap();
+    let ask = |subject: &str| {
+        let mut batch = Batch::new();
+        job(&mut batch, "added");
+        batch.require("SELECT 1 FROM jobs WHERE subject = ?1", params![subject]);
+        store.apply(batch)
+    };
+    assert!(matches!(ask("nobody").await, Err(Error::Refused(1))));
+    assert_eq!(subjects(&store).await, ["there"], "what stood before the question is undone");
+    ask("there").await.unwrap();
+    assert_eq!(subjects(&store).await, ["added", "there"]);
+    drop(store);
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+#[tokio::test]
 async fn a_broken_statement_fails_its_own_batch_alone() {
     let at = directory();
     let store = Store::open(&at.join("db")).unwrap();
@@ -132,7 +153,7 @@ async fn a_job_is_held_by_one_worker_until_its_claim_runs_out() {
     assert_eq!(first.len(), 1);
     assert!(store.claim_jobs("b", now, until, 10).await.unwrap().is_empty(), "held");
     let second = store.claim_jobs("b", until, Time::from_micros(30), 10).await.unwrap();
-    assert_eq!((second.len(), second[0].attempts), (1, 1), "taken up when the claim has run out");
+    assert_eq!((second.len(), second[0].attempts), (1, 0), "taken up when the claim has run out, which is no failure");
     let mut dead = Batch::new();
     dead.finish_job(&first[0]);
     assert!(matches!(store.apply(dead).await, Err(Error::Refused(0))), "the first has lost its claim");

@@ -1,0 +1,87 @@
+//! What all runs of one trigger find when they go on: the workflow, the actor, the tenant, the time.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::lookup::StoreLookup;
+use crate::model::channel::Channel;
+use crate::model::environment::Environment;
+use crate::model::recipient::{RecipientRef, TENANTS};
+use crate::model::time::Time;
+use crate::model::workflow::Workflow;
+use crate::store;
+use crate::verbs::Core;
+use crate::verbs::staged::Staged;
+
+/// Everything a stretch depends on that is the same for every recipient. It is made once, however many there are.
+pub struct Scene<'a> {
+    pub workflow: &'a Workflow,
+    pub channels: &'a [Channel],
+    pub vars: &'a Value,
+    /// The environment's zone, for recipients that name none.
+    pub default_zone: Option<&'a str>,
+    pub lookup: StoreLookup<'a>,
+    /// Whether the workflow is active here (W-ENV-08).
+    pub is_active: bool,
+    pub now: Time,
+    pub actor: Option<Value>,
+    pub tenant: Option<Value>,
+    /// The actor as feed items embed it: a JSON array of one, or of none.
+    pub actors: Arc<str>,
+    /// The workflow's categories as a JSON array.
+    pub categories: Arc<str>,
+    /// `workflow` as templates and conditions see it (W-SCP-15, W-SCP-16).
+    pub workflow_scope: Value,
+}
+
+/// What the runs of one trigger have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Common<'a> {
+    pub actor: Option<&'a RecipientRef>,
+    pub tenant: Option<&'a str>,
+    pub cancellation_key: Option<&'a str>,
+}
+
+impl<'a> Scene<'a> {
+    /// The scene as `staged` has it.
+    pub fn set(
+        core: &'a Core,
+        environment: &'a Environment,
+        workflow: &'a Workflow,
+        common: Common<'_>,
+        staged: &mut Staged<'_>,
+    ) -> Result<Self, store::Error> {
+        let actor = common.actor.map(|actor| staged.scope(actor)).transpose()?.flatten();
+        let actors: Vec<Value> =
+            common.actor.map(|actor| staged.record(actor)).transpose()?.flatten().into_iter().collect();
+        let tenant = common.tenant.map(|id| RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() });
+        let tenant = tenant.map(|tenant| staged.scope(&tenant)).transpose()?.flatten();
+        Ok(Scene {
+            workflow,
+            channels: core.catalog.channels(),
+            vars: &environment.settings.all_vars,
+            default_zone: environment.settings.timezone.as_deref(),
+            lookup: StoreLookup { store: &core.store, env: environment.number },
+            is_active: core.catalog.is_active(environment.number, &workflow.key),
+            now: core.clock.now(),
+            actor,
+            tenant,
+            actors: Value::Array(actors).to_string().into(),
+            categories: json!(workflow.categories).to_string().into(),
+            workflow_scope: workflow_scope(workflow, common.cancellation_key),
+        })
+    }
+}
+
+fn workflow_scope(workflow: &Workflow, cancellation_key: Option<&str>) -> Value {
+    json!({
+        "id": workflow.version_id,
+        "key": workflow.key,
+        "name": workflow.name,
+        "categories": workflow.categories,
+        "commercial": workflow.settings.is_commercial,
+        "override_preferences": workflow.settings.override_preferences,
+        "cancellation_key": cancellation_key,
+    })
+}

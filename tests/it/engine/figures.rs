@@ -1,0 +1,118 @@
+//! What triggers cost: figures, not tests.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::world::{World, document, tell};
+
+/// User and system time of this process in microseconds.
+fn cpu_micros() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let mut fields = stat.rsplit(')').next().unwrap().split(' ').skip(12);
+    let mut next = || fields.next().unwrap().parse::<u64>().unwrap() * 10_000;
+    next() + next()
+}
+
+/// The most memory this process has had, in bytes.
+fn peak_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+fn say(what: &str) {
+    std::io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
+}
+
+/// `cargo test --test it engine::figures -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "measures; what it finds depends on the machine"]
+async fn figures() {
+    const ROUNDS: usize = 100;
+    const AT_ONCE: usize = 64;
+    let mut picky = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
+    picky["conditions"] =
+        json!({"all": [{"variable": "data.page", "operator": "equal_to", "argument": "{{ data.page }}"}]});
+    let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
+    let world = World::new(&[("greet", document(json!([plain]))), ("picky", document(json!([picky])))]).await;
+    for n in 0..1_000 {
+        let profile = json!({"name": "Ada", "plan": {"tier": "pro", "seats": 3}, "timezone": "Europe/Berlin"});
+        let profile = bellwire::verbs::identify::Profile::parse(profile.as_object().unwrap(), "").unwrap();
+        if n < AT_ONCE {
+            world.core.identify_user(world.env, &format!("u{n}"), &profile).await.unwrap();
+        }
+    }
+    for workflow in ["greet", "picky", "greet", "picky"] {
+        let (cpu, wall) = (cpu_micros(), Instant::now());
+        for _ in 0..ROUNDS {
+            let all = (0..AT_ONCE).map(|n| {
+                let body = json!({"recipients": [format!("u{n}")], "data": {"page": "p", "n": n, "tags": ["a", "b"]}});
+                world.trigger(workflow, body)
+            });
+            for answer in futures_util::future::join_all(all).await {
+                answer.unwrap();
+            }
+        }
+        let each = (ROUNDS * AT_ONCE) as f64;
+        say(&format!(
+            "{workflow}: {:.0} us CPU, {:.0} us in all per trigger of one recipient",
+            (cpu_micros() - cpu) as f64 / each,
+            wall.elapsed().as_micros() as f64 / each
+        ));
+    }
+    for (bytes, recipients) in [(60_000, 1_000), (10_000_000, 6)] {
+        let (before, cpu, wall) = (peak_bytes(), cpu_micros(), Instant::now());
+        let who: Vec<_> = (0..recipients).map(|n| json!({"id": format!("new-{bytes}-{n}")})).collect();
+        // As many small parts as such data has: their number is what copies cost.
+        let parts: Vec<_> = (0..bytes / 20).map(|n| format!("part {n:012}")).collect();
+        world.trigger("greet", json!({"recipients": who, "data": {"page": "p", "parts": parts}})).await.unwrap();
+        say(&format!(
+            "{recipients} recipients with {bytes} bytes each: {} ms CPU, {} ms in all, {} MB more at the peak",
+            (cpu_micros() - cpu) / 1_000,
+            wall.elapsed().as_millis(),
+            (peak_bytes() - before) / 1_000_000
+        ));
+    }
+}
+
+/// What of a trigger is not the store: reading, staging, deciding.
+#[tokio::test]
+#[ignore = "measures; what it finds depends on the machine"]
+async fn decisions() {
+    use bellwire::engine::run::{Input, advance};
+    use bellwire::engine::scene::{Common, Scene};
+    use bellwire::model::run::SourceType;
+    use bellwire::verbs::staged::Staged;
+    const ROUNDS: u32 = 5_000;
+    let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
+    let world = World::new(&[("greet", document(json!([plain])))]).await;
+    let profile = json!({"name": "Ada", "plan": {"tier": "pro", "seats": 3}, "timezone": "Europe/Berlin"});
+    let profile = bellwire::verbs::identify::Profile::parse(profile.as_object().unwrap(), "").unwrap();
+    world.core.identify_user(world.env, "u", &profile).await.unwrap();
+    let body = json!({"recipients": ["u"], "data": {"page": "p", "n": 1, "tags": ["a", "b"]}});
+    let mut times = [std::time::Duration::ZERO; 4];
+    for _ in 0..ROUNDS {
+        let mut at = Instant::now();
+        let mut lap = |slot: usize| {
+            times[slot] += at.elapsed();
+            at = Instant::now();
+        };
+        let order = world.core.order(world.env, "greet", body.clone()).unwrap();
+        lap(0);
+        let mut staged = Staged::new(&world.core.store, world.env, world.core.clock.now());
+        order.stage(&mut staged).unwrap();
+        let common = Common { actor: None, tenant: None, cancellation_key: None };
+        let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).unwrap();
+        lap(1);
+        let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
+        let recipient = staged.scope(&run.recipient).unwrap();
+        lap(2);
+        let outcome = advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Default::default() });
+        lap(3);
+        assert_eq!(outcome.messages.len(), 1);
+    }
+    let [order, scene, recipient, advanced] = times.map(|time| time / ROUNDS);
+    say(&format!("order {order:?}, scene {scene:?}, recipient {recipient:?}, stretch {advanced:?}"));
+}

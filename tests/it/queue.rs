@@ -1,0 +1,252 @@
+//! The queue: what is claimed is done, tried again, given up or handed back, and never forgotten.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bellwire::clock::Clock;
+use bellwire::model::time::Time;
+use bellwire::queue::{self, ATTEMPTS, Failure, Waker};
+use bellwire::store::jobs::Job;
+use bellwire::store::{Batch, Store};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+const START: Time = Time::from_micros(1_790_000_000_000_000);
+
+/// A queue with a store of its own, and what was made of its jobs.
+struct Desk {
+    store: Store,
+    clock: Clock,
+    waker: Waker,
+    stop: watch::Sender<bool>,
+    running: Option<JoinHandle<()>>,
+    done: Arc<Mutex<Vec<String>>>,
+    abandoned: Arc<Mutex<Vec<(String, String)>>>,
+    directory: PathBuf,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let directory = std::env::temp_dir().join(format!("bellwire-queue-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Desk {
+            store: Store::open(&directory.join("db")).unwrap(),
+            clock: Clock::manual(START),
+            waker: Waker::default(),
+            stop: watch::channel(false).0,
+            running: None,
+            done: Arc::default(),
+            abandoned: Arc::default(),
+            directory,
+        }
+    }
+
+    /// Adds jobs of one kind that are due; their subjects are numbers.
+    async fn add(&self, kind: &str, count: usize) {
+        let mut batch = Batch::new();
+        (0..count).for_each(|n| batch.add_job(kind, &n.to_string(), START));
+        self.store.apply(batch).await.unwrap();
+    }
+
+    /// Begins to work; `work` may fail, and what it lets pass is done.
+    fn run<F>(&mut self, work: impl Fn(Job) -> F + Clone + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (store, done) = (self.store.clone(), Arc::clone(&self.done));
+        let work = move |job: Job| {
+            let (store, done, work) = (store.clone(), Arc::clone(&done), work.clone());
+            async move {
+                work(job.clone()).await?;
+                finish(&store, &job).await?;
+                done.lock().unwrap().push(job.subject);
+                Ok(())
+            }
+        };
+        let (store, abandoned) = (self.store.clone(), Arc::clone(&self.abandoned));
+        let abandon = move |job: Job, why: String| {
+            let (store, abandoned) = (store.clone(), Arc::clone(&abandoned));
+            async move {
+                finish(&store, &job).await?;
+                abandoned.lock().unwrap().push((job.subject, why));
+                Ok(())
+            }
+        };
+        let (store, clock, waker) = (self.store.clone(), self.clock.clone(), self.waker.clone());
+        self.running = Some(tokio::spawn(queue::run(store, clock, waker, self.stop.subscribe(), work, abandon)));
+    }
+
+    /// Waits until this holds; what has not come about by then never will.
+    async fn until(&self, holds: impl Fn(&Desk) -> bool) {
+        let waiting = async {
+            while !holds(self) {
+                assert!(!self.running.as_ref().unwrap().is_finished(), "the queue has ended");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it comes about");
+    }
+
+    async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        self.running.take().unwrap().await.expect("the queue ends well");
+    }
+
+    fn done(&self) -> usize {
+        self.done.lock().unwrap().len()
+    }
+
+    /// How many jobs there are for which this holds.
+    fn count(&self, condition: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM jobs WHERE {condition}");
+        self.store.query_one(&sql, &[], |row| row.int(0)).unwrap().unwrap()
+    }
+}
+
+async fn finish(store: &Store, job: &Job) -> Result<(), Failure> {
+    let mut batch = Batch::new();
+    batch.finish_job(job);
+    store.apply(batch).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failed_attempt_and_costs_nobody_anything_else() {
+    let mut desk = Desk::new();
+    // More than there are slots, before the one that is sound.
+    desk.add("boom", 40).await;
+    desk.add("sound", 1).await;
+    desk.run(async |job: Job| {
+        assert_ne!(job.kind, "boom", "job {}", job.subject);
+        Ok(())
+    });
+    desk.until(|desk| desk.done() == 1 && desk.count("lease IS NOT NULL") == 0).await;
+    let due = START.plus_seconds(1).micros();
+    assert_eq!(desk.count(&format!("attempts = 1 AND due_at = {due}")), 40, "each is tried again in a second");
+    desk.stop().await;
+}
+
+/// What was said to the operator on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The errors, each as its fields.
+    fn errors(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["level"] == "ERROR").map(|mut line| line["fields"].take()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_keeps_failing_is_given_up_after_half_a_day_and_says_why() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    // With one subscriber in the process, whether a line is heard is asked of the thread that says it first, which may
+    // be another test's; with two, of both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    let _heard = tracing::subscriber::set_default(subscriber);
+    let mut desk = Desk::new();
+    desk.add("doomed", 1).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    desk.run(move |_| {
+        let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        async move { Err(Failure(format!("not at attempt {number} either"))) }
+    });
+    let abandoned = |desk: &Desk| desk.abandoned.lock().unwrap().first().cloned();
+    desk.until(|desk| {
+        let waiting = desk.store.query("SELECT due_at FROM jobs WHERE lease IS NULL", &[], |row| row.time(0)).unwrap();
+        if let Some(due) = waiting.first() {
+            desk.clock.set(*due);
+            desk.waker.due(Time::default());
+        }
+        abandoned(desk).is_some()
+    })
+    .await;
+    assert_eq!(attempts.load(Ordering::SeqCst) as i64, ATTEMPTS);
+    let expected = ("0".to_owned(), format!("not at attempt {ATTEMPTS} either"));
+    assert_eq!(abandoned(&desk), Some(expected), "it is told why");
+    let hours = (desk.clock.now().micros() - START.micros()) / 3_600_000_000;
+    assert_eq!(hours, 12, "a night in which something is down is survived");
+    assert_eq!(desk.count("1"), 0, "the job is gone");
+    desk.stop().await;
+    let errors = log.errors();
+    assert_eq!(errors.len(), 1, "one line, where it was given up: {errors:#?}");
+    let said = ["job.id", "job.kind", "subject", "attempts"].map(|field| errors[0][field].clone());
+    assert_eq!(said, [json!(1), json!("doomed"), json!("0"), json!(ATTEMPTS)]);
+}
+
+#[tokio::test]
+async fn a_job_is_done_when_it_is_due_and_not_before() {
+    let mut desk = Desk::new();
+    desk.clock = Clock::system();
+    let late_by: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let (clock, noted) = (desk.clock.clone(), Arc::clone(&late_by));
+    desk.run(move |job: Job| {
+        // The subject says when it is due.
+        noted.lock().unwrap().push(clock.now().micros() - job.subject.parse::<i64>().unwrap());
+        async { Ok(()) }
+    });
+    let now = desk.clock.now();
+    let mut batch = Batch::new();
+    // The first is due at once: what is due later is not taken along.
+    for due in [now, now.plus_micros(300_000)] {
+        batch.add_job("timer", &due.micros().to_string(), due);
+    }
+    desk.store.apply(batch).await.unwrap();
+    desk.waker.due(now);
+    desk.until(|desk| desk.done() == 2).await;
+    let late_by = late_by.lock().unwrap().clone();
+    assert!(late_by.iter().all(|late| (0..5_000_000).contains(late)), "W-ENG-16, W-DLY-15: {late_by:?} us late");
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_that_were_not_begun_are_handed_back_when_the_node_stops() {
+    let mut desk = Desk::new();
+    desk.add("slow", 50).await;
+    let (begun, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, closed) = (Arc::clone(&begun), Arc::clone(&gate));
+    desk.run(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&closed);
+        async move { gate.acquire().await.map(|slot| slot.forget()).map_err(|error| Failure(error.to_string())) }
+    });
+    desk.until(|desk| begun.load(Ordering::SeqCst) == 16 && desk.count("lease IS NOT NULL") == 50).await;
+    desk.clock.advance_seconds(1);
+    desk.stop.send_replace(true);
+    desk.until(|desk| desk.count("lease IS NULL") == 34).await;
+    let now = desk.clock.now().micros();
+    assert_eq!(desk.count(&format!("lease IS NULL AND due_at <= {now} AND attempts = 0")), 34, "due now");
+    assert_eq!(desk.count("lease IS NOT NULL"), 16, "those under way are not taken from anybody");
+    gate.add_permits(16);
+    desk.stop().await;
+    assert_eq!((desk.done(), desk.count("1")), (16, 34), "and they have ended in peace");
+    // Another node finds them at once.
+    let found = desk.store.claim_jobs("other", desk.clock.now(), desk.clock.now().plus_seconds(30), 64).await.unwrap();
+    assert_eq!((found.len(), found[0].attempts), (34, 0));
+}
