@@ -177,6 +177,7 @@ impl Registry {
 
     /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
     async fn tell_the_rest(&self, topic: &Topic) {
+        let mut shift = Shift { topic, is_over: false };
         while let Some(questions) = topic.questions() {
             let Some(reader) = self.reader().await else { return };
             let Some(core) = self.core() else { return };
@@ -202,6 +203,21 @@ impl Registry {
                 topic.retry();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+        }
+        shift.is_over = true;
+    }
+}
+
+/// A catch-up at work. One that ends by a panic, or by the end of the runtime, must not look as if it still worked.
+struct Shift<'a> {
+    topic: &'a Topic,
+    is_over: bool,
+}
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.topic.break_off();
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ const TURNS: usize = 8;
 const STEPS: usize = 16;
 /// Bytes that are read at once.
 const READ_AT_ONCE: usize = 8 * 1024;
-/// Frames that one write may carry.
-const FRAMES_PER_WRITE: usize = 16;
+/// Bytes that are written at once.
+const WRITTEN_AT_ONCE: usize = 16 * 1024;
 /// The largest message a client may send.
 pub(crate) const MOST_INCOMING: usize = 64 * 1024;
 
@@ -265,31 +265,37 @@ impl Socket {
         }
     }
 
-    /// Writes what waits, as many frames at once as possible.
+    /// Writes what waits, as many frames at once as possible. They are put together here: copying them costs less than
+    /// having the kernel gather them.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
-            let mut heads = [[0; MOST_HEAD]; FRAMES_PER_WRITE];
-            let mut slices = [IoSlice::new(&[]); 3 * FRAMES_PER_WRITE];
-            let mut used = 0;
-            let mut skip = self.written;
-            for (frame, head) in self.writing.iter().zip(&mut heads) {
-                let length = spell_head(frame.opcode(), frame.len(), head);
-                let (first, second) = frame.parts();
-                for part in [&head[..length], first, second] {
-                    let rest = part.get(skip..).unwrap_or(&[]);
-                    skip = skip.saturating_sub(part.len());
-                    if !rest.is_empty() {
-                        slices[used] = IoSlice::new(rest);
-                        used += 1;
-                    }
-                }
-            }
-            match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used]))? {
+            let mut bytes = [MaybeUninit::uninit(); WRITTEN_AT_ONCE];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            self.gather(&mut buffer);
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, buffer.filled()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 wrote => self.advance(wrote),
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Puts into `buffer` what is written next.
+    fn gather(&self, buffer: &mut ReadBuf<'_>) {
+        let mut skip = self.written;
+        for frame in &self.writing {
+            let mut head = [0; MOST_HEAD];
+            let length = spell_head(frame.opcode(), frame.len(), &mut head);
+            let (first, second) = frame.parts();
+            for part in [&head[..length], first, second] {
+                let rest = part.get(skip..).unwrap_or(&[]);
+                skip = skip.saturating_sub(part.len());
+                buffer.put_slice(&rest[..rest.len().min(buffer.remaining())]);
+            }
+            if buffer.remaining() == 0 {
+                return;
+            }
+        }
     }
 
     fn advance(&mut self, wrote: usize) {

@@ -988,10 +988,6 @@ async fn figures() {
             range.map(|n| bare_client(&house, &format!("user-{n}"))).collect::<Vec<_>>()
         })
     };
-    let first = connect(0..200).await.unwrap();
-    let (before, cpu_before) = (resident_bytes(), cpu_micros());
-    let clients = connect(200..SOCKETS + 200).await.unwrap();
-    let (after, cpu_after) = (resident_bytes(), cpu_micros());
     let events: Vec<_> = (0..SOCKETS)
         .map(|n| {
             let mut message = house.message(&format!("user-{}", n + 200), None, &json!({"n": 1}));
@@ -1005,6 +1001,10 @@ async fn figures() {
             }
         })
         .collect();
+    let first = connect(0..200).await.unwrap();
+    let (before, cpu_before) = (resident_bytes(), cpu_micros());
+    let clients = connect(200..SOCKETS + 200).await.unwrap();
+    let (after, cpu_after) = (resident_bytes(), cpu_micros());
     let cpu = cpu_micros();
     let told = Arc::clone(&house);
     // In a task, as commits do: a thread beside the runtime would wake its threads for each event.

@@ -15,6 +15,8 @@ use crate::wire::phoenix::Push;
 
 /// Changes less than this apart are a burst.
 const BURST_MICROS: i64 = 700_000;
+/// Answers that may wait for one socket until it was told what they answer for.
+const MOST_ANSWERS: usize = 16;
 
 /// A feed that somebody listens to.
 pub(crate) struct Topic {
@@ -161,7 +163,10 @@ impl Topic {
         if state.groups[group].members.is_empty() {
             state.groups.swap_remove(group);
         }
-        state.answers.retain(|answer| answer.link.id != link.id);
+        // It has left what it would have been told of before; the answers are owed all the same.
+        for answer in state.answers.extract_if(.., |answer| answer.link.id == link.id) {
+            answer.link.answer(answer.frame);
+        }
         // What was pushed may have been lost with the connection: better told twice.
         let sure = member.sure.filter(|_| !is_clean).or(member.told);
         Some(Left { view, knows: sure.unwrap_or(0) })
@@ -222,7 +227,8 @@ impl Topic {
     /// Gives an answer after its socket was told of everything up to `version`. Whether the catch-up has to be started.
     pub(crate) fn answer_after(&self, link: &Arc<Link>, version: i64, frame: Frame) -> bool {
         let mut state = self.lock();
-        match state.member(link) {
+        let waiting = state.answers.iter().filter(|answer| answer.link.id == link.id).count();
+        match state.member(link).filter(|_| waiting < MOST_ANSWERS) {
             Some(member) if !member.is_stalled && member.told.is_none_or(|told| told < version) => {
                 member.is_owed = true;
                 state.answers.push(Answer { link: Arc::clone(link), version, frame });
@@ -300,6 +306,12 @@ impl Topic {
     /// The catch-up failed and will try again.
     pub(crate) fn retry(&self) {
         self.lock().wants_catch_up = true;
+    }
+
+    /// The catch-up broke off: the next change starts another.
+    pub(crate) fn break_off(&self) {
+        let mut state = self.lock();
+        (state.is_catching_up, state.wants_catch_up) = (false, true);
     }
 }
 
@@ -401,5 +413,136 @@ impl Member {
         }
         self.told = Some(version);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::bus::News;
+    use crate::model::environment::{Environment, Settings};
+    use crate::model::feed::Filter;
+    use crate::sign::api_key::Kind;
+    use crate::verbs::door::Caller;
+    use crate::wire::join::Join;
+    use crate::wire::phoenix::Vsn;
+
+    const NOW: Time = Time::from_micros(0);
+
+    fn topic() -> Topic {
+        Topic::new(Name { env: 1, channel: Uuid::nil(), user: "ann".into() })
+    }
+
+    fn head(version: i64) -> Head {
+        let active = crate::model::feed::Counts { total: version, ..Default::default() };
+        Head { id: 1, version, active, ..Head::default() }
+    }
+
+    /// The change that leads to a version.
+    fn change(version: i64) -> FeedEvent {
+        FeedEvent { env: 1, channel: String::new(), recipient: "ann".into(), head: head(version), news: News::Changed }
+    }
+
+    /// What a client joins with, as one who was told `told`.
+    fn joining(link: &Arc<Link>, payload: &str, told: Option<i64>) -> Joining {
+        let environment =
+            Environment { number: 1, id: Uuid::nil(), slug: String::new(), settings: Settings::default() };
+        let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims: None };
+        let join = Join::parse(payload).unwrap();
+        let (view, _) = View::read(join, &caller, &Arc::new(Filter::default())).unwrap();
+        let awaits_first = view.own.is_some();
+        Joining { link: Arc::clone(link), head: "[null".into(), view, told, awaits_first, first: None }
+    }
+
+    fn link(id: u64) -> Arc<Link> {
+        Arc::new(Link::new(id, Vsn::V2, Arc::default(), None, NOW))
+    }
+
+    /// The totals that a socket was told of since it was asked last.
+    fn totals(link: &Link) -> Vec<i64> {
+        let frames = link.orders(&Context::from_waker(Waker::noop()), true).frames;
+        let total = |frame: Frame| {
+            let (head, tail) = frame.parts();
+            let frame: serde_json::Value = serde_json::from_slice(&[head, tail].concat()).unwrap();
+            frame[4]["metadata"]["total_count"].as_i64().unwrap_or(-1)
+        };
+        frames.into_iter().map(total).collect()
+    }
+
+    /// What the catch-up tells all who are owed something: the feed as it stands at `version`.
+    fn catch_up(topic: &Topic, version: i64) {
+        let found = topic.questions().into_iter().flatten().map(|question| {
+            let payload = format!(r#"{{"metadata":{{"total_count":{version}}}}}"#);
+            let pushes = vec![Arc::new(Push::new("t", "new-message", &payload))];
+            (question, Told { version, pushes })
+        });
+        topic.tell(&found.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_next_is_told_at_once_what_leaves_a_gap_by_the_catch_up_and_nothing_twice() {
+        let (topic, ann) = (topic(), link(1));
+        assert!(!topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0))));
+        assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
+        assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
+        assert_eq!(totals(&ann), [1]);
+        assert!(topic.hear(None, &change(3), NOW).wants_catch_up, "the second is missing");
+        assert!(!topic.hear(None, &change(2), NOW).wants_catch_up, "the catch-up was asked for already");
+        assert_eq!(totals(&ann), [] as [i64; 0]);
+        catch_up(&topic, 3);
+        assert_eq!((totals(&ann), topic.questions().is_none()), (vec![3], true));
+        assert!(!topic.hear(None, &change(4), NOW).wants_catch_up);
+        assert_eq!(totals(&ann), [4]);
+    }
+
+    #[test]
+    fn what_changed_while_one_joined_is_owed_to_it() {
+        let (topic, ann) = (topic(), link(1));
+        topic.begin_join();
+        let read = head(1);
+        topic.hear(None, &change(2), NOW);
+        assert!(topic.enter(read, joining(&ann, r#"{"client_a":{}}"#, Some(1))));
+        topic.end_join();
+        catch_up(&topic, 2);
+        assert_eq!(totals(&ann), [2]);
+        let bob = link(2);
+        let first = Told { version: 2, pushes: vec![Arc::new(Push::new("t", "feed.snapshot", "{}"))] };
+        let joins = Joining { first: Some(first), ..joining(&bob, r#"{"bellwire":{}}"#, None) };
+        assert!(!topic.enter(head(2), joins), "it was told all there is");
+        assert_eq!(totals(&bob), [-1]);
+    }
+
+    #[test]
+    fn a_catch_up_that_broke_off_is_taken_up_by_the_next_change() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)));
+        assert!(topic.hear(None, &change(2), NOW).wants_catch_up);
+        assert!(topic.questions().is_some_and(|questions| questions.len() == 1));
+        topic.break_off();
+        assert!(topic.hear(None, &change(3), NOW).wants_catch_up);
+        catch_up(&topic, 3);
+        assert_eq!(totals(&ann), [3]);
+    }
+
+    #[test]
+    fn answers_wait_for_what_they_answer_but_not_without_bound_and_leaving_does_not_lose_them() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(0), joining(&ann, r#"{"bellwire":{}}"#, None));
+        let answer = |number: i64| {
+            let text = format!(r#"[null,null,"t","phx_reply",{{"metadata":{{"total_count":{number}}}}}]"#);
+            topic.answer_after(&ann, number, Frame::Text(text))
+        };
+        (1..=MOST_ANSWERS as i64).for_each(|number| _ = answer(number));
+        assert_eq!(totals(&ann), [] as [i64; 0]);
+        answer(99);
+        assert_eq!(totals(&ann), [99], "beyond the bound they wait no more");
+        catch_up(&topic, 2);
+        assert_eq!(totals(&ann), [2, 1, 2], "what it is told, then the answers that this is for");
+        topic.leave(&ann, true);
+        assert_eq!(totals(&ann), (3..=MOST_ANSWERS as i64).collect::<Vec<_>>());
     }
 }

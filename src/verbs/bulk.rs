@@ -393,16 +393,14 @@ async fn fail(core: &Core, job: &Job, operation: BulkOperation, reason: &str) ->
     finish(core, job, Some(&failed(operation, reason, core.clock.now()))).await
 }
 
-/// The operation when it has failed for this reason.
-pub fn failed(operation: BulkOperation, reason: &str, now: Time) -> BulkOperation {
-    BulkOperation {
-        status: "failed".to_owned(),
-        error_count: operation.error_count + 1,
-        error_items: json!([{"id": operation.id, "collection": null, "reason": reason}]),
-        updated_at: now,
-        failed_at: Some(now),
-        ..operation
-    }
+/// The operation as one that has failed, with the reason.
+pub fn failed(mut operation: BulkOperation, reason: &str, now: Time) -> BulkOperation {
+    operation.status = "failed".to_owned();
+    operation.error_count += 1;
+    operation.error_items = json!([{"id": operation.id, "collection": null, "reason": reason}]);
+    operation.updated_at = now;
+    operation.failed_at = Some(now);
+    operation
 }
 
 async fn finish(core: &Core, job: &Job, operation: Option<&BulkOperation>) -> Result<(), Failure> {

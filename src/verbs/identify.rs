@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::invalid::Invalid;
+use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
 use crate::store::{self, Batch, Env};
@@ -64,11 +64,6 @@ fn map_of_maps(map: &Map<String, Value>, name: &str, path: &str, faults: &mut Ve
             Map::new()
         }
     }
-}
-
-/// `path.name`, or just `name` at the top.
-pub(crate) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// A recipient as requests name one: a reference, or an inline map that also identifies (F-REC-02).

@@ -73,7 +73,7 @@ async fn a_bulk_operation_whose_job_is_given_up_has_failed() {
     let failed = world.core.store.bulk_operation(&operation.id.to_string()).unwrap().unwrap();
     assert_eq!(failed.status, "failed", "F-BLK-03");
     assert_eq!((failed.failed_at, failed.completed_at), (Some(world.core.clock.now()), None), "F-BLK-03");
-    assert_eq!(failed.error_items[0]["reason"], "the disk was full");
+    assert_eq!(failed.error_items[0]["reason"], "the disk was full", "F-BLK-03");
     assert_eq!(world.core.store.job_backlog().unwrap().0, 0);
 }
 
