@@ -2,6 +2,7 @@
 //!
 //! A change is a [`Batch`] of statements, applied whole or not at all, durable when [`Store::apply`] returns.
 
+mod checkpoint;
 pub mod db;
 mod migrate;
 

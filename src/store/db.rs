@@ -12,6 +12,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use crate::model::time::Time;
 
 /// Batches that share one transaction at most.
@@ -330,8 +331,12 @@ impl Applied {
 
 struct Order {
     batch: Batch,
-    reply: oneshot::Sender<Result<Applied, Error>>,
+    reply: oneshot::Sender<Done>,
 }
+
+/// What became of a batch, with the batch: its memory is given back by the thread that took it, since a writer that
+/// frees what many threads have taken waits for their allocators.
+type Done = (Result<Applied, Error>, Batch);
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone)]
@@ -358,10 +363,11 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, Error> {
         let mut connection = connect(path, false)?;
         super::migrate::run(&mut connection)?;
+        let checkpoints = Checkpoints::start(path)?;
         let (writer, orders) = mpsc::channel(WRITER_QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_until_closed(connection, orders))
+            .spawn(move || write_until_closed(connection, orders, checkpoints))
             .map_err(|error| Error::Open(format!("the writer thread could not be started: {error}")))?;
         let inner = Inner {
             path: path.to_owned(),
@@ -382,7 +388,8 @@ impl Store {
         }
         let (reply, answer) = oneshot::channel();
         self.inner.writer.send(Order { batch, reply }).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?
+        let (done, _batch) = answer.await.map_err(|_| Error::Closed)?;
+        done
     }
 
     /// Runs a short, indexed read where it is asked: some ten microseconds, no hop to another thread.
@@ -482,7 +489,7 @@ impl Drop for Inner {
     }
 }
 
-fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
+pub(super) fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
     let flags = if read_only {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
     } else {
@@ -495,7 +502,7 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
     if !read_only {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     }
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -519,7 +526,7 @@ fn collect<T>(
 }
 
 /// The writer: takes what waits, applies it in one transaction, answers after the fsync.
-fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Order>) {
+fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Order>, mut checkpoints: Checkpoints) {
     while let Some(first) = orders.blocking_recv() {
         let mut statements = first.batch.statements.len();
         let mut group = vec![first];
@@ -529,7 +536,9 @@ fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Ord
             group.push(next);
         }
         write_group(&mut connection, group);
+        checkpoints.committed(&connection, statements);
     }
+    drop(checkpoints);
     // Folds the log into the file, so that a clean stop leaves one file.
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
@@ -539,7 +548,7 @@ fn write_group(connection: &mut Connection, group: Vec<Order>) {
         Ok(answers) => {
             for (order, answer) in group.into_iter().zip(answers) {
                 // A caller that has gone away still has its change.
-                let _ = order.reply.send(answer);
+                let _ = order.reply.send((answer, order.batch));
             }
         }
         // One batch broke the transaction: each is applied alone, so that only the broken one fails.
@@ -552,7 +561,7 @@ fn write_group(connection: &mut Connection, group: Vec<Order>) {
         Err(error) => {
             tracing::error!(%error, "a change could not be written");
             if let Some(order) = group.into_iter().next() {
-                let _ = order.reply.send(Err(Error::Database(error)));
+                let _ = order.reply.send((Err(Error::Database(error)), order.batch));
             }
         }
     }
