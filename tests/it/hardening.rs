@@ -108,6 +108,25 @@ async fn unknown_topics_and_events_are_answered_and_the_socket_lives_on() {
 }
 
 #[tokio::test]
+async fn guides_are_refused_with_a_reason_and_never_spoken_of() {
+    let server = Process::start("");
+    let mut line = Line::open(&server).await;
+    let guides = format!("guides:{CHANNEL}");
+    line.text(&frame("g", "g", &guides, "phx_join", json!({"user_id": "ann"}))).await;
+    let refused = json!({"status": "error", "response": {"reason": "guides are not offered by this server"}});
+    assert_eq!(line.reply("g").await, refused, "socket.md 3.7");
+    line.text(&frame("j", "j", &topic("ann"), "phx_join", json!({"bellwire": {"since": 0}}))).await;
+    assert_eq!(line.reply("j").await["status"], "ok");
+    let body = json!({"recipients": [{"id": "ann"}], "data": {"name": "one"}});
+    assert_eq!(server.call(Method::POST, "/v1/workflows/note/trigger", body).await.expect("an answer").status, 200);
+    while line.heard_on(&topic("ann")).len() < 2 {
+        // The feed as it stood, and the new item.
+        line.heartbeat().await;
+    }
+    assert!(line.heard_on(&guides).is_empty(), "F-SOC-22");
+}
+
+#[tokio::test]
 async fn ten_thousand_joins_on_one_socket_are_all_answered_and_bounded() {
     const JOINS: usize = 10_000;
     let server = Process::start("");

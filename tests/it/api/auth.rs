@@ -64,6 +64,26 @@ async fn a_revoked_key_stops_working_with_the_next_request() {
 }
 
 #[tokio::test]
+async fn headers_that_only_inform_change_nothing_and_there_is_one_branch() {
+    let world = World::start().await;
+    world.put("/v1/users/ann").sk().json(&json!({"name": "Ann"})).await.ok(200);
+    let plain = world.get("/v1/users/ann").sk().await.ok(200);
+    for (name, value, rule) in [
+        ("x-knock-client", "Knock/ClientJS 0.22.2", "F-AUT-21"),
+        ("x-stainless-lang", "js", "F-AUT-21"),
+        ("x-stainless-retry-count", "1", "F-AUT-21"),
+        ("user-agent", "Mozilla/5.0", "F-AUT-21"),
+        ("x-knock-branch", "", "F-AUT-20"),
+        ("x-knock-branch", "feature-x", "F-AMB-5: where there are no branches the header is not read"),
+    ] {
+        let told = world.get("/v1/users/ann").sk().header(name, value).await.ok(200);
+        assert_eq!(told, plain, "{rule} {name}");
+        let refused = world.get("/v1/users/ann").header(name, value).await;
+        assert_eq!(refused.code(), self::refused("api_key_missing"), "{rule} {name}");
+    }
+}
+
+#[tokio::test]
 async fn environments_do_not_see_each_other() {
     let world = World::start().await;
     let message = world.tell("ann", json!({}), None).await;

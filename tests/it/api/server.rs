@@ -47,6 +47,7 @@ async fn health_and_pages_need_no_key() {
     assert_eq!((page.status, page.header("content-type"), page.text.as_str()), (200, Some("text/html"), "<p>demo</p>"));
     assert_eq!(world.post("/demo/x").await.status, 405);
     assert_eq!(world.get("/ws/v1/websocket").await.text, "a socket");
+    assert_eq!(world.get("/ws/v1/longpoll").await.status, 404, "F-SOC-27");
     let description = world.get("/v1/openapi").await.ok(200);
     assert_eq!(description["paths"]["/v1/users/{user_id}"]["put"]["operationId"], "identifyUser", "F-TRN-16");
 }

@@ -143,6 +143,11 @@ impl Line {
         }
     }
 
+    /// What was heard on a topic while something else was waited for.
+    pub(super) fn heard_on(&self, topic: &str) -> Vec<&Value> {
+        self.heard.iter().filter(|frame| frame[2] == topic).collect()
+    }
+
     /// How the connection ends; frames before it are passed over.
     pub(super) async fn end(&mut self) -> Heard {
         loop {
