@@ -14,8 +14,12 @@ use rusqlite::Connection;
 
 use super::db::{Error, connect};
 
-/// Statements after which the thread copies what has come.
-const COPY_AFTER: usize = 2_000;
+/// Pages, by a guess, after which the thread copies what has come: the more at once, the more often a page that was
+/// written again and again is copied only once.
+const COPY_AFTER: usize = 4_000;
+/// What a commit writes at least, in pages; and how many statements it takes to write one page more.
+const COMMIT_PAGES: usize = 8;
+const STATEMENTS_PER_PAGE: usize = 4;
 /// Pages of 4 KiB in the log from which on it is to begin anew.
 const LONG_LOG: i64 = 8_000;
 
@@ -24,7 +28,8 @@ pub(super) struct Checkpoints {
     nudge: Option<SyncSender<()>>,
     is_long: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    statements: usize,
+    /// Written since the thread was told to copy; a guess.
+    pages: usize,
 }
 
 impl Checkpoints {
@@ -38,20 +43,20 @@ impl Checkpoints {
             .name("store-checkpoint".to_owned())
             .spawn(move || copy_until_closed(&connection, &nudges, &told))
             .map_err(|error| Error::Open(format!("the checkpoint thread could not be started: {error}")))?;
-        Ok(Checkpoints { nudge: Some(nudge), is_long, thread: Some(thread), statements: 0 })
+        Ok(Checkpoints { nudge: Some(nudge), is_long, thread: Some(thread), pages: 0 })
     }
 
     /// The writer has committed so many statements on `connection`.
     pub(super) fn committed(&mut self, connection: &Connection, statements: usize) {
-        self.statements += statements;
+        self.pages += COMMIT_PAGES + statements / STATEMENTS_PER_PAGE;
         if self.is_long.swap(false, Ordering::Relaxed) {
             // What is left is what came while the thread copied. If a reader is in the way the thread asks again.
             copy(connection);
         }
-        if self.statements >= COPY_AFTER
+        if self.pages >= COPY_AFTER
             && let Some(nudge) = &self.nudge
         {
-            self.statements = 0;
+            self.pages = 0;
             // Full means that it will look anyway.
             let _ = nudge.try_send(());
         }
