@@ -16,8 +16,15 @@ impl Batch {
         users: impl Iterator<Item = &'a User>,
         objects: impl Iterator<Item = &'a Object>,
     ) {
-        let users: Vec<Value> = users.map(|user| json!([user.id, user.inserted_at.micros()])).collect();
-        if !users.is_empty() {
+        let users: Vec<&User> = users.collect();
+        if let [user] = users[..] {
+            // Most triggers: a list of one costs more than looking.
+            self.require(
+                "SELECT 1 FROM users WHERE env = ?1 AND id = ?2 AND inserted_at = ?3",
+                params![env, &user.id, user.inserted_at],
+            );
+        } else if !users.is_empty() {
+            let users = users.iter().map(|user| json!([user.id, user.inserted_at.micros()])).collect();
             self.require(
                 "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM json_each(?2) j WHERE NOT EXISTS (SELECT 1 FROM users \
                  WHERE env = ?1 AND id = j.value ->> 0 AND inserted_at = j.value ->> 1))",
