@@ -345,6 +345,6 @@ mod tests {
     #[test]
     fn a_socket_is_small() {
         let size = size_of::<Socket>();
-        assert!(size <= 384, "the task of a socket takes {size} bytes");
+        assert!(size <= 256, "the task of a socket takes {size} bytes");
     }
 }
