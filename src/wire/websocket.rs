@@ -92,6 +92,16 @@ struct Begun {
     bytes: Vec<u8>,
     /// How many of `bytes` are known to be UTF-8.
     checked: usize,
+    /// The frame whose payload is still coming.
+    frame: Option<Coming>,
+}
+
+#[derive(Debug)]
+struct Coming {
+    mask: [u8; 4],
+    /// How much of the payload has not come.
+    left: usize,
+    is_final: bool,
 }
 
 /// The head of a frame.
@@ -117,31 +127,58 @@ impl Reader {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next message, none until more has come. A message has at most `most` bytes.
+    /// The next message, none until more has come. A message has at most `most` bytes. A text that is none is found out
+    /// with the first byte that cannot be one.
     pub fn next(&mut self, most: usize) -> Result<Option<Message>, Breach> {
-        while let Some(Head { is_final, opcode, mask, from, length }) = self.head(most)? {
-            let frame = &mut self.bytes[self.taken..];
-            let Some(payload) = frame.get_mut(from..from + length) else { return Ok(None) };
+        loop {
+            if let Some(begun) = self.begun.as_mut().filter(|begun| begun.frame.is_some()) {
+                self.taken += begun.take_in(&self.bytes[self.taken..])?;
+                self.forget_what_was_taken();
+                match self.begun.take_if(|begun| begun.is_whole()) {
+                    Some(whole) => return whole.finish().map(Some),
+                    None if self.is_waiting() => return Ok(None),
+                    None => continue,
+                }
+            }
+            let Some(Head { is_final, opcode, mask, from, length }) = self.head(most)? else { return Ok(None) };
+            let payload = self.bytes[self.taken..].get_mut(from..from + length);
+            let is_message = opcode != Opcode::Continuation && is_final && payload.is_some();
+            if !opcode.is_control() && !is_message {
+                self.begin(opcode, from, Coming { mask, left: length, is_final });
+                continue;
+            }
+            let Some(payload) = payload else { return Ok(None) };
             unmask(payload, mask);
             let payload = payload.to_vec();
             self.taken += from + length;
-            if self.taken == self.bytes.len() {
-                (self.bytes, self.taken) = (Vec::new(), 0);
-            }
-            match opcode {
-                Opcode::Ping => return Ok(Some(Message::Ping(payload))),
-                Opcode::Pong => return Ok(Some(Message::Pong)),
-                Opcode::Close => return close_code(&payload).map(Message::Close).map(Some),
-                Opcode::Text if is_final => return text(payload).map(Some),
-                Opcode::Binary if is_final => return Ok(Some(Message::Binary(payload))),
-                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                    if let Some(message) = self.go_on(opcode, payload, is_final)? {
-                        return Ok(Some(message));
-                    }
-                }
-            }
+            self.forget_what_was_taken();
+            return match opcode {
+                Opcode::Ping => Ok(Some(Message::Ping(payload))),
+                Opcode::Pong => Ok(Some(Message::Pong)),
+                Opcode::Close => close_code(&payload).map(Message::Close).map(Some),
+                Opcode::Text => text(payload).map(Some),
+                Opcode::Binary | Opcode::Continuation => Ok(Some(Message::Binary(payload))),
+            };
         }
-        Ok(None)
+    }
+
+    /// Whether a frame's payload is still coming.
+    fn is_waiting(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.frame.is_some())
+    }
+
+    /// Begins a message of several pieces, or a further frame of it; its head is taken.
+    fn begin(&mut self, opcode: Opcode, head: usize, frame: Coming) {
+        self.taken += head;
+        let is_text = opcode == Opcode::Text;
+        let new = || Box::new(Begun { is_text, bytes: Vec::new(), checked: 0, frame: None });
+        self.begun.get_or_insert_with(new).frame = Some(frame);
+    }
+
+    fn forget_what_was_taken(&mut self) {
+        if self.taken == self.bytes.len() {
+            (self.bytes, self.taken) = (Vec::new(), 0);
+        }
     }
 
     /// Reads the head of the frame that comes next and judges it; none if it is not all there.
@@ -178,31 +215,39 @@ impl Reader {
         let Some(mask) = rest.first_chunk::<4>() else { return Ok(None) };
         Ok(Some(Head { is_final, opcode, mask: *mask, from: frame.len() - rest.len() + 4, length }))
     }
-
-    /// Adds a fragment to the message that it belongs to; the message, if that was its last.
-    fn go_on(&mut self, opcode: Opcode, payload: Vec<u8>, is_final: bool) -> Result<Option<Message>, Breach> {
-        let mut begun = self
-            .begun
-            .take()
-            .unwrap_or_else(|| Box::new(Begun { is_text: opcode == Opcode::Text, bytes: Vec::new(), checked: 0 }));
-        begun.bytes.extend_from_slice(&payload);
-        if begun.is_text {
-            begun.check()?;
-        }
-        if !is_final {
-            self.begun = Some(begun);
-            return Ok(None);
-        }
-        let Begun { is_text, bytes, checked } = *begun;
-        match is_text {
-            false => Ok(Some(Message::Binary(bytes))),
-            true if checked == bytes.len() => text(bytes).map(Some),
-            true => Err(Breach::Text),
-        }
-    }
 }
 
 impl Begun {
+    /// Takes in what has come of the frame; how many bytes that was.
+    fn take_in(&mut self, come: &[u8]) -> Result<usize, Breach> {
+        let Some(frame) = &mut self.frame else { return Ok(0) };
+        let taken = frame.left.min(come.len());
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(&come[..taken]);
+        unmask(&mut self.bytes[from..], frame.mask);
+        frame.mask.rotate_left(taken % 4);
+        frame.left -= taken;
+        if frame.left == 0 && !frame.is_final {
+            self.frame = None;
+        }
+        if self.is_text {
+            self.check()?;
+        }
+        Ok(taken)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.frame.as_ref().is_some_and(|frame| frame.is_final && frame.left == 0)
+    }
+
+    fn finish(self) -> Result<Message, Breach> {
+        match self.is_text {
+            false => Ok(Message::Binary(self.bytes)),
+            true if self.checked == self.bytes.len() => text(self.bytes),
+            true => Err(Breach::Text),
+        }
+    }
+
     /// Looks at what is new of a text; its last character may still be incomplete.
     fn check(&mut self) -> Result<(), Breach> {
         match std::str::from_utf8(&self.bytes[self.checked..]) {
@@ -339,6 +384,20 @@ mod tests {
         let expected = [Message::Ping(b"!".to_vec()), text("€"), Message::Binary(b"ab".to_vec())];
         for size in [1, 5, bytes.len()] {
             assert_eq!(read(&bytes, size).as_deref(), Ok(&expected[..]), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_before_its_frame_has_come() {
+        let bytes = frame(FINAL | 1, &["ü".repeat(40).as_bytes(), &[0xFF], &[b'x'; 100]].concat());
+        let head = bytes.len() - 181;
+        for size in [1, 7, 181] {
+            let mut reader = Reader::default();
+            let heard = bytes[..head + 81].chunks(size).try_for_each(|piece| {
+                reader.feed(piece);
+                reader.next(MOST).map(drop)
+            });
+            assert_eq!(heard.map_err(Breach::code), Err(1007), "RFC 6455, 8.1 {size}");
         }
     }
 

@@ -19,7 +19,7 @@ import re
 import sys
 import types
 
-STRICT = ("OK", "NON-STRICT", "INFORMATIONAL")
+STRICT = ("OK", "INFORMATIONAL")
 AT_ONCE = 8
 
 
