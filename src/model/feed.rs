@@ -229,9 +229,15 @@ fn same_number(have: &Number, wanted: &Number) -> bool {
     }
 }
 
+/// Pairs that a `trigger_data` filter compares at most: each is a question of its own to every item.
+const MOST_PAIRS: usize = 32;
+
 /// Checks a `trigger_data` filter: a flat object of scalars (F-FED-16, F-FED-17).
 pub fn trigger_data_filter(value: Value) -> Result<Map<String, Value>, Invalid> {
     match value {
+        Value::Object(map) if map.len() > MOST_PAIRS => {
+            Err(Invalid::new("trigger_data", format!("trigger_data compares at most {MOST_PAIRS} values")))
+        }
         Value::Object(map) if map.values().all(|value| !value.is_object() && !value.is_array()) => Ok(map),
         Value::Object(_) => {
             Err(Invalid::new("trigger_data", "trigger_data compares top-level scalars only: no lists, no objects"))

@@ -223,3 +223,18 @@ async fn a_feed_is_kept_for_ever() {
     let events = world.get(&format!("/v1/messages/{id}/events")).sk().await.ok(200);
     assert_eq!(events["items"][0]["type"], "message.seen", "F-FED-40 F-STA-20");
 }
+
+#[tokio::test]
+async fn a_filter_of_too_many_values_is_refused_rather_than_tried() {
+    let world = World::start().await;
+    world.tell("ann", json!({"k0": 0}), None).await;
+    let asked = |count: usize| {
+        let pairs: serde_json::Map<String, Value> = (0..count).map(|n| (format!("k{n}"), json!(n))).collect();
+        let encoded: String = Value::Object(pairs).to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        format!("/v1/users/ann/feeds/{FEED}?trigger_data={encoded}")
+    };
+    assert_eq!(world.get(&asked(1)).sk().await.ok(200)["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(world.get(&asked(32)).sk().await.ok(200)["entries"], json!([]));
+    let reply = world.get(&asked(33)).sk().await;
+    assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "SQLite gives up at a thousand; nobody needs so many");
+}
