@@ -149,10 +149,11 @@ impl Registry {
         }
     }
 
-    /// The version that a client which was here before surely knows: the least of its feeds'.
+    /// The version that a client which was here before surely knows: the least of its feeds'; none if one of them is not
+    /// remembered, since nobody can say what that one was told.
     pub(crate) fn known_to(&self, name: &Name, view: &View, now: Time) -> Option<i64> {
         let gone = self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        view.clients().filter_map(|client| gone.recall(name, client, now)).min()
+        view.clients().map(|client| gone.recall(name, client, now)).min().flatten()
     }
 
     /// A socket has drained its outbox after it was full.

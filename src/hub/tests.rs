@@ -633,6 +633,10 @@ async fn a_known_client_that_comes_back_is_told_what_it_missed_and_only_then() {
             "F-SOC-11 F-SOC-12"
         );
     }
+    // Nobody knows what the second one has fetched meanwhile, and when: it is told to look.
+    let frame = ann.next().await;
+    assert_eq!((&frame[0], &frame[3]), (&json!("5"), &json!("new-message")));
+    assert!(frame[4]["attn"].as_array().unwrap().contains(&json!("client_b")), "{frame}");
     ann.quiet().await;
 }
 
