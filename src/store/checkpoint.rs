@@ -1,62 +1,74 @@
 //! Copies what SQLite's log holds into the database file, beside the writer rather than in its way.
 //!
 //! SQLite by itself does so within a commit, whose caller then waits for thousands of pages. Here a thread of its own
-//! copies them while commits go on. Since the log only begins anew when nothing in it is left to copy, the writer copies
-//! the last few pages itself once the log has grown long.
+//! copies them while commits go on. The log only begins anew when nothing in it is left to copy: once it has grown long,
+//! the writer waits for the copy under way and copies the rest itself, so that the log has a bound however slow the disk.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
 use super::db::{Error, connect};
 
-/// Pages, by a guess, after which the thread copies what has come: the more at once, the more often a page that was
-/// written again and again is copied only once.
-const COPY_AFTER: usize = 4_000;
-/// What a commit writes at least, in pages; and how many statements it takes to write one page more.
-const COMMIT_PAGES: usize = 8;
-const STATEMENTS_PER_PAGE: usize = 4;
-/// Pages of 4 KiB in the log from which on it is to begin anew.
-const LONG_LOG: i64 = 8_000;
+/// Pages of 4 KiB after which the thread copies what has come: the more at once, the more often a page that was written
+/// again and again is copied only once.
+const COPY_AFTER: i64 = 4_000;
+/// Pages in the log from which on the writer sees to it that it begins anew.
+const LONG_LOG: i64 = 2 * COPY_AFTER;
+/// Pages that come before the writer tries again, when a reader kept the log from beginning anew.
+const TRY_AGAIN_AFTER: i64 = 1_000;
 
 /// What the writer knows of the thread that copies.
 pub(super) struct Checkpoints {
     nudge: Option<SyncSender<()>>,
-    is_long: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// Written since the thread was told to copy; a guess.
-    pages: usize,
+    /// Held by whoever copies.
+    copying: Arc<Mutex<()>>,
+    /// Pages in the log, as of the last commit.
+    pages: Arc<AtomicI64>,
+    /// The pages there were when the thread was nudged last, and when the writer copied last.
+    nudged_at: i64,
+    copied_at: i64,
 }
 
 impl Checkpoints {
-    /// Starts the thread.
-    pub(super) fn start(path: &Path) -> Result<Checkpoints, Error> {
+    /// Starts the thread. `writer` tells from now on how long the log is.
+    pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Checkpoints, Error> {
         let connection = connect(path, false)?;
+        let pages = Arc::new(AtomicI64::new(0));
+        let counted = Arc::clone(&pages);
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            counted.store(i64::from(pages), Ordering::Relaxed);
+            Ok(())
+        }))?;
         let (nudge, nudges) = sync_channel(1);
-        let is_long = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&is_long);
+        let copying = Arc::new(Mutex::new(()));
+        let held = Arc::clone(&copying);
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
-            .spawn(move || copy_until_closed(&connection, &nudges, &told))
+            .spawn(move || copy_until_closed(&connection, &nudges, &held))
             .map_err(|error| Error::Open(format!("the checkpoint thread could not be started: {error}")))?;
-        Ok(Checkpoints { nudge: Some(nudge), is_long, thread: Some(thread), pages: 0 })
+        Ok(Checkpoints { nudge: Some(nudge), thread: Some(thread), copying, pages, nudged_at: 0, copied_at: 0 })
     }
 
-    /// The writer has committed so many statements on `connection`.
-    pub(super) fn committed(&mut self, connection: &Connection, statements: usize) {
-        self.pages += COMMIT_PAGES + statements / STATEMENTS_PER_PAGE;
-        if self.is_long.swap(false, Ordering::Relaxed) {
-            // What is left is what came while the thread copied. If a reader is in the way the thread asks again.
-            copy(connection);
+    /// The writer has committed on `connection`.
+    pub(super) fn committed(&mut self, connection: &Connection) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.nudged_at {
+            // The log has begun anew.
+            (self.nudged_at, self.copied_at) = (0, 0);
         }
-        if self.pages >= COPY_AFTER
+        if pages >= LONG_LOG.max(self.copied_at + TRY_AGAIN_AFTER) {
+            self.copied_at = pages;
+            copy(connection, &self.copying);
+        } else if pages >= self.nudged_at + COPY_AFTER
             && let Some(nudge) = &self.nudge
         {
-            self.pages = 0;
+            self.nudged_at = pages;
             // Full means that it will look anyway.
             let _ = nudge.try_send(());
         }
@@ -73,22 +85,17 @@ impl Drop for Checkpoints {
     }
 }
 
-fn copy_until_closed(connection: &Connection, nudges: &Receiver<()>, is_long: &AtomicBool) {
+fn copy_until_closed(connection: &Connection, nudges: &Receiver<()>, copying: &Mutex<()>) {
     while nudges.recv().is_ok() {
-        // A long log took long to copy, and much has come meanwhile; what comes during the second copy is little.
-        if copy(connection) >= LONG_LOG {
-            copy(connection);
-            is_long.store(true, Ordering::Relaxed);
-        }
+        copy(connection, copying);
     }
 }
 
-/// Copies what no reader still needs as it was; answers how many pages the log holds.
-fn copy(connection: &Connection) -> i64 {
-    let pages = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1));
-    pages.unwrap_or_else(|error| {
-        // Nothing is lost: the log has it all, and the next nudge tries again.
+/// Copies what no reader still needs as it was, once nobody else does.
+fn copy(connection: &Connection, copying: &Mutex<()>) {
+    let _alone = copying.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        // Nothing is lost: the log has it all, and the next commits try again.
         tracing::error!(%error, "the database's log could not be copied into its file");
-        0
-    })
+    }
 }

@@ -19,6 +19,9 @@ use crate::model::time::Time;
 const GROUP_BATCHES: usize = 1024;
 /// Statements after which a group is committed even if more batches wait, so that one large batch delays few others.
 const GROUP_STATEMENTS: usize = 8192;
+/// Batches in a group from which on the next one is waited for a little, and for how long.
+const BUSY: usize = 32;
+const GATHER: Duration = Duration::from_millis(1);
 /// Batches that may wait for the writer; beyond it callers wait their turn.
 const WRITER_QUEUE: usize = 4096;
 /// Idle read connections kept open.
@@ -363,7 +366,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, Error> {
         let mut connection = connect(path, false)?;
         super::migrate::run(&mut connection)?;
-        let checkpoints = Checkpoints::start(path)?;
+        let checkpoints = Checkpoints::start(path, &mut connection)?;
         let (writer, orders) = mpsc::channel(WRITER_QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -478,6 +481,8 @@ impl Store {
 impl Drop for Inner {
     /// Waits for the writer to finish what it was given, so that a closed store is a whole file.
     fn drop(&mut self) {
+        // Before the writer's own connection, which then folds the log into the file if no other process uses it.
+        lock(&self.readers).clear();
         let (closed, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.writer, closed));
         if let Some(thread) = lock(&self.thread).take()
@@ -503,6 +508,7 @@ pub(super) fn connect(path: &Path, read_only: bool) -> Result<Connection, Error>
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     }
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -527,7 +533,12 @@ fn collect<T>(
 
 /// The writer: takes what waits, applies it in one transaction, answers after the fsync.
 fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Order>, mut checkpoints: Checkpoints) {
+    let mut last = 0;
     while let Some(first) = orders.blocking_recv() {
+        if last >= BUSY {
+            // Many wait: some more in one commit cost each of them less than a commit of their own.
+            std::thread::sleep(GATHER);
+        }
         let mut statements = first.batch.statements.len();
         let mut group = vec![first];
         while group.len() < GROUP_BATCHES && statements < GROUP_STATEMENTS {
@@ -535,12 +546,12 @@ fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Ord
             statements += next.batch.statements.len();
             group.push(next);
         }
+        last = group.len();
         write_group(&mut connection, group);
-        checkpoints.committed(&connection, statements);
+        checkpoints.committed(&connection);
     }
+    // The thread's connection goes first: the last one that is closed folds the log into the file.
     drop(checkpoints);
-    // Folds the log into the file, so that a clean stop leaves one file.
-    let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
 fn write_group(connection: &mut Connection, group: Vec<Order>) {
