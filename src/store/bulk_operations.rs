@@ -97,5 +97,9 @@ impl Batch {
                 serde_json::to_string(&versions).unwrap_or_default()
             ],
         );
+        if operation.completed_at.is_some() || operation.failed_at.is_some() {
+            // Nobody reads it any more, and it may name whoever is deleted later.
+            self.push("DELETE FROM bulk_specs WHERE operation = ?1", params![operation.id]);
+        }
     }
 }

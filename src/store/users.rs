@@ -147,7 +147,7 @@ impl Batch {
     pub fn add_job_for_actor(&mut self, kind: &str, subject: &str, env: Env, actor: &str, now: Time) {
         self.push(
             "INSERT INTO jobs (kind, subject, due_at, progress) \
-             SELECT ?3, ?4, ?5, json_object('asked_at', ?5, 'after', 0, 'end', json_object( \
+             SELECT ?3, ?4, ?5, json_object('env', ?1, 'user', ?2, 'asked_at', ?5, 'after', 0, 'end', json_object( \
              'n', (SELECT max(n) FROM messages), 'at', (SELECT max(inserted_at) FROM messages WHERE env = ?1))) \
              WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2)",
             params![env, actor, kind, subject, now],

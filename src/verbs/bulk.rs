@@ -24,6 +24,9 @@ use super::{Change, Core, Error, OVERTAKEN};
 /// The kind of job that works on bulk operations.
 pub const JOB: &str = "bulk";
 
+/// Chunks that are done under one claim: a second or so.
+pub const CHUNKS_PER_CLAIM: usize = 50;
+
 /// Numbers of messages that are looked at in one go where everybody's are.
 const WINDOW: i64 = 5_000;
 /// Seconds after which a worker that has not found a whole chunk yet writes down how far it has looked.
@@ -213,8 +216,23 @@ impl Core {
     /// Does a claimed bulk operation from where it stands to its end.
     pub async fn work_on_bulk(&self, job: &Job) -> Result<(), Failure> {
         if let Some(mut work) = Work::take_up(self, job).await? {
-            while work.goes_on(self).await? {}
+            for _ in 0..CHUNKS_PER_CLAIM {
+                if !work.goes_on(self).await? {
+                    return Ok(());
+                }
+            }
+            self.hand_on(job).await?;
         }
+        Ok(())
+    }
+
+    /// Puts a long job back, due at once, so that others have their turn and a node that stops need not wait for its end.
+    pub(crate) async fn hand_on(&self, job: &Job) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let mut batch = Batch::new();
+        batch.hand_back(std::slice::from_ref(job), now);
+        self.store.apply(batch).await?;
+        self.waker.due(now);
         Ok(())
     }
 }
@@ -268,7 +286,12 @@ impl Work {
         };
         let progress = match job.progress.as_deref().map(serde_json::from_str) {
             Some(Ok(progress)) => progress,
-            _ => Progress::start(core.store.newest(operation.env)?),
+            Some(Err(error)) => {
+                fail(core, job, operation, &format!("how far it is cannot be read: {error}")).await?;
+                return Ok(None);
+            }
+            // Accepted by a version that did not note the end.
+            None => Progress::start(core.store.newest(operation.env)?),
         };
         Ok(Some(Work { job: job.clone(), operation, spec, progress }))
     }

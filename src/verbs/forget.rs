@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::model::recipient::missing_user;
 use crate::model::time::Time;
@@ -11,6 +12,7 @@ use crate::store::jobs::Job;
 use crate::store::messages::MessageFilter;
 use crate::store::{self, Env};
 
+use super::bulk::CHUNKS_PER_CLAIM;
 use super::change::{FEEDS, by_feed};
 use super::{Change, Core};
 
@@ -20,6 +22,9 @@ pub const JOB: &str = "forget";
 /// How far it has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Progress {
+    env: Env,
+    /// Who is forgotten.
+    user: String,
     /// When the user was deleted, in microseconds.
     asked_at: i64,
     /// The newest message there was then: in later ones a new user of that id may act, who is not meant.
@@ -32,16 +37,14 @@ struct Progress {
 #[derive(Debug)]
 pub struct Work {
     job: Job,
-    env: Env,
-    user: String,
     progress: Progress,
 }
 
 impl Change {
     /// Adds the job that makes others forget `user`, who is deleted in the same change.
     pub(crate) fn forget(&mut self, env: Env, user: &str, now: Time) {
-        // A user's id holds no slash.
-        self.batch.add_job_for_actor(JOB, &format!("{env}/{user}"), env, user, now);
+        // The job's subject is logged, and a user's id may be an address: it stands in the progress, which is not.
+        self.batch.add_job_for_actor(JOB, &Uuid::new_v4().to_string(), env, user, now);
         self.wake(now);
     }
 }
@@ -50,27 +53,31 @@ impl Core {
     /// Does a claimed job of forgetting from where it stands to its end.
     pub async fn work_on_forgetting(&self, job: &Job) -> Result<(), Failure> {
         let mut work = Work::take_up(job)?;
-        while work.goes_on(self).await? {}
-        Ok(())
+        for _ in 0..CHUNKS_PER_CLAIM {
+            if !work.goes_on(self).await? {
+                return Ok(());
+            }
+        }
+        self.hand_on(job).await
     }
 }
 
 impl Work {
     /// Reads what a claimed job is about.
     pub fn take_up(job: &Job) -> Result<Work, Failure> {
-        let unreadable = || Failure(format!("job {} does not say who is to be forgotten", job.id));
-        let (env, user) = job.subject.split_once('/').ok_or_else(unreadable)?;
-        let env = env.parse().map_err(|_| unreadable())?;
+        let progress = job.progress.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let progress =
-            job.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).ok_or_else(unreadable)?;
-        Ok(Work { job: job.clone(), env, user: user.to_owned(), progress })
+            progress.ok_or_else(|| Failure(format!("job {} does not say who is to be forgotten", job.id)))?;
+        Ok(Work { job: job.clone(), progress })
     }
 
     /// Does one chunk, in one transaction: the messages, how far the job is, and that the claim holds on. Whether there is
     /// more to do; for whoever has lost the claim there is not.
     pub async fn goes_on(&mut self, core: &Core) -> Result<bool, Failure> {
-        let (lane, now) = (Lane::Acted(self.env, &self.user), core.clock.now());
-        let Progress { asked_at, end, after } = self.progress;
+        let now = core.clock.now();
+        let Progress { env, ref user, asked_at, end, after } = self.progress;
+        let lane = Lane::Acted(env, user);
+        let actors = Value::Array(vec![missing_user(user, Time::from_micros(asked_at))]).to_string();
         let found = core.store.chunk(lane, &MessageFilter::default(), after, end, FEEDS).await?;
         let next = found.last().filter(|_| found.len() == FEEDS);
         let mut change = Change::new();
@@ -82,11 +89,10 @@ impl Work {
             }
             None => change.batch.finish_job(&self.job),
         }
-        let actors = Value::Array(vec![missing_user(&self.user, Time::from_micros(asked_at))]).to_string();
-        for (feed, ids) in by_feed(self.env, &found) {
+        for (feed, ids) in by_feed(env, &found) {
             match feed {
                 Some(feed) => change.show_actors(&feed, &ids, &actors, now),
-                None => change.batch.show_actors_alone(self.env, &ids, &actors, now),
+                None => change.batch.show_actors_alone(env, &ids, &actors, now),
             }
         }
         match core.commit(change).await {

@@ -5,7 +5,7 @@ use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
 use bellwire::store::jobs::Job;
 use bellwire::store::{Batch, Error};
-use bellwire::verbs::bulk::{Action, Spec, Work};
+use bellwire::verbs::bulk::{Action, CHUNKS_PER_CLAIM, Spec, Work};
 use bellwire::verbs::mark::CHUNK;
 use serde_json::{Value, json};
 
@@ -246,4 +246,20 @@ async fn of_a_long_list_everybody_is_reached_once() {
     assert_eq!(world.pass(0).await, 1);
     assert_eq!(now(&world, &operation).processed_rows, CHUNK as i64 + 2, "once, though named twice");
     assert_eq!((world.head("u").active.unread, world.head("v").active.unread), (0, 0));
+}
+
+#[tokio::test]
+async fn a_long_operation_gives_others_their_turn() {
+    let world = world(&["ann"]).await;
+    world.copy("ann", CHUNK * CHUNKS_PER_CLAIM).await;
+    let operation = start(&world, json!({"recipients": ["ann"]})).await;
+    let job = claim(&world, "first").await.expect("the job");
+    world.core.work_on_bulk(&job).await.unwrap();
+    let half = now(&world, &operation);
+    assert_eq!((half.status.as_str(), half.processed_rows), ("processing", (CHUNK * CHUNKS_PER_CLAIM) as i64));
+    let job = claim(&world, "second").await.expect("it is due at once, and nobody has it");
+    world.core.work_on_bulk(&job).await.unwrap();
+    let done = now(&world, &operation);
+    assert_eq!((done.status.as_str(), done.processed_rows), ("completed", (CHUNK * CHUNKS_PER_CLAIM) as i64 + 1));
+    assert!(world.core.store.bulk_spec(&operation.id.to_string()).unwrap().is_none(), "what it was to do is forgotten");
 }
