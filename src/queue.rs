@@ -93,7 +93,15 @@ pub async fn run<W, A, F, G>(
     while !is_stopped(&stop) {
         desk.waker.inner.next.store(i64::MAX, Ordering::Release);
         round += 1;
-        let mut claimed = VecDeque::from(desk.claim(round).await);
+        let Ok(claimed) = desk.claim(round).await else {
+            // What cannot be read or written now is not tried again at once: a disk that is full needs no log beside it.
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                _ = stop.changed() => {}
+            }
+            continue;
+        };
+        let mut claimed = VecDeque::from(claimed);
         let found = claimed.len();
         while !claimed.is_empty() {
             // Waiting for a slot is waiting for work that ends.
@@ -133,24 +141,16 @@ struct Desk {
 }
 
 impl Desk {
-    async fn claim(&self, round: u64) -> Vec<Job> {
+    /// Claims what is due. The operator has been told when that failed.
+    async fn claim(&self, round: u64) -> Result<Vec<Job>, ()> {
         let now = self.clock.now();
-        match self.store.next_job_at() {
-            Ok(Some(at)) if at <= now => {}
-            Ok(_) => return Vec::new(),
-            Err(error) => {
-                error!(%error, "the queue cannot be read");
-                return Vec::new();
-            }
+        let next = self.store.next_job_at().map_err(|error| error!(%error, "the queue cannot be read"))?;
+        if next.is_none_or(|at| at > now) {
+            return Ok(Vec::new());
         }
         let lease = format!("{}-{round}", now.micros());
-        match self.store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await {
-            Ok(jobs) => jobs,
-            Err(error) => {
-                error!(%error, "jobs cannot be claimed");
-                Vec::new()
-            }
-        }
+        let claimed = self.store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await;
+        claimed.map_err(|error| error!(%error, "jobs cannot be claimed"))
     }
 
     /// Sleeps until a job is due, one is added, or it is time to stop.
@@ -273,7 +273,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.add_job("long", "one", clock.now());
         store.apply(batch).await.expect("a job");
-        let job = desk.claim(1).await.pop().expect("the job");
+        let job = desk.claim(1).await.unwrap().pop().expect("the job");
         let lease_end = clock.now().plus_seconds(LEASE_SECONDS);
         clock.advance_seconds(LEASE_SECONDS - 1);
         let long = tokio::spawn(async move {
@@ -285,7 +285,7 @@ mod tests {
         let attended = tokio::time::timeout(Duration::from_secs(30), desk.attend(&job, long)).await;
         attended.expect("the claim is prolonged").expect("it ends well");
         clock.advance_seconds(2);
-        assert!(desk.claim(2).await.is_empty(), "nobody else takes it up");
+        assert!(desk.claim(2).await.unwrap().is_empty(), "nobody else takes it up");
         std::fs::remove_dir_all(directory).expect("it can be removed");
     }
 

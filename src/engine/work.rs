@@ -37,6 +37,8 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut batch)?,
             bulk::JOB => abandon_bulk(core, job, why, &mut batch)?,
+            // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
+            forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
         }
         match core.store.apply(batch).await {

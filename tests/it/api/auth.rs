@@ -234,21 +234,3 @@ async fn a_token_for_a_tenant_sees_and_marks_that_tenants_items_only() {
     let read: Vec<bool> = feed["entries"].as_array().unwrap().iter().map(|item| !item["read_at"].is_null()).collect();
     assert_eq!(read, [false, false, true], "F-GRN-16");
 }
-
-#[tokio::test]
-async fn headers_about_the_client_change_nothing() {
-    let world = World::start().await;
-    let plain = world.put("/v1/users/ann").sk().json(&json!({"name": "Ann"})).await.ok(200);
-    for (name, value) in [
-        ("x-knock-client", "Knock/ClientJS 0.22.2"),
-        ("x-stainless-lang", "js"),
-        ("x-stainless-retry-count", "1"),
-        ("user-agent", "curl/8"),
-        ("x-knock-branch", ""),
-        // This server has no branches: which one is meant makes no difference (F-AMB-5).
-        ("x-knock-branch", "feature-x"),
-    ] {
-        let reply = world.get("/v1/users/ann").sk().header(name, value).await;
-        assert_eq!(reply.ok(200), plain, "F-AUT-20 F-AUT-21 F-AMB-5 {name}");
-    }
-}
