@@ -19,9 +19,11 @@ use crate::model::time::Time;
 const GROUP_BATCHES: usize = 1024;
 /// Statements after which a group is committed even if more batches wait, so that one large batch delays few others.
 const GROUP_STATEMENTS: usize = 8192;
-/// Batches in a group from which on the next one is waited for a little, and for how long.
-const BUSY: usize = 32;
-const GATHER: Duration = Duration::from_millis(1);
+/// Batches in a group from which on the next group is given time to gather: for as long as more keep coming, looked at
+/// so often, and so many times at most.
+const BUSY: usize = 4;
+const GLANCE: Duration = Duration::from_micros(250);
+const GLANCES: usize = 12;
 /// Batches that may wait for the writer; beyond it callers wait their turn.
 const WRITER_QUEUE: usize = 4096;
 /// Idle read connections kept open.
@@ -536,8 +538,7 @@ fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Ord
     let mut last = 0;
     while let Some(first) = orders.blocking_recv() {
         if last >= BUSY {
-            // Many wait: some more in one commit cost each of them less than a commit of their own.
-            std::thread::sleep(GATHER);
+            gather(&orders);
         }
         let mut statements = first.batch.statements.len();
         let mut group = vec![first];
@@ -552,6 +553,17 @@ fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Ord
     }
     // The thread's connection goes first: the last one that is closed folds the log into the file.
     drop(checkpoints);
+}
+
+/// Waits while more keeps coming: a commit costs as much as ten batches, and those who bring them need the core as well.
+fn gather(orders: &mpsc::Receiver<Order>) {
+    let mut waiting = orders.len();
+    for _ in 0..GLANCES {
+        std::thread::sleep(GLANCE);
+        if orders.len() == std::mem::replace(&mut waiting, orders.len()) || waiting >= GROUP_BATCHES {
+            return;
+        }
+    }
 }
 
 fn write_group(connection: &mut Connection, group: Vec<Order>) {
