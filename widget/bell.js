@@ -71,7 +71,8 @@ export class BellwireBell extends HTMLElement {
   }
 
   attributeChangedCallback() {
-    if (!this.isConnected || this.#hasRestartPlanned) return;
+    // Those that the page was written with come before the element is connected: they start it, once.
+    if (!this.#alive || this.#alive.signal.aborted || this.#hasRestartPlanned) return;
     // Several attributes set one after the other are one change.
     this.#hasRestartPlanned = true;
     queueMicrotask(() => {
