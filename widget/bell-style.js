@@ -41,6 +41,7 @@ svg { display: block; fill: none; stroke: currentColor; stroke-width: 1.75; stro
   border: 1px solid var(--line); border-radius: var(--radius); box-shadow: 0 16px 48px -12px rgb(15 16 30 / .28);
 }
 .panel[hidden] { display: none; }
+.panel.rightward { right: auto; left: 0; }
 :host([inline]) .panel { position: static; flex: 1; width: auto; max-height: none; min-height: 0; border: 0; border-radius: 0; box-shadow: none; }
 .head { display: flex; align-items: center; justify-content: space-between; padding: 12px 12px 10px 16px; border-bottom: 1px solid var(--line); }
 .head h2 { margin: 0; font-size: 15px; font-weight: 650; letter-spacing: -.01em; }

@@ -88,7 +88,10 @@ export class BellwireBell extends HTMLElement {
     this.#parts.panel.hidden = false;
     this.#parts.bell.setAttribute("aria-expanded", "true");
     if (this.hasAttribute("inline")) return;
-    this.#parts.panel.focus();
+    // It hangs from the bell's right end, unless that would push it out of the window.
+    const { panel } = this.#parts;
+    panel.classList.toggle("rightward", this.getBoundingClientRect().right < panel.offsetWidth);
+    panel.focus();
     this.#markSeen();
   }
 
