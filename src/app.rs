@@ -117,8 +117,8 @@ impl App {
             catalog,
         });
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
-        reload::say_archived(&core)?;
-        deactivate(&core)?;
+        reload::say_archived(&core).await?;
+        deactivate(&core).await?;
         let identity = match mode {
             Mode::Serve => None,
             Mode::Development => Some(identify(&core, &config.store.path).await?),
@@ -206,9 +206,9 @@ async fn environments(store: &Store, config: &Config, clock: &Clock) -> Result<V
 }
 
 /// Tells the catalog which workflows the store says are switched off.
-fn deactivate(core: &Core) -> Result<(), StartError> {
+async fn deactivate(core: &Core) -> Result<(), StartError> {
     for environment in core.catalog.environments() {
-        for key in core.store.inactive_workflows(environment.number)? {
+        for key in core.store.inactive_workflows(environment.number).await? {
             core.catalog.set_active(environment.number, &key, false);
         }
     }

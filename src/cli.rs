@@ -120,9 +120,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(asked) => serve::develop(asked, cli.log),
         Command::Serve(place) => serve::serve(&place, cli.log),
         Command::Check(place) => check::check(&place),
-        Command::Keys(command) => keys::run(command),
-        Command::Token(command) => token::run(command),
-        Command::Backup(asked) => backup(&asked),
+        Command::Keys(command) => block_on(keys::run(command)),
+        Command::Token(command) => block_on(token::run(command)),
+        Command::Backup(asked) => block_on(backup(&asked)),
     };
     match done {
         Ok(code) => code,
@@ -157,7 +157,7 @@ impl Database {
     }
 
     /// The database, which must be there.
-    fn open(&self) -> Result<Store, Failure> {
+    async fn open(&self) -> Result<Store, Failure> {
         let path = self.load()?.store.path;
         if !path.exists() {
             return Err(Failure(format!(
@@ -177,8 +177,8 @@ fn move_store(config: &mut Config, directory: Option<&Path>) {
 }
 
 /// The environment called `slug`, which must be there.
-fn environment(store: &Store, slug: &str) -> Result<EnvironmentRow, Failure> {
-    let all = store.environments()?;
+async fn environment(store: &Store, slug: &str) -> Result<EnvironmentRow, Failure> {
+    let all = store.environments().await?;
     let known: Vec<String> = all.iter().map(|row| row.slug.clone()).collect();
     let found = all.into_iter().find(|row| row.slug == slug);
     found.ok_or_else(|| {
@@ -204,8 +204,8 @@ fn block_on<T>(task: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
 }
 
-fn backup(asked: &Backup) -> Result<ExitCode, Failure> {
-    let (file, store) = (&asked.file, asked.database.open()?);
+async fn backup(asked: &Backup) -> Result<ExitCode, Failure> {
+    let (file, store) = (&asked.file, asked.database.open().await?);
     if file.exists() {
         return Err(Failure(format!(
             "{} is there already: name a new file, so that no backup is lost.",

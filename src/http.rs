@@ -37,7 +37,10 @@ pub use server::serve;
 pub const SOCKET_PATH: &str = "/ws/v1/websocket";
 
 /// Takes a request that wants to become a socket, and answers it.
-pub type Upgrade = Box<dyn Fn(Request<Incoming>) -> Response<Body> + Send + Sync>;
+pub type Upgrade = Box<dyn Fn(Request<Incoming>) -> Upgrading + Send + Sync>;
+
+/// The answer that such a request is about to get.
+pub type Upgrading = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// Answers what is no part of the API, such as pages that are made when they are asked for. It is asked first, and
 /// nothing is added to its answers: it says itself which other sites may read them.

@@ -146,12 +146,12 @@ impl Hub {
     /// Judges the upgrade of a request; a good one is answered 101, and its socket served by a task of its own.
     /// Bad keys and tokens are refused before the upgrade, with 403 and an empty body: a connection that opens and
     /// closes would reset every client's patience (socket.md 3.1).
-    pub fn upgrade(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn upgrade(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
         let Some(accept) = accepted_key(&request) else { return empty(StatusCode::BAD_REQUEST) };
         if self.inner.is_draining.load(Ordering::Acquire) {
             return empty(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let (vsn, admitted) = match self.inner.admit(request.uri().query().unwrap_or_default()) {
+        let (vsn, admitted) = match self.inner.admit(request.uri().query().unwrap_or_default()).await {
             Ok(admitted) => admitted,
             Err(status) => return empty(status),
         };
@@ -195,7 +195,7 @@ impl Hub {
 
 impl Inner {
     /// Who connects, and in which serializer they speak; else the status to refuse with.
-    fn admit(&self, query: &str) -> Result<(Vsn, Admitted), StatusCode> {
+    async fn admit(&self, query: &str) -> Result<(Vsn, Admitted), StatusCode> {
         let refused = |_| StatusCode::FORBIDDEN;
         let query = Query::parse(query).map_err(refused)?;
         let vsn = Vsn::parse(query.get("vsn")).ok_or(StatusCode::FORBIDDEN)?;
@@ -204,7 +204,7 @@ impl Inner {
             // Secret keys don't belong into addresses (F-AMB-52).
             return Err(StatusCode::FORBIDDEN);
         }
-        match self.core.admit(&key, query.get("user_token"), query.get("user_id")) {
+        match self.core.admit(&key, query.get("user_token"), query.get("user_id")).await {
             Ok(admitted) => Ok((vsn, admitted)),
             Err(Barred::Refused(refusal)) => {
                 debug!(code = refusal.code.as_str(), "refused a socket");
@@ -281,8 +281,8 @@ impl Inner {
         }
     }
 
-    fn inspect_passes(&self) {
-        if let Err(error) = self.passes.inspect(|| self.core.live_keys()) {
+    async fn inspect_passes(&self) {
+        if let Err(error) = self.passes.inspect(async || self.core.live_keys().await).await {
             error!(%error, "the keys could not be read to see which sockets must end; they are read again in a moment");
         }
     }
@@ -307,7 +307,7 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
             inner.registry.end_bursts(now);
         }
         if part % INSPECTED_EVERY == 0 {
-            inner.inspect_passes();
+            inner.inspect_passes().await;
         }
         inner.nudge(&inner.links[part]);
     }

@@ -144,7 +144,7 @@ impl Desk {
     /// Claims what is due. The operator has been told when that failed.
     async fn claim(&self, round: u64) -> Result<Vec<Job>, ()> {
         let now = self.clock.now();
-        let next = self.store.next_job_at().map_err(|error| error!(%error, "the queue cannot be read"))?;
+        let next = self.store.next_job_at().await.map_err(|error| error!(%error, "the queue cannot be read"))?;
         if next.is_none_or(|at| at > now) {
             return Ok(Vec::new());
         }
@@ -155,7 +155,7 @@ impl Desk {
 
     /// Sleeps until a job is due, one is added, or it is time to stop.
     async fn sleep(&self, stop: &mut watch::Receiver<bool>) {
-        let until = self.store.next_job_at().ok().flatten().map_or(POLL, |at| {
+        let until = self.store.next_job_at().await.ok().flatten().map_or(POLL, |at| {
             let micros = at.micros().saturating_sub(self.clock.now().micros()).max(1_000);
             Duration::from_micros(micros.unsigned_abs()).min(POLL)
         });
@@ -277,7 +277,7 @@ mod tests {
         let lease_end = clock.now().plus_seconds(LEASE_SECONDS);
         clock.advance_seconds(LEASE_SECONDS - 1);
         let long = tokio::spawn(async move {
-            while store.next_job_at()? == Some(lease_end) {
+            while store.next_job_at().await? == Some(lease_end) {
                 tokio::task::yield_now().await;
             }
             Ok(())

@@ -54,10 +54,11 @@ impl Identity {
         let mut batch = Batch::new();
         let kept = read(&file)?;
         let public_key =
-            ensure_key(kept.as_ref().map(|kept| &kept.public_key), Kind::Public, store, env, now, &mut batch)?;
+            ensure_key(kept.as_ref().map(|kept| &kept.public_key), Kind::Public, store, env, now, &mut batch).await?;
         let secret_key =
-            ensure_key(kept.as_ref().map(|kept| &kept.secret_key), Kind::Secret, store, env, now, &mut batch)?;
-        let signing_key = ensure_signing(kept.as_ref().map(|kept| &kept.signing_key), store, env, now, &mut batch)?;
+            ensure_key(kept.as_ref().map(|kept| &kept.secret_key), Kind::Secret, store, env, now, &mut batch).await?;
+        let signing_key =
+            ensure_signing(kept.as_ref().map(|kept| &kept.signing_key), store, env, now, &mut batch).await?;
         let identity = Identity { public_key, secret_key, signing_key };
         if !batch.is_empty() {
             // The file first: keys that only the store knows would be lost.
@@ -114,7 +115,7 @@ pub fn example(workflow: &Workflow) -> Value {
 pub(super) async fn introduce(core: &Core, env: Env) -> Result<(), StartError> {
     for person in [recipient(), actor()] {
         let (Some(map), Some(id)) = (person.as_object(), person["id"].as_str()) else { continue };
-        if core.store.user(env, id)?.is_some() {
+        if core.store.user(env, id).await?.is_some() {
             continue;
         }
         let said = |error: String| StartError::Said(format!("The demo user `{id}` could not be made: {error}."));
@@ -134,7 +135,7 @@ pub(super) fn recipient() -> Value {
     json!({"id": USER, "name": "Dana Reyes"})
 }
 
-fn ensure_key(
+async fn ensure_key(
     kept: Option<&String>,
     kind: Kind,
     store: &Store,
@@ -143,7 +144,7 @@ fn ensure_key(
     batch: &mut Batch,
 ) -> Result<String, StartError> {
     if let Some(key) = kept.and_then(|text| ApiKey::parse(text).ok()).filter(|key| key.kind() == kind) {
-        match store.api_key(&key.digest())? {
+        match store.api_key(&key.digest()).await? {
             Some(row) if row.env == env && row.revoked_at.is_none() => return Ok(key.reveal().to_owned()),
             // Revoked, or of another environment: a new one is made.
             Some(_) => {}
@@ -157,7 +158,7 @@ fn ensure_key(
     Ok(keys::make_api_key(kind, env, NAME, now, batch)?.reveal().to_owned())
 }
 
-fn ensure_signing(
+async fn ensure_signing(
     kept: Option<&Signing>,
     store: &Store,
     env: Env,
@@ -165,7 +166,7 @@ fn ensure_signing(
     batch: &mut Batch,
 ) -> Result<Signing, StartError> {
     if let Some(kept) = kept {
-        let row = store.signing_keys()?.into_iter().find(|row| row.env == env && row.kid == kept.kid);
+        let row = store.signing_keys().await?.into_iter().find(|row| row.env == env && row.kid == kept.kid);
         match row {
             Some(row) if row.retired_at.is_none() && row.material == kept.secret => return Ok(kept.clone()),
             Some(_) => {}

@@ -52,7 +52,10 @@ impl Faces {
         let (stop, stopped) = watch::channel(false);
         let hub = Hub::new(Arc::clone(core), registry, hub_settings(config));
         let sockets = hub.clone();
-        let upgrade = Box::new(move |request| sockets.upgrade(request));
+        let upgrade: http::Upgrade = Box::new(move |request| {
+            let sockets = sockets.clone();
+            Box::pin(async move { sockets.upgrade(request).await })
+        });
         let face = Face::new(Arc::clone(core), settings(config), upgrade, Vec::new()).behind(front(pages));
         let server = tokio::spawn(http::serve(listener, Arc::new(face), stopped));
         Faces { hub, stop, server }

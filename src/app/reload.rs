@@ -38,8 +38,8 @@ pub(super) async fn publish<'a>(
 }
 
 /// Says which workflows the store knows and the directory has not: what they have begun ends when it resumes (W-ENV-11).
-pub(super) fn say_archived(core: &Core) -> Result<(), StartError> {
-    for key in core.store.known_workflows()? {
+pub(super) async fn say_archived(core: &Core) -> Result<(), StartError> {
+    for key in core.store.known_workflows().await? {
         if core.catalog.workflow(&key).is_none() {
             info!(workflow.key = %key, "workflow `{key}` is not in the directory any more: its runs end when they resume");
         }

@@ -12,7 +12,7 @@ use bellwire::store::{self, Batch, Store};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Database, Failure, block_on, listed, say};
+use super::{Database, Failure, listed, say};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -86,11 +86,11 @@ impl From<Alg> for Algorithm {
     }
 }
 
-pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
+pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Create(asked) => block_on(create(asked))?,
-        Command::List(asked) => list(&asked)?,
-        Command::Revoke(asked) => block_on(revoke(asked))?,
+        Command::Create(asked) => create(asked).await?,
+        Command::List(asked) => list(&asked).await?,
+        Command::Revoke(asked) => revoke(asked).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -161,10 +161,10 @@ struct Line {
     revoked_at: Option<Time>,
 }
 
-fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
-    let environments = store.environments()?;
+async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
+    let environments = store.environments().await?;
     let slug = |env| environments.iter().find(|row| row.number == env).map(|row| row.slug.clone()).unwrap_or_default();
-    let api_keys = store.api_keys()?.into_iter().map(|key| Line {
+    let api_keys = store.api_keys().await?.into_iter().map(|key| Line {
         hint: key.hint,
         digest: Some(key.digest),
         kind: key.kind,
@@ -173,7 +173,7 @@ fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
         created_at: key.created_at,
         revoked_at: key.revoked_at,
     });
-    let signing_keys = store.signing_keys()?.into_iter().map(|key| Line {
+    let signing_keys = store.signing_keys().await?.into_iter().map(|key| Line {
         hint: key.kid,
         digest: None,
         kind: format!("signing {}", key.alg),
@@ -185,8 +185,8 @@ fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
     Ok(api_keys.chain(signing_keys).collect())
 }
 
-fn list(asked: &List) -> Result<(), Failure> {
-    let lines = lines(&asked.database.open()?)?;
+async fn list(asked: &List) -> Result<(), Failure> {
+    let lines = lines(&asked.database.open().await?).await?;
     if asked.json {
         let all: Vec<Value> = lines.iter().map(Line::to_json).collect();
         return say(Value::Array(all));
@@ -227,7 +227,7 @@ fn to_the_second(at: Time) -> String {
 }
 
 async fn revoke(asked: Revoke) -> Result<(), Failure> {
-    let (store, now) = (asked.database.open()?, Clock::system().now());
+    let (store, now) = (asked.database.open().await?, Clock::system().now());
     let whole = digest(&asked.key);
     let is_meant = |line: &&Line| match &line.digest {
         // A few characters of a digest could mean any key.
@@ -236,7 +236,7 @@ async fn revoke(asked: Revoke) -> Result<(), Failure> {
         }
         None => line.hint == asked.key,
     };
-    let all = lines(&store)?;
+    let all = lines(&store).await?;
     let live: Vec<&Line> = all.iter().filter(is_meant).filter(|line| line.revoked_at.is_none()).collect();
     let found = match live.as_slice() {
         [found] => found,
@@ -257,7 +257,7 @@ async fn revoke(asked: Revoke) -> Result<(), Failure> {
     match &found.digest {
         Some(digest) => batch.revoke_api_key(digest, now),
         None => {
-            let rows = store.signing_keys()?;
+            let rows = store.signing_keys().await?;
             let env = rows.iter().find(|row| row.kid == found.hint).map(|row| row.env).unwrap_or_default();
             batch.retire_signing_key(env, &found.hint, now);
         }

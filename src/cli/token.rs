@@ -53,13 +53,13 @@ pub(super) struct Sign {
     database: Database,
 }
 
-pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
+pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
     let Command::Sign(asked) = command;
-    say(sign(&asked)?)?;
+    say(sign(&asked).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn sign(asked: &Sign) -> Result<String, Failure> {
+async fn sign(asked: &Sign) -> Result<String, Failure> {
     if asked.user.is_empty() {
         return Err(Failure("The user's id is empty: say for whom the token is (`--user`).".to_owned()));
     }
@@ -74,10 +74,10 @@ fn sign(asked: &Sign) -> Result<String, Failure> {
         }
         Alg::Hs256 => {
             let claims = claims(asked)?;
-            let (secret, kid) = secret(asked)?;
+            let (secret, kid) = secret(asked).await?;
             Ok(sign_hs256(&claims, &secret, kid.as_deref()))
         }
-        Alg::Hmac => Ok(bare_token(&asked.user, &secret(asked)?.0)),
+        Alg::Hmac => Ok(bare_token(&asked.user, &secret(asked).await?.0)),
     }
 }
 
@@ -110,15 +110,15 @@ fn grants(asked: &[String]) -> Result<Value, Failure> {
 }
 
 /// The shared secret to sign with, and its name.
-fn secret(asked: &Sign) -> Result<(Vec<u8>, Option<String>), Failure> {
+async fn secret(asked: &Sign) -> Result<(Vec<u8>, Option<String>), Failure> {
     let alg = Algorithm::from(asked.alg).as_str();
     let (text, kid) = match &asked.secret {
         Some(secret) => (secret.clone(), asked.kid.clone()),
         None => {
-            let store = asked.database.open()?;
-            let env = environment(&store, &asked.env)?.number;
+            let store = asked.database.open().await?;
+            let env = environment(&store, &asked.env).await?.number;
             let fits = |kid: &str| asked.kid.as_deref().is_none_or(|asked| asked == kid);
-            let keys = store.signing_keys()?;
+            let keys = store.signing_keys().await?;
             let live = keys
                 .into_iter()
                 .rev()

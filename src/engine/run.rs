@@ -23,6 +23,7 @@ const ATTEMPTS: u32 = 3;
 const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
 
 /// Everything a run's next stretch depends on besides the run.
+#[derive(Clone)]
 pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.

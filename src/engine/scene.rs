@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::lookup::StoreLookup;
+use super::lookup::Looked;
 use crate::model::channel::Channel;
 use crate::model::environment::Environment;
 use crate::model::recipient::{RecipientRef, TENANTS};
@@ -21,7 +21,7 @@ pub struct Scene<'a> {
     pub vars: &'a Value,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
-    pub lookup: StoreLookup<'a>,
+    pub lookup: Looked<'a>,
     /// Whether the workflow is active here (W-ENV-08).
     pub is_active: bool,
     pub now: Time,
@@ -45,24 +45,28 @@ pub struct Common<'a> {
 
 impl<'a> Scene<'a> {
     /// The scene as `staged` has it.
-    pub fn set(
+    pub async fn set(
         core: &'a Core,
         environment: &'a Environment,
         workflow: &'a Workflow,
         common: Common<'_>,
         staged: &mut Staged<'_>,
     ) -> Result<Self, store::Error> {
-        let actor = common.actor.map(|actor| staged.scope(actor)).transpose()?.flatten();
-        let actors: Vec<Value> =
-            common.actor.map(|actor| staged.record(actor)).transpose()?.flatten().into_iter().collect();
-        let tenant = common.tenant.map(|id| RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() });
-        let tenant = tenant.map(|tenant| staged.scope(&tenant)).transpose()?.flatten();
+        let (mut actor, mut actors, mut tenant) = (None, Vec::new(), None);
+        if let Some(reference) = common.actor {
+            actor = staged.scope(reference).await?;
+            actors.extend(staged.record(reference).await?);
+        }
+        if let Some(id) = common.tenant {
+            let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() };
+            tenant = staged.scope(&reference).await?;
+        }
         Ok(Scene {
             workflow,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
             default_zone: environment.settings.timezone.as_deref(),
-            lookup: StoreLookup { store: &core.store, env: environment.number },
+            lookup: Looked::new(&core.store, environment.number),
             is_active: core.catalog.is_active(environment.number, &workflow.key),
             now: core.clock.now(),
             actor,

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::run::{Input, Outcome, advance};
+use super::run::{Input, Outcome};
 use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
 use crate::model::run::SourceType;
@@ -37,14 +37,14 @@ pub struct Answer {
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
 pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
-    if let Some(answer) = repeated(core, asked)? {
+    if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
     let order = core.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for _ in 0..OVERTAKEN {
-        let (staged, _turn) = core.staged(asked.env, None, |staged| order.stage(staged)).await?;
+        let (staged, _turn) = core.staged(asked.env, None, &order).await?;
         order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
@@ -56,14 +56,14 @@ pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answ
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change)?;
+        start(core, &order, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => return Ok(Answer { body: answer, original_request_id: None }),
             // The same key, or the same recipient, was written meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some(answer) = repeated(core, asked)? {
+        if let Some(answer) = repeated(core, asked).await? {
             return Ok(answer);
         }
     }
@@ -71,9 +71,9 @@ pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answ
 }
 
 /// The answer already given to this key, if its parameters are the same (W-IDM-03, W-IDM-06).
-fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Error> {
+async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Error> {
     let Some((key, fingerprint)) = asked.idempotency else { return Ok(None) };
-    let Some(before) = core.store.remembered(asked.env, key, core.clock.now())? else { return Ok(None) };
+    let Some(before) = core.store.remembered(asked.env, key, core.clock.now()).await? else { return Ok(None) };
     if before.fingerprint != fingerprint {
         let fault = "this idempotency key was used with other parameters; use a new key for a new request";
         return Err(crate::model::invalid::Invalid::new("Idempotency-Key", fault).into());
@@ -82,7 +82,7 @@ fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Error> {
 }
 
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
-fn start(
+async fn start(
     core: &Core,
     order: &Order,
     workflow_run: Uuid,
@@ -90,11 +90,12 @@ fn start(
     change: &mut Change,
 ) -> Result<(), Error> {
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
-    let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged)?;
+    let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut outcomes = Vec::new();
     for run in order.runs(SourceType::Api, workflow_run, scene.now) {
-        let recipient = staged.scope(&run.recipient)?;
-        outcomes.push(advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() }));
+        let recipient = staged.scope(&run.recipient).await?;
+        let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() };
+        outcomes.push(scene.lookup.advance(run, input).await?);
     }
     staged.write(&mut change.batch);
     for Outcome { run, messages, wake_at } in outcomes {

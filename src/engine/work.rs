@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::run::{Input, advance};
+use super::run::Input;
 use super::scene::{Common, Scene};
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
@@ -35,8 +35,8 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         let mut batch = Batch::new();
         batch.finish_job(job);
         match job.kind.as_str() {
-            RUN_JOB => abandon_run(core, job, why, &mut batch)?,
-            bulk::JOB => abandon_bulk(core, job, why, &mut batch)?,
+            RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
+            bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -50,8 +50,8 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
     Err(Failure("other changes kept coming in between".to_owned()))
 }
 
-fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
-    let run = match core.store.run(&job.subject) {
+async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let run = match core.store.run(&job.subject).await {
         // A row that cannot be read cannot be written either: the log has the reason.
         Err(store::Error::Damaged(_)) => None,
         other => other?,
@@ -64,8 +64,8 @@ fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(
     Ok(())
 }
 
-fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
-    let operation = core.store.bulk_operation(&job.subject)?;
+async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+    let operation = core.store.bulk_operation(&job.subject).await?;
     if let Some(operation) = operation.filter(|one| one.completed_at.is_none() && one.failed_at.is_none()) {
         batch.advance_bulk_operation(&bulk::failed(operation, why, core.clock.now()), &[]);
     }
@@ -77,8 +77,8 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     for _ in 0..OVERTAKEN {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        if let Some(run) = core.store.run(&job.subject)?.filter(|run| !run.status.is_final()) {
-            go_on(core, run, &mut change)?;
+        if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
+            go_on(core, run, &mut change).await?;
         }
         match core.commit(change).await {
             // The job is gone: a cancellation, or another worker, was here, and what they did stands.
@@ -91,7 +91,7 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
@@ -102,7 +102,7 @@ fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> 
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };
-    let Some(workflow) = core.catalog.version(&core.store, run.version_id)? else {
+    let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(&core.store, run.env, core.clock.now());
@@ -111,10 +111,10 @@ fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> 
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
-    let scene = Scene::set(core, environment, &workflow, common, &mut staged)?;
-    let recipient = staged.scope(&run.recipient)?;
-    let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run)? };
-    let outcome = advance(run, input);
+    let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
+    let recipient = staged.scope(&run.recipient).await?;
+    let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run).await? };
+    let outcome = scene.lookup.advance(run, input).await?;
     staged.write(&mut change.batch);
     change.batch.update_run(&outcome.run, scene.now);
     add(change, &outcome.run.id.to_string(), outcome.messages, outcome.wake_at);
@@ -122,10 +122,10 @@ fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> 
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).
-fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error> {
+async fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error> {
     let mut out = Map::new();
     for (step, ids) in &run.state.messages {
-        let messages = core.store.messages_by_ids(run.env, ids)?;
+        let messages = core.store.messages_by_ids(run.env, ids).await?;
         let statuses: Vec<Value> = messages
             .iter()
             .map(|message| {

@@ -12,12 +12,17 @@ use crate::verbs::door::{Barred, Caller};
 const USER_TOKEN: &str = "x-knock-user-token";
 
 /// Lets the caller in to `route`, or says why not.
-pub(crate) fn admit(face: &Face, route: &Route, params: &Params, headers: &HeaderMap) -> Result<Caller, ApiError> {
+pub(crate) async fn admit(
+    face: &Face,
+    route: &Route,
+    params: &Params,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
     let key = api_key(headers)?;
     let token = headers.get(USER_TOKEN).map(|value| value.to_str().unwrap_or("?"));
     let user = params.get("user_id");
     let is_wrong_kind = key.kind() == Kind::Public && route.keys == Keys::Secret;
-    let caller = match face.core.admit(&key, token, user) {
+    let caller = match face.core.admit(&key, token, user).await {
         // A token would not help: say what would.
         Err(Barred::Refused(refusal)) if is_wrong_kind && is_about_token(refusal.code) => return Err(wrong_kind()),
         other => other?.caller,

@@ -33,10 +33,10 @@ impl Page {
 }
 
 /// The answer at an open path; none at any other.
-pub(crate) fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
+pub(crate) async fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
     let answer = match path {
         "/healthz" => plain("ok"),
-        "/readyz" => ready(face),
+        "/readyz" => ready(face).await,
         "/v1/openapi" => Answer::json(&face.table.description()),
         _ => {
             let exact = face.pages.iter().find(|page| page.path == path);
@@ -54,11 +54,11 @@ fn plain(text: &'static str) -> Answer {
 }
 
 /// Ready means: not stopping, and the database answers.
-fn ready(face: &Face) -> Answer {
+async fn ready(face: &Face) -> Answer {
     if face.is_stopping.load(Ordering::Acquire) {
         return plain("stopping").status(StatusCode::SERVICE_UNAVAILABLE);
     }
-    match face.core.store.ping() {
+    match face.core.store.ping().await {
         Ok(()) => plain("ready"),
         Err(_) => plain("the database does not answer").status(StatusCode::SERVICE_UNAVAILABLE),
     }

@@ -26,7 +26,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Answers a request, whatever happens.
 pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
     if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
-        return (face.upgrade)(request);
+        return (face.upgrade)(request).await;
     }
     if let Some(front) = face.front.as_ref().filter(|front| (front.has)(request.uri().path())) {
         return (front.answer)(request).await;
@@ -60,7 +60,7 @@ async fn done(
     if request.method() == Method::OPTIONS {
         return ("preflight", Ok(cors::preflight(request.headers())));
     }
-    if let Some(answer) = open::answer(face, request.method(), request.uri().path()) {
+    if let Some(answer) = open::answer(face, request.method(), request.uri().path()).await {
         return ("open", answer);
     }
     match face.table.find(request.method(), request.uri().path()) {
@@ -77,7 +77,7 @@ async fn routed(
 ) -> Result<Answer, ApiError> {
     let (parts, incoming) = request.into_parts();
     body::check_announced(&incoming, face.settings.body_limit)?;
-    let caller = auth::admit(face, found.route, &found.params, &parts.headers)?;
+    let caller = auth::admit(face, found.route, &found.params, &parts.headers).await?;
     count(face, &found, &caller)?;
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let is_write = found.route.verb != Verb::Get;

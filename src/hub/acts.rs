@@ -46,7 +46,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let (core, topic) = (&hub.core, name.topic());
     let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
     let expected = hub.registry.expect(&name);
-    let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user) {
+    let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
         Ok(head) => head,
         Err(error) => {
             tracing::error!(%error, "a feed could not be read for a join");
@@ -117,7 +117,7 @@ impl Asking {
         let (Some(topic), Some(view)) = (self.hub.registry.topic(name), self.view()) else { return Ok(()) };
         let Some(own) = &view.own else { return Ok(()) };
         for attempt in 1..=ANEW {
-            let head = core.store.feed_head(name.env, &name.channel.to_string(), &name.user)?;
+            let head = core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await?;
             let (version, _, response) = own.since(core, name, &head, since, true).await?;
             if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
                 break;
@@ -145,7 +145,7 @@ impl Asking {
                     core.mark_all(name.env, &channel, &name.user, &filter, mark).await?;
                 }
             }
-            Ok::<_, Error>(core.store.feed_head(name.env, &channel, &name.user)?)
+            Ok::<_, Error>(core.store.feed_head(name.env, &channel, &name.user).await?)
         });
         let head = done.await.map_err(|_| Error::Store(crate::store::Error::Closed))??;
         let (registry, name) = (&self.hub.registry, &self.request.name);

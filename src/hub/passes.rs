@@ -37,12 +37,15 @@ impl Passes {
 
     /// Compares the passes with the keys that are live. These are read after the list of passes is taken: a key made
     /// meanwhile would else look revoked.
-    pub(crate) fn inspect(&self, live: impl FnOnce() -> Result<LiveKeys, store::Error>) -> Result<(), store::Error> {
+    pub(crate) async fn inspect(
+        &self,
+        live: impl AsyncFnOnce() -> Result<LiveKeys, store::Error>,
+    ) -> Result<(), store::Error> {
         let held = self.held();
         if held.is_empty() {
             return Ok(());
         }
-        let live = live()?;
+        let live = live().await?;
         for (pass, standing) in held {
             let code = match live.lapse(&pass) {
                 None => continue,
@@ -83,41 +86,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sockets_let_in_alike_share_their_standing_and_it_ends_for_the_key_that_went() {
+    #[tokio::test]
+    async fn sockets_let_in_alike_share_their_standing_and_it_ends_for_the_key_that_went() {
         let passes = Passes::default();
         let [alone, again] = [passes.standing(pass("a", None)), passes.standing(pass("a", None))];
         let signed = passes.standing(pass("a", Some("k1")));
         assert!(Arc::ptr_eq(&alone, &again) && !Arc::ptr_eq(&alone, &signed));
-        passes.inspect(|| Ok(live(&["a"], &[(1, "k1")]))).unwrap();
+        passes.inspect(async || Ok(live(&["a"], &[(1, "k1")]))).await.unwrap();
         assert_eq!((alone.ended(), signed.ended()), (None, None));
-        passes.inspect(|| Ok(live(&["a"], &[(2, "k1")]))).unwrap();
+        passes.inspect(async || Ok(live(&["a"], &[(2, "k1")]))).await.unwrap();
         assert_eq!((alone.ended(), signed.ended()), (None, Some(TOKEN_ENDED)), "another environment's key is another");
-        passes.inspect(|| Ok(live(&[], &[(1, "k1")]))).unwrap();
+        passes.inspect(async || Ok(live(&[], &[(1, "k1")]))).await.unwrap();
         assert_eq!(alone.ended(), Some(REVOKED), "F-AUT-03");
         assert_eq!(passes.standing(pass("a", None)).ended(), None, "whoever the door lets in is judged anew");
     }
 
-    #[test]
-    fn a_key_made_while_the_keys_are_read_is_not_taken_for_a_revoked_one() {
+    #[tokio::test]
+    async fn a_key_made_while_the_keys_are_read_is_not_taken_for_a_revoked_one() {
         let passes = Passes::default();
         let old = passes.standing(pass("old", None));
         let mut new = None;
-        let read = || {
+        let read = async || {
             new = Some(passes.standing(pass("new", None)));
             Ok(live(&["old"], &[]))
         };
-        passes.inspect(read).unwrap();
+        passes.inspect(read).await.unwrap();
         assert_eq!((old.ended(), new.unwrap().ended()), (None, None));
     }
 
-    #[test]
-    fn where_nobody_is_in_no_key_is_read() {
+    #[tokio::test]
+    async fn where_nobody_is_in_no_key_is_read() {
         let passes = Passes::default();
         drop(passes.standing(pass("a", None)));
-        passes.inspect(|| panic!("the store was asked")).unwrap();
+        passes.inspect(async || panic!("the store was asked")).await.unwrap();
         let held = passes.standing(pass("a", None));
-        assert!(passes.inspect(|| Err(store::Error::Closed)).is_err());
+        assert!(passes.inspect(async || Err(store::Error::Closed)).await.is_err());
         assert_eq!(held.ended(), None, "a store that cannot be read revokes nothing");
     }
 }

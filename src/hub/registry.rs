@@ -184,7 +184,7 @@ impl Registry {
             let Some(core) = self.core() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
-            match core.store.feed_head(topic.name.env, &topic.name.channel.to_string(), &topic.name.user) {
+            match core.store.feed_head(topic.name.env, &topic.name.channel.to_string(), &topic.name.user).await {
                 Err(error) => failure = Some(error.into()),
                 Ok(head) => {
                     for question in questions {

@@ -111,8 +111,8 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
         while let Ok((stream, _)) = listener.accept().await {
             let hub = served.clone();
             let service = service_fn(move |request| {
-                let response = hub.upgrade(request);
-                async move { Ok::<_, std::convert::Infallible>(response) }
+                let hub = hub.clone();
+                async move { Ok::<_, std::convert::Infallible>(hub.upgrade(request).await) }
             });
             let http = hyper::server::conn::http1::Builder::new();
             tokio::spawn(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
@@ -179,12 +179,12 @@ impl House {
     }
 
     /// Does a whole round of the sweep at once.
-    fn sweep(&self) {
+    async fn sweep(&self) {
         let inner = &self.hub.inner;
         let now = self.core.clock.now();
         inner.registry.pass(now);
         inner.registry.end_bursts(now);
-        inner.inspect_passes();
+        inner.inspect_passes().await;
         inner.links.iter().for_each(|shard| inner.nudge(shard));
     }
 
@@ -360,7 +360,7 @@ async fn an_official_client_is_told_of_a_new_message_once_it_can_be_read() {
         "metadata": counts(1, 1, 1),
     }]);
     assert_eq!(frame, told, "F-SOC-13 F-SOC-14 F-SOC-15 F-SOC-16");
-    assert_eq!(house.core.store.feed_head(1, &FEED.to_string(), "ann").unwrap().active.total, 1, "F-SOC-18");
+    assert_eq!(house.core.store.feed_head(1, &FEED.to_string(), "ann").await.unwrap().active.total, 1, "F-SOC-18");
     ann.quiet().await;
     bob.quiet().await;
 }
@@ -552,7 +552,7 @@ async fn a_token_marks_only_what_it_may() {
     ann.next().await;
     ann.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "seen", "ids": [of_bob, "unknown"]}])).await;
     assert_eq!(ann.next().await[4]["response"], json!({"version": 1, "counts": counts(1, 1, 1)}), "F-AUT-16 F-STA-21");
-    assert_eq!(house.core.store.messages_by_ids(1, &[of_bob]).unwrap()[0].seen_at, None, "F-AUT-16");
+    assert_eq!(house.core.store.messages_by_ids(1, &[of_bob]).await.unwrap()[0].seen_at, None, "F-AUT-16");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -576,7 +576,7 @@ async fn a_token_for_a_tenant_is_not_told_the_ids_of_another_tenants_items() {
     for ids in [&foreign[..1], &own[..2]] {
         house.core.mark(1, ids, Mark::Archived, None, &Reach::default()).await.unwrap();
     }
-    let head = house.core.store.feed_head(1, &FEED.to_string(), "ann").unwrap();
+    let head = house.core.store.feed_head(1, &FEED.to_string(), "ann").await.unwrap();
     let name = FeedName { id: head.id, env: 1, channel: FEED.to_string(), recipient: "ann".into() };
     for ids in [&foreign[1..], &own[2..]] {
         let mut change = Change::new();
@@ -714,14 +714,14 @@ async fn a_revoked_key_ends_the_sockets_it_opened_and_no_others() {
     assert_eq!(signed.closed().await, Some(1008), "F-AUT-03");
     let again = house.connect(&format!("api_key={}&vsn=2.0.0", house.key)).await;
     assert_eq!(again.map(drop), Err(403), "F-AUT-03 F-SOC-04");
-    house.sweep();
+    house.sweep().await;
     other.quiet().await;
     assert_eq!(house.hub.inner.passes.len(), 1);
     drop((alone, signed, other));
     while house.hub.inner.passes.len() > 0 {
         // What let in nobody who is still here is forgotten.
         tokio::task::yield_now().await;
-        house.sweep();
+        house.sweep().await;
     }
 }
 
@@ -732,7 +732,7 @@ async fn a_retired_signing_key_ends_the_sockets_of_its_tokens_with_4001() {
     let mut signed = house.client_of(&json!({"sub": "ann"})).await;
     house.change(|batch, now| batch.retire_signing_key(1, "k1", now)).await;
     assert_eq!(signed.closed().await, Some(4001), "the client asks for a new token, and comes back with it");
-    house.sweep();
+    house.sweep().await;
     alone.quiet().await;
 }
 
@@ -886,21 +886,21 @@ async fn after_a_burst_stock_clients_are_told_once_more() {
         own.next().await;
     }
     house.core.clock.advance(600_000);
-    house.sweep();
+    house.sweep().await;
     stock.quiet().await; // It may go on.
     house.core.clock.advance(100_000);
-    house.sweep();
+    house.sweep().await;
     // The client does not look again while it is still looking: it may have missed the last.
     let frame = stock.next().await;
     assert_eq!((&frame[3], &frame[4]["metadata"]), (&json!("new-message"), &counts(3, 3, 3)), "F-SOC-19");
     house.core.clock.advance_seconds(2);
-    house.sweep();
+    house.sweep().await;
     stock.quiet().await;
     own.quiet().await;
     house.notify("ann").await;
     assert_eq!(stock.next().await[4]["metadata"], counts(4, 4, 4));
     house.core.clock.advance_seconds(2);
-    house.sweep();
+    house.sweep().await;
     stock.quiet().await; // One change is no burst.
 }
 

@@ -13,7 +13,7 @@ const COLUMNS: &str = "id, env, name, status, estimated_total_rows, processed_ro
 
 impl Store {
     /// One bulk operation, in whatever environment.
-    pub fn bulk_operation(&self, id: &str) -> Result<Option<BulkOperation>, Error> {
+    pub async fn bulk_operation(&self, id: &str) -> Result<Option<BulkOperation>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM bulk_operations WHERE id = ?1");
         self.query_one(&sql, &params![id], |row| {
             Ok(BulkOperation {
@@ -33,16 +33,17 @@ impl Store {
                 failed_at: row.maybe_time(13)?,
             })
         })
+        .await
     }
 
     /// Whether the environment may see the operation.
-    pub fn bulk_operation_in(&self, env: Env, id: &str) -> Result<Option<BulkOperation>, Error> {
-        Ok(self.bulk_operation(id)?.filter(|operation| operation.env == env))
+    pub async fn bulk_operation_in(&self, env: Env, id: &str) -> Result<Option<BulkOperation>, Error> {
+        Ok(self.bulk_operation(id).await?.filter(|operation| operation.env == env))
     }
 
     /// What a bulk operation is to do, as JSON.
-    pub fn bulk_spec(&self, id: &str) -> Result<Option<String>, Error> {
-        self.query_one("SELECT spec FROM bulk_specs WHERE operation = ?1", &params![id], |row| row.string(0))
+    pub async fn bulk_spec(&self, id: &str) -> Result<Option<String>, Error> {
+        self.query_one("SELECT spec FROM bulk_specs WHERE operation = ?1", &params![id], |row| row.string(0)).await
     }
 }
 

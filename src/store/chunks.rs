@@ -78,17 +78,17 @@ impl Lane<'_> {
 
 impl Store {
     /// The newest message of the environment as things stand.
-    pub fn newest(&self, env: Env) -> Result<End, Error> {
+    pub async fn newest(&self, env: Env) -> Result<End, Error> {
         let sql = "SELECT (SELECT coalesce(max(n), 0) FROM messages), \
                    (SELECT coalesce(max(inserted_at), 0) FROM messages WHERE env = ?1)";
-        let end = self.query_one(sql, &params![env], |row| Ok(End { n: row.int(0)?, at: row.int(1)? }))?;
+        let end = self.query_one(sql, &params![env], |row| Ok(End { n: row.int(0)?, at: row.int(1)? })).await?;
         Ok(end.unwrap_or_default())
     }
 
     /// The number of the first message behind number `n`, in whatever environment.
-    pub fn number_after(&self, n: i64) -> Result<Option<i64>, Error> {
+    pub async fn number_after(&self, n: i64) -> Result<Option<i64>, Error> {
         let sql = "SELECT min(n) FROM messages WHERE n > ?1";
-        Ok(self.query_one(sql, &params![n], |row| row.maybe_int(0))?.flatten())
+        Ok(self.query_one(sql, &params![n], |row| row.maybe_int(0)).await?.flatten())
     }
 
     /// The first `limit` messages of `lane` under `filter` that are behind place `after` and not beyond `end`, in order.

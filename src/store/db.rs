@@ -399,7 +399,16 @@ impl Store {
     }
 
     /// Runs a short, indexed read where it is asked: some ten microseconds, no hop to another thread.
-    pub fn query<T>(
+    pub async fn query<T>(
+        &self,
+        sql: &str,
+        params: &[Param],
+        map: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        self.read(sql, params, map)
+    }
+
+    fn read<T>(
         &self,
         sql: &str,
         params: &[Param],
@@ -417,13 +426,13 @@ impl Store {
     }
 
     /// Like [`Store::query`] for a question with at most one answer.
-    pub fn query_one<T>(
+    pub async fn query_one<T>(
         &self,
         sql: &str,
         params: &[Param],
         map: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        Ok(self.query(sql, params, map)?.into_iter().next())
+        Ok(self.query(sql, params, map).await?.into_iter().next())
     }
 
     /// Runs a read that may touch many rows, on the blocking pool.
@@ -434,7 +443,7 @@ impl Store {
         map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<Vec<T>, Error> {
         let (store, sql) = (self.clone(), sql.into());
-        tokio::task::spawn_blocking(move || store.query(&sql, &params, map)).await.map_err(|_| Error::Closed)?
+        tokio::task::spawn_blocking(move || store.read(&sql, &params, map)).await.map_err(|_| Error::Closed)?
     }
 
     /// Copies the whole database to `target` while it is in use; the copy is consistent.
@@ -451,8 +460,8 @@ impl Store {
     }
 
     /// Whether the database answers.
-    pub fn ping(&self) -> Result<(), Error> {
-        self.query("SELECT 1", &[], |row| row.int(0)).map(drop)
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.query("SELECT 1", &[], |row| row.int(0)).await.map(drop)
     }
 
     fn reader(&self) -> Result<Connection, Error> {

@@ -16,10 +16,11 @@ pub struct EnvironmentRow {
 
 impl Store {
     /// Every environment.
-    pub fn environments(&self) -> Result<Vec<EnvironmentRow>, Error> {
+    pub async fn environments(&self) -> Result<Vec<EnvironmentRow>, Error> {
         self.query("SELECT id, uuid, slug FROM environments ORDER BY id", &[], |row| {
             Ok(EnvironmentRow { number: row.int(0)?, id: row.uuid(1)?, slug: row.string(2)? })
         })
+        .await
     }
 
     /// The environment called `slug`, created if it is not there.
@@ -30,7 +31,7 @@ impl Store {
             params![Uuid::new_v4(), slug, now],
         );
         self.apply(batch).await?;
-        let found = self.environments()?.into_iter().find(|row| row.slug == slug);
+        let found = self.environments().await?.into_iter().find(|row| row.slug == slug);
         found.ok_or_else(|| Error::Damaged(format!("environment `{slug}` is not there after it was created")))
     }
 }

@@ -48,10 +48,10 @@ pub struct Removal {
 
 impl Store {
     /// The feed's version and counters; a feed that never held anything is all zeros.
-    pub fn feed_head(&self, env: Env, channel: &str, recipient: &str) -> Result<Head, Error> {
+    pub async fn feed_head(&self, env: Env, channel: &str, recipient: &str) -> Result<Head, Error> {
         let sql = "SELECT id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen \
                    FROM feeds WHERE env = ?1 AND channel = ?2 AND recipient = ?3";
-        Ok(self.query_one(sql, &params![env, channel, recipient], head)?.unwrap_or_default())
+        Ok(self.query_one(sql, &params![env, channel, recipient], head).await?.unwrap_or_default())
     }
 
     /// One page of the feed under `filter`, newest first; `head` is the feed's, read before.
@@ -80,7 +80,7 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.seq {order} LIMIT {}", size + 1);
         let mut found = match rows_to_read(head, filter, size + 1) {
             Some(0) => Vec::new(),
-            Some(rows) if rows <= IN_PLACE => self.query(&sql, &params, from_row)?,
+            Some(rows) if rows <= IN_PLACE => self.query(&sql, &params, from_row).await?,
             _ => self.scan(sql, params, from_row).await?,
         };
         let more = found.len() > size;
@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// What changed in the feed after version `since`.
-    pub fn feed_changes(&self, head: &Head, since: i64) -> Result<Changes, Error> {
+    pub async fn feed_changes(&self, head: &Head, since: i64) -> Result<Changes, Error> {
         if since > head.version || since < head.forgotten || head.version - since > RESUME_LIMIT as i64 {
             return Ok(Changes::TooOld);
         }
@@ -128,12 +128,14 @@ impl Store {
              UNION ALL SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.version > ?2 \
              AND m.version <> m.seq AND m.seq <= ?2 LIMIT {limit}) ORDER BY seq DESC"
         );
-        let changed = self.query(&sql, &params![head.id, since], from_row)?;
-        let removed = self.query(
-            "SELECT message, tenant FROM removals WHERE feed = ?1 AND version > ?2",
-            &params![head.id, since],
-            |row| Ok(Removal { id: row.string(0)?, tenant: row.maybe_string(1)? }),
-        )?;
+        let changed = self.query(&sql, &params![head.id, since], from_row).await?;
+        let removed = self
+            .query(
+                "SELECT message, tenant FROM removals WHERE feed = ?1 AND version > ?2",
+                &params![head.id, since],
+                |row| Ok(Removal { id: row.string(0)?, tenant: row.maybe_string(1)? }),
+            )
+            .await?;
         if changed.len() + removed.len() > RESUME_LIMIT {
             return Ok(Changes::TooOld);
         }

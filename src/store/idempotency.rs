@@ -22,7 +22,7 @@ pub struct Remembered {
 
 impl Store {
     /// What was answered to `key` within the window before `now`.
-    pub fn remembered(&self, env: Env, key: &str, now: Time) -> Result<Option<Remembered>, Error> {
+    pub async fn remembered(&self, env: Env, key: &str, now: Time) -> Result<Option<Remembered>, Error> {
         let sql = "SELECT fingerprint, response, request_id, created_at FROM idempotency \
                    WHERE env = ?1 AND key = ?2 AND created_at > ?3";
         self.query_one(sql, &params![env, key, now.plus_seconds(-WINDOW_SECONDS)], |row| {
@@ -33,6 +33,7 @@ impl Store {
                 created_at: row.time(3)?,
             })
         })
+        .await
     }
 }
 

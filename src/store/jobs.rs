@@ -49,8 +49,8 @@ impl Store {
     }
 
     /// When the next job is due: one that nobody holds, or one whose claim runs out.
-    pub fn next_job_at(&self) -> Result<Option<Time>, Error> {
-        self.query_one("SELECT due_at FROM jobs ORDER BY due_at LIMIT 1", &[], |row| row.time(0))
+    pub async fn next_job_at(&self) -> Result<Option<Time>, Error> {
+        self.query_one("SELECT due_at FROM jobs ORDER BY due_at LIMIT 1", &[], |row| row.time(0)).await
     }
 
     /// Makes every claimed job due at once: for a node that is alone and has just started, every claim is a dead one's.
@@ -61,9 +61,9 @@ impl Store {
     }
 
     /// How many jobs wait or run, and when the oldest was due.
-    pub fn job_backlog(&self) -> Result<(i64, Option<Time>), Error> {
+    pub async fn job_backlog(&self) -> Result<(i64, Option<Time>), Error> {
         let sql = "SELECT count(*), min(due_at) FROM jobs";
-        let found = self.query_one(sql, &[], |row| Ok((row.int(0)?, row.maybe_time(1)?)))?;
+        let found = self.query_one(sql, &[], |row| Ok((row.int(0)?, row.maybe_time(1)?))).await?;
         Ok(found.unwrap_or((0, None)))
     }
 }

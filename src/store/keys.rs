@@ -56,35 +56,37 @@ fn api_key(row: &Row<'_>) -> Result<ApiKeyRow, Error> {
 
 impl Store {
     /// Every API key, revoked ones included, oldest first.
-    pub fn api_keys(&self) -> Result<Vec<ApiKeyRow>, Error> {
+    pub async fn api_keys(&self) -> Result<Vec<ApiKeyRow>, Error> {
         let sql =
             "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys ORDER BY created_at, digest";
-        self.query(sql, &[], api_key)
+        self.query(sql, &[], api_key).await
     }
 
     /// The key with this digest.
-    pub fn api_key(&self, digest: &str) -> Result<Option<ApiKeyRow>, Error> {
+    pub async fn api_key(&self, digest: &str) -> Result<Option<ApiKeyRow>, Error> {
         let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys WHERE digest = ?1";
-        self.query_one(sql, &params![digest], api_key)
+        self.query_one(sql, &params![digest], api_key).await
     }
 
     /// The state of an environment's signing keys.
-    pub fn signing_keys_stamp(&self, env: Env) -> Result<SigningKeysStamp, Error> {
+    pub async fn signing_keys_stamp(&self, env: Env) -> Result<SigningKeysStamp, Error> {
         let sql =
             "SELECT count(*), count(retired_at), max(created_at), max(retired_at) FROM signing_keys WHERE env = ?1";
-        let stamp = self.query_one(sql, &params![env], |row| {
-            Ok(SigningKeysStamp {
-                count: row.int(0)?,
-                retired: row.int(1)?,
-                created_at: row.maybe_time(2)?,
-                retired_at: row.maybe_time(3)?,
+        let stamp = self
+            .query_one(sql, &params![env], |row| {
+                Ok(SigningKeysStamp {
+                    count: row.int(0)?,
+                    retired: row.int(1)?,
+                    created_at: row.maybe_time(2)?,
+                    retired_at: row.maybe_time(3)?,
+                })
             })
-        })?;
+            .await?;
         stamp.ok_or_else(|| Error::Damaged("signing keys cannot be counted".to_owned()))
     }
 
     /// Every signing key, retired ones included, oldest first.
-    pub fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
+    pub async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
         let sql = "SELECT env, kid, alg, material, created_at, retired_at FROM signing_keys ORDER BY created_at, kid";
         self.query(sql, &[], |row| {
             Ok(SigningKeyRow {
@@ -96,6 +98,7 @@ impl Store {
                 retired_at: row.maybe_time(5)?,
             })
         })
+        .await
     }
 }
 

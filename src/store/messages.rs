@@ -190,18 +190,18 @@ fn engagement_condition(status: &str) -> &'static str {
 
 impl Store {
     /// One message.
-    pub fn message(&self, env: Env, id: &str) -> Result<Option<Message>, Error> {
+    pub async fn message(&self, env: Env, id: &str) -> Result<Option<Message>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = ?1 AND m.env = ?2");
-        self.query_one(&sql, &params![id, env], from_row)
+        self.query_one(&sql, &params![id, env], from_row).await
     }
 
     /// The messages with these ids that exist, in the order asked.
-    pub fn messages_by_ids(&self, env: Env, ids: &[String]) -> Result<Vec<Message>, Error> {
+    pub async fn messages_by_ids(&self, env: Env, ids: &[String]) -> Result<Vec<Message>, Error> {
         // The plus sign lets them be found by their ids, rather than in the list of all messages of the environment.
         let sql = format!(
             "SELECT {COLUMNS} FROM json_each(?1) j JOIN messages m ON m.id = j.value WHERE +m.env = ?2 ORDER BY j.key"
         );
-        self.query(&sql, &params![serde_json::to_string(ids).unwrap_or_default(), env], from_row)
+        self.query(&sql, &params![serde_json::to_string(ids).unwrap_or_default(), env], from_row).await
     }
 
     /// A page of messages, newest first: at most `limit`, on the asked side of `at` (F-MSG-09).
@@ -235,7 +235,7 @@ impl Store {
     }
 
     /// What was done to the message, oldest first; `created` and `delivered` are read off the message itself.
-    pub fn message_events(&self, message: &str) -> Result<Vec<MessageEvent>, Error> {
+    pub async fn message_events(&self, message: &str) -> Result<Vec<MessageEvent>, Error> {
         let sql = "SELECT id, type, data, inserted_at FROM message_events WHERE message = ?1 ORDER BY id";
         self.query(sql, &params![message], |row| {
             Ok(MessageEvent {
@@ -245,12 +245,13 @@ impl Store {
                 inserted_at: row.time(3)?,
             })
         })
+        .await
     }
 
     /// Whose feed this is: its channel and recipient key.
-    pub fn feed_of(&self, feed: i64) -> Result<Option<(String, String)>, Error> {
+    pub async fn feed_of(&self, feed: i64) -> Result<Option<(String, String)>, Error> {
         let sql = "SELECT channel, recipient FROM feeds WHERE id = ?1";
-        self.query_one(sql, &params![feed], |row| Ok((row.string(0)?, row.string(1)?)))
+        self.query_one(sql, &params![feed], |row| Ok((row.string(0)?, row.string(1)?))).await
     }
 }
 

@@ -10,7 +10,7 @@ use crate::params;
 
 impl Store {
     /// One object.
-    pub fn object(&self, env: Env, collection: &str, id: &str) -> Result<Option<Object>, Error> {
+    pub async fn object(&self, env: Env, collection: &str, id: &str) -> Result<Option<Object>, Error> {
         let sql =
             "SELECT properties, inserted_at, updated_at FROM objects WHERE env = ?1 AND collection = ?2 AND id = ?3";
         self.query_one(sql, &params![env, collection, id], |row| {
@@ -22,6 +22,7 @@ impl Store {
                 updated_at: row.time(2)?,
             })
         })
+        .await
     }
 }
 

@@ -63,9 +63,9 @@ pub struct RunFilter {
 
 impl Store {
     /// One run, in whatever environment.
-    pub fn run(&self, id: &str) -> Result<Option<Run>, Error> {
+    pub async fn run(&self, id: &str) -> Result<Option<Run>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1");
-        self.query_one(&sql, &params![id], run)
+        self.query_one(&sql, &params![id], run).await
     }
 
     /// A page of runs, newest first: at most `limit`, on the asked side of `at`.

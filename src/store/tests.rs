@@ -74,10 +74,10 @@ async fn what_is_asked_most_is_found_by_an_index() {
     goes_by(&store, "a removal", &[BY_ID, ROW, events]);
     apply(&|batch| batch.remove_messages(1, &ids)).await;
     goes_by(&store, "a removal of messages in no feed", &[BY_ID, events]);
-    store.messages_by_ids(1, &ids).unwrap();
+    store.messages_by_ids(1, &ids).await.unwrap();
     goes_by(&store, "messages by their ids", &[BY_ID, "sorted"]);
 
-    store.feed_head(1, "c", "r").unwrap();
+    store.feed_head(1, "c", "r").await.unwrap();
     goes_by(&store, "a feed's head", &["sqlite_autoindex_feeds_1 (env=? AND channel=? AND recipient=?)"]);
     let head = Head { id: 1, version: 9, active: Counts { total: 9, unread: 5, unseen: 5 }, ..Head::default() };
     for status in [Status::All, Status::Unread, Status::Seen] {
@@ -94,7 +94,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
     }
     store.feed_ids(1, &Filter::default(), 5..=9, 10).await.unwrap();
     goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>? AND seq<?)"]);
-    store.feed_changes(&head, 3).unwrap();
+    store.feed_changes(&head, 3).await.unwrap();
     let (new, changed) = ("messages_by_feed (feed=? AND seq>?)", "messages_changed (feed=? AND version>?)");
     let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
     goes_by(&store, "what changed since", &[new, changed, removed, "sorted"]);
@@ -136,9 +136,9 @@ async fn what_is_asked_most_is_found_by_an_index() {
         store.chunk(lane, &filter, 5, end, 10).await.unwrap();
         goes_by(&store, "a chunk of a bulk operation", &[way]);
     }
-    store.number_after(5).unwrap();
+    store.number_after(5).await.unwrap();
     goes_by(&store, "the next window of it", &["INTEGER PRIMARY KEY (rowid>?)"]);
-    store.newest(1).unwrap();
+    store.newest(1).await.unwrap();
     goes_by(&store, "its end", &["messages_by_time (env=?)"]);
     let found = Found {
         place: 1,

@@ -17,34 +17,32 @@ fn user(row: &Row<'_>) -> Result<User, Error> {
 
 impl Store {
     /// One user.
-    pub fn user(&self, env: Env, id: &str) -> Result<Option<User>, Error> {
+    pub async fn user(&self, env: Env, id: &str) -> Result<Option<User>, Error> {
         let sql = "SELECT id, properties, inserted_at, updated_at FROM users WHERE env = ?1 AND id = ?2";
-        self.query_one(sql, &params![env, id], user)
+        self.query_one(sql, &params![env, id], user).await
     }
 
     /// The users among these ids that exist.
-    pub fn users_by_ids(&self, env: Env, ids: &[&str]) -> Result<Vec<User>, Error> {
+    pub async fn users_by_ids(&self, env: Env, ids: &[&str]) -> Result<Vec<User>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM users WHERE env = ?1 AND id IN (SELECT value FROM json_each(?2))");
-        self.query(&sql, &params![env, serde_json::to_string(ids).unwrap_or_default()], user)
+        self.query(&sql, &params![env, serde_json::to_string(ids).unwrap_or_default()], user).await
     }
 
     /// A page of users, newest first (F-AMB-18): at most `limit`, on the asked side of `at`.
-    pub fn users(&self, env: Env, at: Option<&Edge>, limit: usize) -> Result<Vec<User>, Error> {
-        let page = |condition: &str, order: &str, params: &[super::Param]| {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM users WHERE env = ?1{condition} ORDER BY inserted_at {order}, id {order} LIMIT {limit}"
-            );
-            self.query(&sql, params, user)
-        };
-        match at {
+    pub async fn users(&self, env: Env, at: Option<&Edge>, limit: usize) -> Result<Vec<User>, Error> {
+        let (condition, order, params) = match at {
             Some(Edge::After(Cursor::At(time, id))) => {
-                page(" AND (inserted_at, id) < (?2, ?3)", "DESC", &params![env, *time, id])
+                (" AND (inserted_at, id) < (?2, ?3)", "DESC", params![env, *time, id])
             }
             Some(Edge::Before(Cursor::At(time, id))) => {
-                page(" AND (inserted_at, id) > (?2, ?3)", "ASC", &params![env, *time, id])
+                (" AND (inserted_at, id) > (?2, ?3)", "ASC", params![env, *time, id])
             }
-            _ => page("", "DESC", &params![env]),
-        }
+            _ => ("", "DESC", params![env]),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM users WHERE env = ?1{condition} ORDER BY inserted_at {order}, id {order} LIMIT {limit}"
+        );
+        self.query(&sql, &params, user).await
     }
 
     /// How many users there are, counted to 10,000 at most (F-PAG-03).
@@ -54,15 +52,15 @@ impl Store {
     }
 
     /// The preference sets stored for a recipient, by set id.
-    pub fn preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value)>, Error> {
-        Ok(self.dated_preference_sets(env, recipient)?.into_iter().map(|(id, body, _)| (id, body)).collect())
+    pub async fn preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value)>, Error> {
+        Ok(self.dated_preference_sets(env, recipient).await?.into_iter().map(|(id, body, _)| (id, body)).collect())
     }
 
     /// The preference sets stored for a recipient, by set id, each with when it was last changed.
-    pub fn dated_preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value, Time)>, Error> {
+    pub async fn dated_preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value, Time)>, Error> {
         let sql =
             "SELECT set_id, body, updated_at FROM preference_sets WHERE env = ?1 AND recipient = ?2 ORDER BY set_id";
-        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?, row.time(2)?)))
+        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?, row.time(2)?))).await
     }
 }
 

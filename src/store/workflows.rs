@@ -10,26 +10,26 @@ use crate::params;
 
 impl Store {
     /// The document of a version, with its workflow's key.
-    pub fn workflow_version(&self, id: Uuid) -> Result<Option<(String, Value)>, Error> {
+    pub async fn workflow_version(&self, id: Uuid) -> Result<Option<(String, Value)>, Error> {
         let sql = "SELECT key, document FROM workflow_versions WHERE id = ?1";
-        self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?)))
+        self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?))).await
     }
 
     /// The key of every workflow that any environment has or ever had.
-    pub fn known_workflows(&self) -> Result<Vec<String>, Error> {
-        self.query("SELECT DISTINCT key FROM workflows ORDER BY key", &[], |row| row.string(0))
+    pub async fn known_workflows(&self) -> Result<Vec<String>, Error> {
+        self.query("SELECT DISTINCT key FROM workflows ORDER BY key", &[], |row| row.string(0)).await
     }
 
     /// Whether the environment has, or ever had, a workflow of this key.
-    pub fn knows_workflow(&self, env: Env, key: &str) -> Result<bool, Error> {
+    pub async fn knows_workflow(&self, env: Env, key: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM workflows WHERE env = ?1 AND key = ?2";
-        Ok(self.query_one(sql, &params![env, key], |row| row.int(0))?.is_some())
+        Ok(self.query_one(sql, &params![env, key], |row| row.int(0)).await?.is_some())
     }
 
     /// The workflows of an environment that are not active (W-ENV-05).
-    pub fn inactive_workflows(&self, env: Env) -> Result<Vec<String>, Error> {
+    pub async fn inactive_workflows(&self, env: Env) -> Result<Vec<String>, Error> {
         let sql = "SELECT key FROM workflows WHERE env = ?1 AND is_active = 0";
-        self.query(sql, &params![env], |row| row.string(0))
+        self.query(sql, &params![env], |row| row.string(0)).await
     }
 }
 

@@ -183,7 +183,7 @@ impl Core {
             env,
             name: format!("messages.{}", spec.action.name()),
             status: "queued".to_owned(),
-            estimated_total_rows: self.estimate(env, &spec)?,
+            estimated_total_rows: self.estimate(env, &spec).await?,
             processed_rows: 0,
             success_count: 0,
             error_count: 0,
@@ -196,17 +196,17 @@ impl Core {
         };
         let mut change = Change::new();
         change.batch.add_bulk_operation(&operation, &serde_json::to_value(&spec).unwrap_or_default());
-        let progress = Progress::start(self.store.newest(env)?);
+        let progress = Progress::start(self.store.newest(env).await?);
         change.add_long_job(JOB, &operation.id.to_string(), &progress.to_json(), now);
         self.commit(change).await?;
         Ok(operation)
     }
 
     /// A cheap guess at how many rows there will be: what one recipient's feed holds, else unknown.
-    fn estimate(&self, env: Env, spec: &Spec) -> Result<i64, store::Error> {
+    async fn estimate(&self, env: Env, spec: &Spec) -> Result<i64, store::Error> {
         match spec.recipients.as_deref() {
             Some([only]) => {
-                let head = self.store.feed_head(env, &spec.channel, only)?;
+                let head = self.store.feed_head(env, &spec.channel, only).await?;
                 Ok(head.active.total + head.archived.total)
             }
             _ => Ok(0),
@@ -271,12 +271,12 @@ impl Chunk {
 impl Work {
     /// Reads what a claimed job is about; none where nothing is left to do, or nobody can tell what.
     pub async fn take_up(core: &Core, job: &Job) -> Result<Option<Work>, Failure> {
-        let operation = core.store.bulk_operation(&job.subject)?;
+        let operation = core.store.bulk_operation(&job.subject).await?;
         let Some(operation) = operation.filter(|one| one.completed_at.is_none() && one.failed_at.is_none()) else {
             finish(core, job, None).await?;
             return Ok(None);
         };
-        let spec = core.store.bulk_spec(&job.subject)?.unwrap_or_default();
+        let spec = core.store.bulk_spec(&job.subject).await?.unwrap_or_default();
         let spec = match serde_json::from_str(&spec) {
             Ok(spec) => spec,
             Err(error) => {
@@ -291,7 +291,7 @@ impl Work {
                 return Ok(None);
             }
             // Accepted by a version that did not note the end.
-            None => Progress::start(core.store.newest(operation.env)?),
+            None => Progress::start(core.store.newest(operation.env).await?),
         };
         Ok(Some(Work { job: job.clone(), operation, spec, progress }))
     }
@@ -372,7 +372,7 @@ impl Work {
     /// The next of everybody's, a window of them at a time: among very many it takes its time until any is found.
     async fn look_among_all(&self, core: &Core, chunk: &mut Chunk) -> Result<Vec<Found>, store::Error> {
         let (room, progress) = (chunk.room(), &mut chunk.progress);
-        let next = core.store.number_after(progress.after)?;
+        let next = core.store.number_after(progress.after).await?;
         let Some(next) = next.filter(|next| *next <= progress.end.n) else {
             chunk.is_last = true;
             return Ok(Vec::new());
@@ -394,7 +394,7 @@ impl Work {
         };
         let lane = match progress.is_alone {
             true => Lane::Alone(env, recipient),
-            false => Lane::Feed(core.store.feed_head(env, &self.spec.channel, recipient)?.id),
+            false => Lane::Feed(core.store.feed_head(env, &self.spec.channel, recipient).await?.id),
         };
         let found = core.store.chunk(lane, &self.spec.filter(), progress.after, progress.end, room).await?;
         match found.last().filter(|_| found.len() == room) {

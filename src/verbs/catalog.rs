@@ -131,7 +131,7 @@ impl Catalog {
     }
 
     /// The version a run follows (W-ENG-15): a current one, or an older one out of the store.
-    pub fn version(&self, store: &Store, id: Uuid) -> Result<Option<Arc<Workflow>>, store::Error> {
+    pub async fn version(&self, store: &Store, id: Uuid) -> Result<Option<Arc<Workflow>>, store::Error> {
         {
             let workflows = self.read();
             let known = workflows.current.values().find(|workflow| workflow.version_id == id);
@@ -139,7 +139,7 @@ impl Catalog {
                 return Ok(Some(Arc::clone(found)));
             }
         }
-        let Some((key, document)) = store.workflow_version(id)? else { return Ok(None) };
+        let Some((key, document)) = store.workflow_version(id).await? else { return Ok(None) };
         let parsed = Workflow::parse(&key, &document, &self.channels).map_err(|faults| {
             let first = faults.first().map(ToString::to_string).unwrap_or_default();
             store::Error::Damaged(format!("workflow version {id} of `{key}`: {first}"))

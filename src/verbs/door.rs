@@ -90,14 +90,20 @@ pub struct Rings {
 impl Core {
     /// Lets a caller in, or says why not. Keys are read anew each time: a revocation counts at once (F-AUT-03).
     /// `claimed_user` is whom the request names; a bare HMAC is of that user's id.
-    pub fn admit(&self, key: &ApiKey, token: Option<&str>, claimed_user: Option<&str>) -> Result<Admitted, Barred> {
+    pub async fn admit(
+        &self,
+        key: &ApiKey,
+        token: Option<&str>,
+        claimed_user: Option<&str>,
+    ) -> Result<Admitted, Barred> {
         let unknown =
             || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
-        let row = self.store.api_key(&key.digest())?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
+        let row =
+            self.store.api_key(&key.digest()).await?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
         let environment = self.catalog.environment(row.env).ok_or_else(unknown)?;
         let demand = Demand {
             is_enhanced: environment.settings.enhanced_security,
-            keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env)? },
+            keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env).await? },
         };
         let claims = demand.admit(key.kind(), token, claimed_user, self.clock.now())?;
         let kid = claims.as_ref().and_then(|claims| Option::clone(&claims.kid));
@@ -106,9 +112,9 @@ impl Core {
     }
 
     /// The keys that are live now, all in one reading.
-    pub fn live_keys(&self) -> Result<LiveKeys, store::Error> {
-        let api_keys = self.store.api_keys()?.into_iter().filter(|row| row.revoked_at.is_none());
-        let signing_keys = self.store.signing_keys()?.into_iter().filter(|row| row.retired_at.is_none());
+    pub async fn live_keys(&self) -> Result<LiveKeys, store::Error> {
+        let api_keys = self.store.api_keys().await?.into_iter().filter(|row| row.revoked_at.is_none());
+        let signing_keys = self.store.signing_keys().await?.into_iter().filter(|row| row.retired_at.is_none());
         Ok(LiveKeys {
             api_keys: api_keys.map(|row| row.digest).collect(),
             signing_keys: signing_keys.map(|row| (row.env, row.kid)).collect(),
@@ -116,14 +122,14 @@ impl Core {
     }
 
     /// The environment's live signing keys.
-    pub fn key_ring(&self, env: Env) -> Result<KeyRing, Barred> {
-        let stamp = self.store.signing_keys_stamp(env)?;
+    pub async fn key_ring(&self, env: Env) -> Result<KeyRing, Barred> {
+        let stamp = self.store.signing_keys_stamp(env).await?;
         if let Some(known) = self.rings.by_env.get(&env)
             && known.0 == stamp
         {
             return Ok(known.1.clone());
         }
-        let rows = self.store.signing_keys()?;
+        let rows = self.store.signing_keys().await?;
         let live = rows.iter().filter(|row| row.env == env && row.retired_at.is_none());
         let keys = live.map(signing_key).collect::<Result<Vec<_>, _>>()?;
         let ring = KeyRing::new(&keys).map_err(|fault| store::Error::Damaged(format!("signing keys: {fault}")))?;

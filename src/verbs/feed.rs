@@ -52,7 +52,7 @@ impl Core {
     ) -> Result<View, Error> {
         // The head is read before the page: a count may then be older than an item, never an item than its count's
         // version, and whoever resumes from this version hears of everything after it.
-        let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient)?;
+        let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient).await?;
         let page = self.store.feed_page(&head, filter, at, size).await?;
         let counts = self.store.feed_counts(&head, filter).await?;
         let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
@@ -61,13 +61,13 @@ impl Core {
         Ok(View {
             head,
             counts,
-            entries: self.feed_items(env, recipient, showing, &page.messages)?,
+            entries: self.feed_items(env, recipient, showing, &page.messages).await?,
             page_info: page_info_json(after.as_deref(), before.as_deref(), size, None),
         })
     }
 
     /// What changed in a feed since `since`, as a reader with this filter sees it; none when it must start anew.
-    pub fn feed_delta(
+    pub async fn feed_delta(
         &self,
         env: Env,
         recipient: &str,
@@ -76,7 +76,7 @@ impl Core {
         head: &Head,
         since: i64,
     ) -> Result<Option<Delta>, Error> {
-        match self.store.feed_changes(head, since)? {
+        match self.store.feed_changes(head, since).await? {
             Changes::TooOld => Ok(None),
             Changes::Since { changed, removed } => {
                 let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
@@ -86,7 +86,7 @@ impl Core {
                 let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
                 let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
                 Ok(Some(Delta {
-                    items: self.feed_items(env, recipient, showing, &kept)?,
+                    items: self.feed_items(env, recipient, showing, &kept).await?,
                     removed: serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned()),
                 }))
             }
@@ -94,7 +94,7 @@ impl Core {
     }
 
     /// Messages as a JSON array of feed items.
-    pub fn feed_items(
+    async fn feed_items(
         &self,
         env: Env,
         recipient: &str,
@@ -104,24 +104,14 @@ impl Core {
         let reader = match showing.mode {
             Mode::Compact => String::new(),
             Mode::Rich if messages.is_empty() => String::new(),
-            Mode::Rich => self.reader(env, recipient)?,
+            Mode::Rich => self.reader(env, recipient).await?,
         };
-        let mut out = String::with_capacity(2 + messages.len() * 1_024);
-        out.push('[');
-        for (at, message) in messages.iter().enumerate() {
-            if at > 0 {
-                out.push(',');
-            }
-            message.write_feed_item(&mut out, showing.mode, &Cursor::Seq(message.seq).encode(List::Feed), &reader);
-        }
-        out.push(']');
-        let filter = &showing.channel.response_filter;
-        if *filter == ResponseFilter::default() { Ok(out) } else { Ok(filtered(&out, filter)) }
+        Ok(items(showing, messages, &reader))
     }
 
     /// The reader's own record as JSON, for activities to embed.
-    fn reader(&self, env: Env, recipient: &str) -> Result<String, store::Error> {
-        let user = self.store.user(env, recipient)?;
+    async fn reader(&self, env: Env, recipient: &str) -> Result<String, store::Error> {
+        let user = self.store.user(env, recipient).await?;
         Ok(user.map_or_else(|| missing_user(recipient, self.clock.now()), |user| user.to_json()).to_string())
     }
 
@@ -130,6 +120,21 @@ impl Core {
         let vars = self.catalog.environment(env).map(|environment| environment.settings.vars.clone());
         channel.response_filter.vars.apply(Value::Object(vars.unwrap_or_default()))
     }
+}
+
+/// Messages as a JSON array of feed items; `reader` is the reader's own record as JSON, which only [`Mode::Rich`] shows.
+pub(crate) fn items(showing: Showing<'_>, messages: &[Message], reader: &str) -> String {
+    let mut out = String::with_capacity(2 + messages.len() * 1_024);
+    out.push('[');
+    for (at, message) in messages.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        message.write_feed_item(&mut out, showing.mode, &Cursor::Seq(message.seq).encode(List::Feed), reader);
+    }
+    out.push(']');
+    let filter = &showing.channel.response_filter;
+    if *filter == ResponseFilter::default() { out } else { filtered(&out, filter) }
 }
 
 /// Items with what the channel hides left out (F-FED-27).

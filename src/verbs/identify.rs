@@ -7,7 +7,7 @@ use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault
 use crate::model::time::Time;
 use crate::store::{self, Batch, Env};
 
-use super::staged::Staged;
+use super::staged::{Stage, Staged};
 use super::{Change, Core, Error, OVERTAKEN};
 
 /// Keys of an inline recipient that are not properties (W-TRG-13).
@@ -126,6 +126,18 @@ fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<In
     Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() })
 }
 
+/// One profile merged into one recipient, who counts as written even if nothing changes.
+struct Merge<'a> {
+    reference: &'a RecipientRef,
+    profile: &'a Profile,
+}
+
+impl Stage for Merge<'_> {
+    async fn stage(&self, staged: &mut Staged<'_>) -> Result<(), Error> {
+        staged.merge(self.reference, self.profile, true, "").await
+    }
+}
+
 impl Core {
     /// Merges `profile` into a user, creating it if it is not there; answers the user as it now is (F-USR-01).
     pub async fn identify_user(&self, env: Env, id: &str, profile: &Profile) -> Result<User, Error> {
@@ -134,9 +146,9 @@ impl Core {
         }
         let reference = RecipientRef::User(id.to_owned());
         for _ in 0..OVERTAKEN {
-            let merge = |staged: &mut Staged<'_>| staged.merge(&reference, profile, true, "");
-            let (mut staged, _turn) = self.staged(env, Some(&reference), merge).await?;
-            let user = staged.user(id)?.cloned();
+            let merge = Merge { reference: &reference, profile };
+            let (mut staged, _turn) = self.staged(env, Some(&reference), &merge).await?;
+            let user = staged.user(id).await?.cloned();
             let mut batch = Batch::new();
             staged.write(&mut batch);
             match self.store.apply(batch).await {
@@ -157,7 +169,7 @@ impl Core {
         change.forget(env, id, self.clock.now());
         match self.commit(change).await {
             Ok(_) => {
-                self.tell_of_deletion(env, id)?;
+                self.tell_of_deletion(env, id).await?;
                 Ok(())
             }
             Err(store::Error::Refused(_)) => Err(Error::Missing(format!("There is no user `{id}`."))),
@@ -166,10 +178,10 @@ impl Core {
     }
 
     /// Bells that are still open learn that their feed is empty.
-    fn tell_of_deletion(&self, env: Env, id: &str) -> Result<(), store::Error> {
+    async fn tell_of_deletion(&self, env: Env, id: &str) -> Result<(), store::Error> {
         for channel in self.catalog.channels() {
             let channel = channel.id.to_string();
-            let head = self.store.feed_head(env, &channel, id)?;
+            let head = self.store.feed_head(env, &channel, id).await?;
             if head.id != 0 {
                 self.bus.publish(&crate::bus::FeedEvent {
                     env,

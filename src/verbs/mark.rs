@@ -47,7 +47,7 @@ impl Core {
         let mut seen = std::collections::HashSet::new();
         let ids: Vec<String> = ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
         let messages: Vec<Message> =
-            self.store.messages_by_ids(env, &ids)?.into_iter().filter(|message| reach.covers(message)).collect();
+            self.store.messages_by_ids(env, &ids).await?.into_iter().filter(|message| reach.covers(message)).collect();
         let data = metadata.map(|map| Value::Object(map.clone()).to_string());
         let mut by_feed: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
         let mut kept = Vec::with_capacity(messages.len());
@@ -71,7 +71,7 @@ impl Core {
                 }
             }
         }
-        Ok(self.store.messages_by_ids(env, &kept)?)
+        Ok(self.store.messages_by_ids(env, &kept).await?)
     }
 
     /// Marks messages of one feed, in chunks. Taking back what was never given is no change (F-STA-17).
@@ -93,7 +93,7 @@ impl Core {
         filter: &Filter,
         mark: Mark,
     ) -> Result<Head, Error> {
-        let head = self.store.feed_head(env, channel, recipient)?;
+        let head = self.store.feed_head(env, channel, recipient).await?;
         if head.id == 0 {
             return Ok(head);
         }
@@ -107,6 +107,6 @@ impl Core {
             let ids: Vec<String> = found.into_iter().map(|(_, id)| id).collect();
             self.mark_feed(&feed, &ids, mark, None).await?;
         }
-        Ok(self.store.feed_head(env, channel, recipient)?)
+        Ok(self.store.feed_head(env, channel, recipient).await?)
     }
 }

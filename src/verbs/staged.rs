@@ -1,6 +1,7 @@
 //! Staged: recipients as they will be once a change is applied.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
 use serde_json::{Map, Value};
 
@@ -30,6 +31,12 @@ pub struct Staged<'a> {
     channel_data: BTreeMap<(String, String), Value>,
 }
 
+/// What is staged by one change. It may be asked more than once.
+pub trait Stage: Sync {
+    /// Merges into `staged` what the change says of recipients.
+    fn stage(&self, staged: &mut Staged<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
 /// A row as it will be; `before` is when it was last changed, none if it is not there.
 struct Entry<T> {
     value: Option<T>,
@@ -45,11 +52,11 @@ impl<'a> Staged<'a> {
     }
 
     /// Reads many users at once, so that each is not asked for by itself.
-    pub fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
+    pub async fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
         if ids.len() < 2 {
             return Ok(());
         }
-        for user in self.store.users_by_ids(self.env, ids)? {
+        for user in self.store.users_by_ids(self.env, ids).await? {
             let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
@@ -61,7 +68,7 @@ impl<'a> Staged<'a> {
 
     /// Merges `profile` into the recipient, creating it if it is not there (F-USR-05). `always` marks the recipient as
     /// written even if nothing changes.
-    pub fn merge(
+    pub async fn merge(
         &mut self,
         reference: &RecipientRef,
         profile: &Profile,
@@ -69,21 +76,21 @@ impl<'a> Staged<'a> {
         path: &str,
     ) -> Result<(), Error> {
         match reference {
-            RecipientRef::User(id) => self.merge_user(id, profile, always, path)?,
-            RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path)?,
+            RecipientRef::User(id) => self.merge_user(id, profile, always, path).await?,
+            RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path).await?,
         }
         let key = reference.key();
         let channel_data = profile.channel_data.iter();
         self.channel_data.extend(channel_data.map(|(channel, data)| ((key.clone(), channel.clone()), data.clone())));
-        self.merge_sets(&key, &profile.preferences)
+        self.merge_sets(&key, &profile.preferences).await
     }
 
-    fn merge_sets(&mut self, recipient: &str, incoming: &Map<String, Value>) -> Result<(), Error> {
+    async fn merge_sets(&mut self, recipient: &str, incoming: &Map<String, Value>) -> Result<(), Error> {
         if incoming.is_empty() {
             return Ok(());
         }
         if !self.sets.contains_key(recipient) {
-            let stored = self.store.dated_preference_sets(self.env, recipient)?;
+            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
             let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
             let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
             self.sets.insert(recipient.to_owned(), stored.collect());
@@ -98,9 +105,9 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
+    async fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
         let now = self.now;
-        let entry = self.user_entry(id)?;
+        let entry = self.user_entry(id).await?;
         let before = entry.value.as_ref().map(|user| &user.properties);
         let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
         if always || before != Some(&merged) {
@@ -112,7 +119,7 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    fn merge_object(
+    async fn merge_object(
         &mut self,
         collection: &str,
         id: &str,
@@ -121,7 +128,7 @@ impl<'a> Staged<'a> {
         path: &str,
     ) -> Result<(), Error> {
         let now = self.now;
-        let entry = self.object_entry(collection, id)?;
+        let entry = self.object_entry(collection, id).await?;
         let before = entry.value.as_ref().map(|object| &object.properties);
         let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
         if always || before != Some(&merged) {
@@ -138,36 +145,36 @@ impl<'a> Staged<'a> {
     }
 
     /// Creates the tenant if it is not there (W-TRG-23).
-    pub fn ensure_tenant(&mut self, id: &str) -> Result<(), Error> {
-        if self.object_entry(TENANTS, id)?.value.is_none() {
-            self.merge_object(TENANTS, id, &Profile::default(), true, "tenant")?;
+    pub async fn ensure_tenant(&mut self, id: &str) -> Result<(), Error> {
+        if self.object_entry(TENANTS, id).await?.value.is_none() {
+            self.merge_object(TENANTS, id, &Profile::default(), true, "tenant").await?;
         }
         Ok(())
     }
 
     /// The user as it will be.
-    pub fn user(&mut self, id: &str) -> Result<Option<&User>, store::Error> {
-        Ok(self.user_entry(id)?.value.as_ref())
+    pub async fn user(&mut self, id: &str) -> Result<Option<&User>, store::Error> {
+        Ok(self.user_entry(id).await?.value.as_ref())
     }
 
     /// The object as it will be.
-    pub fn object(&mut self, collection: &str, id: &str) -> Result<Option<&Object>, store::Error> {
-        Ok(self.object_entry(collection, id)?.value.as_ref())
+    pub async fn object(&mut self, collection: &str, id: &str) -> Result<Option<&Object>, store::Error> {
+        Ok(self.object_entry(collection, id).await?.value.as_ref())
     }
 
     /// The recipient as runs see it; none for one that was never identified.
-    pub fn scope(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
+    pub async fn scope(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
         Ok(match reference {
-            RecipientRef::User(id) => self.user(id)?.map(User::to_json),
-            RecipientRef::Object { collection, id } => self.object(collection, id)?.map(Object::to_scope),
+            RecipientRef::User(id) => self.user(id).await?.map(User::to_json),
+            RecipientRef::Object { collection, id } => self.object(collection, id).await?.map(Object::to_scope),
         })
     }
 
     /// The recipient as resources embed it; none for one that was never identified.
-    pub fn record(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
+    pub async fn record(&mut self, reference: &RecipientRef) -> Result<Option<Value>, store::Error> {
         Ok(match reference {
-            RecipientRef::User(id) => self.user(id)?.map(User::to_json),
-            RecipientRef::Object { collection, id } => self.object(collection, id)?.map(Object::to_json),
+            RecipientRef::User(id) => self.user(id).await?.map(User::to_json),
+            RecipientRef::Object { collection, id } => self.object(collection, id).await?.map(Object::to_json),
         })
     }
 
@@ -208,19 +215,19 @@ impl<'a> Staged<'a> {
         }
     }
 
-    fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
+    async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
         if !self.users.contains_key(id) {
-            let value = self.store.user(self.env, id)?;
+            let value = self.store.user(self.env, id).await?;
             let before = value.as_ref().map(|user| user.updated_at);
             self.users.insert(id.to_owned(), Entry { value, before, is_changed: false });
         }
         Ok(self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false }))
     }
 
-    fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
+    async fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
         let key = (collection.to_owned(), id.to_owned());
         if !self.objects.contains_key(&key) {
-            let value = self.store.object(self.env, collection, id)?;
+            let value = self.store.object(self.env, collection, id).await?;
             let before = value.as_ref().map(|object| object.updated_at);
             self.objects.insert(key.clone(), Entry { value, before, is_changed: false });
         }
@@ -236,13 +243,13 @@ impl Core {
         &self,
         env: Env,
         sure: Option<&RecipientRef>,
-        stage: impl Fn(&mut Staged<'_>) -> Result<(), Error>,
+        stage: &impl Stage,
     ) -> Result<(Staged<'_>, Turn<'_>), Error> {
         let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
         let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
             let mut staged = Staged::new(&self.store, env, self.clock.now());
-            stage(&mut staged)?;
+            stage.stage(&mut staged).await?;
             wanted.extend(staged.changed().filter(|key| !turn.covers(env, key)));
             if wanted.iter().all(|key| turn.covers(env, key)) {
                 return Ok((staged, turn));

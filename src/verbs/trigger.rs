@@ -15,7 +15,7 @@ use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
 
 use super::identify::{Profile, RecipientRequest};
-use super::staged::Staged;
+use super::staged::{Stage, Staged};
 use super::{Core, Error};
 use crate::store::Env;
 
@@ -171,6 +171,15 @@ impl Core {
     }
 }
 
+impl Stage for Order {
+    /// Stages who is named: every inline recipient, actor and tenant is merged (W-TRG-10).
+    async fn stage(&self, staged: &mut Staged<'_>) -> Result<(), Error> {
+        let users: Vec<&str> = self.entries.iter().filter_map(|(reference, _)| reference.user_id()).collect();
+        staged.preload(&users).await?;
+        stage(&self.request, staged).await
+    }
+}
+
 impl Order {
     /// The actor of every run.
     pub fn actor(&self) -> Option<&RecipientRef> {
@@ -185,13 +194,6 @@ impl Order {
     /// The cancellation key of every run.
     pub fn cancellation_key(&self) -> Option<&str> {
         self.request.cancellation_key.as_deref()
-    }
-
-    /// Stages who is named: every inline recipient, actor and tenant is merged (W-TRG-10).
-    pub fn stage(&self, staged: &mut Staged<'_>) -> Result<(), Error> {
-        let users: Vec<&str> = self.entries.iter().filter_map(|(reference, _)| reference.user_id()).collect();
-        staged.preload(&users)?;
-        stage(&self.request, staged)
     }
 
     /// Whether every recipient's data is what the workflow's schema allows (W-VAL-06, W-VAL-09).
@@ -235,16 +237,16 @@ impl Order {
 }
 
 /// Merges every inline recipient, actor and tenant (W-TRG-10); an actor nobody knows stops everything (W-TRG-19).
-fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
+async fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
     for (at, recipient) in request.recipients.iter().enumerate() {
         if let Some(profile) = &recipient.profile {
-            staged.merge(&recipient.reference, profile, false, &format!("recipients[{at}]"))?;
+            staged.merge(&recipient.reference, profile, false, &format!("recipients[{at}]")).await?;
         }
     }
     if let Some(actor) = &request.actor {
         match &actor.profile {
-            Some(profile) => staged.merge(&actor.reference, profile, false, "actor")?,
-            None if staged.record(&actor.reference)?.is_none() => {
+            Some(profile) => staged.merge(&actor.reference, profile, false, "actor").await?,
+            None if staged.record(&actor.reference).await?.is_none() => {
                 return Err(Error::ActorMissing(actor.reference.to_string()));
             }
             None => {}
@@ -253,10 +255,10 @@ fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
     match &request.tenant {
         Some((id, Some(profile))) => {
             let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.clone() };
-            staged.merge(&reference, profile, false, "tenant")?;
-            staged.ensure_tenant(id)
+            staged.merge(&reference, profile, false, "tenant").await?;
+            staged.ensure_tenant(id).await
         }
-        Some((id, None)) => staged.ensure_tenant(id),
+        Some((id, None)) => staged.ensure_tenant(id).await,
         None => Ok(()),
     }
 }

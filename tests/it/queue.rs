@@ -87,9 +87,9 @@ impl Desk {
     }
 
     /// Waits until this holds; what has not come about by then never will.
-    async fn until(&self, holds: impl Fn(&Desk) -> bool) {
+    async fn until(&self, holds: impl AsyncFn(&Desk) -> bool) {
         let waiting = async {
-            while !holds(self) {
+            while !holds(self).await {
                 assert!(!self.running.as_ref().unwrap().is_finished(), "the queue has ended");
                 tokio::task::yield_now().await;
             }
@@ -107,9 +107,9 @@ impl Desk {
     }
 
     /// How many jobs there are for which this holds.
-    fn count(&self, condition: &str) -> i64 {
+    async fn count(&self, condition: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM jobs WHERE {condition}");
-        self.store.query_one(&sql, &[], |row| row.int(0)).unwrap().unwrap()
+        self.store.query_one(&sql, &[], |row| row.int(0)).await.unwrap().unwrap()
     }
 }
 
@@ -130,9 +130,9 @@ async fn a_panic_is_a_failed_attempt_and_costs_nobody_anything_else() {
         assert_ne!(job.kind, "boom", "job {}", job.subject);
         Ok(())
     });
-    desk.until(|desk| desk.done() == 1 && desk.count("lease IS NOT NULL") == 0).await;
+    desk.until(async |desk: &Desk| desk.done() == 1 && desk.count("lease IS NOT NULL").await == 0).await;
     let due = START.plus_seconds(1).micros();
-    assert_eq!(desk.count(&format!("attempts = 1 AND due_at = {due}")), 40, "each is tried again in a second");
+    assert_eq!(desk.count(&format!("attempts = 1 AND due_at = {due}")).await, 40, "each is tried again in a second");
     desk.stop().await;
 }
 
@@ -178,8 +178,9 @@ async fn a_job_that_keeps_failing_is_given_up_after_half_a_day_and_says_why() {
         async move { Err(Failure(format!("not at attempt {number} either"))) }
     });
     let abandoned = |desk: &Desk| desk.abandoned.lock().unwrap().first().cloned();
-    desk.until(|desk| {
-        let waiting = desk.store.query("SELECT due_at FROM jobs WHERE lease IS NULL", &[], |row| row.time(0)).unwrap();
+    desk.until(async |desk: &Desk| {
+        let waiting =
+            desk.store.query("SELECT due_at FROM jobs WHERE lease IS NULL", &[], |row| row.time(0)).await.unwrap();
         if let Some(due) = waiting.first() {
             desk.clock.set(*due);
             desk.waker.due(Time::default());
@@ -192,7 +193,7 @@ async fn a_job_that_keeps_failing_is_given_up_after_half_a_day_and_says_why() {
     assert_eq!(abandoned(&desk), Some(expected), "it is told why");
     let hours = (desk.clock.now().micros() - START.micros()) / 3_600_000_000;
     assert_eq!(hours, 12, "a night in which something is down is survived");
-    assert_eq!(desk.count("1"), 0, "the job is gone");
+    assert_eq!(desk.count("1").await, 0, "the job is gone");
     desk.stop().await;
     let errors = log.errors();
     assert_eq!(errors.len(), 1, "one line, where it was given up: {errors:#?}");
@@ -219,7 +220,7 @@ async fn a_job_is_done_when_it_is_due_and_not_before() {
     }
     desk.store.apply(batch).await.unwrap();
     desk.waker.due(now);
-    desk.until(|desk| desk.done() == 2).await;
+    desk.until(async |desk: &Desk| desk.done() == 2).await;
     let late_by = late_by.lock().unwrap().clone();
     assert!(late_by.iter().all(|late| (0..5_000_000).contains(late)), "W-ENG-16, W-DLY-15: {late_by:?} us late");
     desk.stop().await;
@@ -236,16 +237,17 @@ async fn jobs_that_were_not_begun_are_handed_back_when_the_node_stops() {
         let gate = Arc::clone(&closed);
         async move { gate.acquire().await.map(|slot| slot.forget()).map_err(|error| Failure(error.to_string())) }
     });
-    desk.until(|desk| begun.load(Ordering::SeqCst) == 16 && desk.count("lease IS NOT NULL") == 50).await;
+    desk.until(async |desk: &Desk| begun.load(Ordering::SeqCst) == 16 && desk.count("lease IS NOT NULL").await == 50)
+        .await;
     desk.clock.advance_seconds(1);
     desk.stop.send_replace(true);
-    desk.until(|desk| desk.count("lease IS NULL") == 34).await;
+    desk.until(async |desk: &Desk| desk.count("lease IS NULL").await == 34).await;
     let now = desk.clock.now().micros();
-    assert_eq!(desk.count(&format!("lease IS NULL AND due_at <= {now} AND attempts = 0")), 34, "due now");
-    assert_eq!(desk.count("lease IS NOT NULL"), 16, "those under way are not taken from anybody");
+    assert_eq!(desk.count(&format!("lease IS NULL AND due_at <= {now} AND attempts = 0")).await, 34, "due now");
+    assert_eq!(desk.count("lease IS NOT NULL").await, 16, "those under way are not taken from anybody");
     gate.add_permits(16);
     desk.stop().await;
-    assert_eq!((desk.done(), desk.count("1")), (16, 34), "and they have ended in peace");
+    assert_eq!((desk.done(), desk.count("1").await), (16, 34), "and they have ended in peace");
     // Another node finds them at once.
     let found = desk.store.claim_jobs("other", desk.clock.now(), desk.clock.now().plus_seconds(30), 64).await.unwrap();
     assert_eq!((found.len(), found[0].attempts), (34, 0));

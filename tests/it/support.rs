@@ -67,7 +67,7 @@ impl Default for Setup {
             has_signing_key: true,
             response_filter: json!({}),
             listener: Box::new(|_| {}),
-            upgrade: Box::new(|_| hyper::Response::new("a socket".into())),
+            upgrade: Box::new(|_| Box::pin(async { hyper::Response::new("a socket".into()) })),
             pages: vec![http::Page {
                 path: "/demo/*".to_owned(),
                 content_type: HeaderValue::from_static("text/html"),

@@ -172,7 +172,7 @@ impl World {
     pub async fn pass(&self, seconds: i64) -> usize {
         let until = self.core.clock.now().plus_seconds(seconds);
         let mut done = 0;
-        while let Some(at) = self.core.store.next_job_at().unwrap().filter(|at| *at <= until) {
+        while let Some(at) = self.core.store.next_job_at().await.unwrap().filter(|at| *at <= until) {
             self.core.clock.set(at.max(self.core.clock.now()));
             let now = self.core.clock.now();
             for job in self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap() {
@@ -241,16 +241,16 @@ impl World {
 
     /// Does `work` on a disk so slow that everything which can be under way at the same time is.
     pub async fn on_a_slow_disk<T>(&self, work: impl Future<Output = T>) -> T {
-        let commits = || self.core.store.query_one("PRAGMA data_version", &[], |row| row.int(0)).unwrap();
+        let commits = async || self.core.store.query_one("PRAGMA data_version", &[], |row| row.int(0)).await.unwrap();
         let slow = async {
             loop {
                 let held = self.hold_writer();
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }
-                let before = commits();
+                let before = commits().await;
                 drop(held);
-                while commits() == before {
+                while commits().await == before {
                     tokio::task::yield_now().await;
                 }
             }
@@ -263,7 +263,7 @@ impl World {
 
     /// The user's feed, newest first, archived items included.
     pub async fn feed(&self, user: &str) -> Vec<Message> {
-        let head = self.head(user);
+        let head = self.head(user).await;
         let filter = Filter { archived: bellwire::model::feed::Archived::Include, ..Filter::default() };
         self.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages
     }
@@ -276,8 +276,8 @@ impl World {
     }
 
     /// The head of the user's feed.
-    pub fn head(&self, user: &str) -> Head {
-        self.core.store.feed_head(self.env, CHANNEL, user).unwrap()
+    pub async fn head(&self, user: &str) -> Head {
+        self.core.store.feed_head(self.env, CHANNEL, user).await.unwrap()
     }
 
     /// Every run, oldest first.

@@ -13,7 +13,7 @@ pub const ROUTES: &[Route] =
 /// F-BLK-05.
 async fn get(cx: Cx) -> Result<Answer, ApiError> {
     let id = cx.param("id");
-    match cx.core().store.bulk_operation_in(cx.env(), id)? {
+    match cx.core().store.bulk_operation_in(cx.env(), id).await? {
         Some(operation) => Ok(Answer::json(&operation.to_json(&cx.origin()))),
         None => Err(ApiError::missing(format!("There is no bulk operation `{id}`."))),
     }

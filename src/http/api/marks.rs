@@ -53,7 +53,7 @@ const SKIPPED: HeaderName = HeaderName::from_static("x-ratelimited-message_ids")
 /// Marks the message in the path (F-STA-01, F-STA-21).
 async fn one(cx: Cx, mark: Mark) -> Result<Answer, ApiError> {
     let metadata = metadata(&cx.members()?, mark)?;
-    let message = found(&cx, Grant::FeedWrite)?;
+    let message = found(&cx, Grant::FeedWrite).await?;
     let reach = Reach::default();
     let marked = cx.core().mark(cx.env(), std::slice::from_ref(&message.id), mark, metadata.as_ref(), &reach).await?;
     match marked.first() {
@@ -72,7 +72,7 @@ async fn batch(cx: Cx, mark: Mark) -> Result<Answer, ApiError> {
     let (wanted, skipped): (Vec<String>, Vec<String>) = ids.iter().cloned().partition(|id| cx.may_change(id));
     let mut marked = cx.core().mark(cx.env(), &wanted, mark, metadata.as_ref(), &reach).await?;
     if !skipped.is_empty() {
-        marked = cx.core().store.messages_by_ids(cx.env(), &ids)?;
+        marked = cx.core().store.messages_by_ids(cx.env(), &ids).await?;
         marked.retain(|message| reach.covers(message));
     }
     let answer = Answer::json(&Value::Array(marked.iter().map(|message| message_json(&cx, message)).collect()));

@@ -128,9 +128,9 @@ pub(crate) fn message_json(cx: &Cx, message: &Message) -> Value {
 }
 
 /// The message in the path: 404 if there is none, 403 if the caller's token does not reach it (F-AUT-16, F-GRN-16).
-pub(crate) fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
+pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
     let id = cx.param("message_id");
-    let message = cx.core().store.message(cx.env(), id)?;
+    let message = cx.core().store.message(cx.env(), id).await?;
     let message = message.ok_or_else(|| ApiError::missing(format!("There is no message `{id}`.")))?;
     let allows = cx
         .caller
@@ -144,19 +144,19 @@ pub(crate) fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
 
 /// F-MSG-01.
 async fn get(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead)?;
+    let message = found(&cx, Grant::FeedRead).await?;
     Ok(Answer::json(&message_json(&cx, &message)))
 }
 
 /// F-MSG-14.
 async fn content(cx: Cx) -> Result<Answer, ApiError> {
-    Ok(Answer::json(&content_json(&found(&cx, Grant::FeedRead)?)))
+    Ok(Answer::json(&content_json(&found(&cx, Grant::FeedRead).await?)))
 }
 
 /// F-MSG-15, F-AMB-45.
 async fn contents(cx: Cx) -> Result<Answer, ApiError> {
     let ids = some_ids(strings(cx.query.list("message_ids")))?;
-    let messages = cx.core().store.messages_by_ids(cx.env(), &ids)?;
+    let messages = cx.core().store.messages_by_ids(cx.env(), &ids).await?;
     Ok(Answer::json(&Value::Array(messages.iter().map(content_json).collect())))
 }
 
@@ -191,11 +191,11 @@ struct Activity {
 
 /// F-MSG-10, W-RUN-24.
 async fn activities(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead)?;
+    let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageActivities)?;
     let wanted = cx.query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default();
     let mut text = String::new();
-    message.write_activities(&mut text, &record(&cx, &message.recipient)?.to_string());
+    message.write_activities(&mut text, &record(&cx, &message.recipient).await?.to_string());
     let all: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
     let mut read = Vec::with_capacity(all.len());
     for raw in all {
@@ -212,13 +212,13 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
 }
 
 /// A recipient's own record, as activities embed it.
-fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
     let store = &cx.core().store;
     Ok(match recipient {
         RecipientRef::User(id) => {
-            store.user(cx.env(), id)?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
+            store.user(cx.env(), id).await?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
         }
-        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id)?.map_or_else(
+        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id).await?.map_or_else(
             || json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}}),
             |object| object.to_json(),
         ),
@@ -227,10 +227,10 @@ fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
 
 /// F-MSG-11, F-MSG-12.
 async fn events(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead)?;
+    let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageEvents)?;
     let mut all = own_events(&message);
-    all.extend(cx.core().store.message_events(&message.id)?);
+    all.extend(cx.core().store.message_events(&message.id).await?);
     all.sort_by(|a, b| (b.inserted_at, &b.id).cmp(&(a.inserted_at, &a.id)));
     let rows = Rows::of_all(all, &page, List::MessageEvents, |event| (event.inserted_at, event.id.as_str()));
     Ok(rows.answer("items", None, |event| event_json(&message, event)))
@@ -266,7 +266,7 @@ fn event_json(message: &Message, event: &MessageEvent) -> Value {
 
 /// F-MSG-13: nothing is sent for a feed, so that there is nothing to log.
 async fn delivery_logs(cx: Cx) -> Result<Answer, ApiError> {
-    found(&cx, Grant::FeedRead)?;
+    found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::DeliveryLogs)?;
     let rows: Rows<(Time, String)> = Rows::new(Vec::new(), &page, List::DeliveryLogs, |(at, id)| (*at, id.as_str()));
     Ok(rows.answer("items", None, |_| Value::Null))

@@ -50,6 +50,6 @@ async fn get(cx: Cx) -> Result<Answer, ApiError> {
     let asked = cx.param("id");
     let missing = || ApiError::missing(format!("There is no recipient run `{asked}`."));
     let id = Uuid::try_parse(asked).map_err(|_| missing())?;
-    let run = cx.core().store.run(&id.to_string())?.filter(|run| run.env == cx.env()).ok_or_else(missing)?;
+    let run = cx.core().store.run(&id.to_string()).await?.filter(|run| run.env == cx.env()).ok_or_else(missing)?;
     Ok(Answer::json(&run.to_detail_json()))
 }

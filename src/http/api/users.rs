@@ -27,15 +27,15 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// The user in the path, or 404.
-fn found(cx: &Cx) -> Result<User, ApiError> {
+async fn found(cx: &Cx) -> Result<User, ApiError> {
     let id = cx.param("user_id");
-    let user = cx.core().store.user(cx.env(), id)?;
+    let user = cx.core().store.user(cx.env(), id).await?;
     user.ok_or_else(|| ApiError::missing(format!("There is no user `{id}`.")))
 }
 
 /// F-USR-10.
 async fn get(cx: Cx) -> Result<Answer, ApiError> {
-    Ok(Answer::json(&found(&cx)?.to_json()))
+    Ok(Answer::json(&found(&cx).await?.to_json()))
 }
 
 /// F-USR-01, F-USR-20: an empty body still creates the user.
@@ -57,10 +57,10 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
     let includes = messages::in_words(cx.query.list("include"), "include", &["preferences"])?;
     let store = &cx.core().store;
     let mut users = Vec::with_capacity(page.size + 1);
-    for user in store.users(cx.env(), page.at.as_ref(), page.size + 1)? {
+    for user in store.users(cx.env(), page.at.as_ref(), page.size + 1).await? {
         let mut json = user.to_json();
         if !includes.is_empty() {
-            let sets = store.preference_sets(cx.env(), &user.id)?;
+            let sets = store.preference_sets(cx.env(), &user.id).await?;
             json["preferences"] = Value::Object(sets.into_iter().collect::<Map<_, _>>());
         }
         users.push((user, json));
@@ -72,6 +72,6 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 
 /// F-USR-18, F-AMB-63.
 async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
-    let user = found(&cx)?;
+    let user = found(&cx).await?;
     messages::list_of(&cx, Some(RecipientRef::User(user.id))).await
 }

@@ -13,7 +13,7 @@ use crate::sign::access::Grant;
 use crate::store::Env;
 use crate::store::feeds::Changes;
 use crate::verbs::door::Caller;
-use crate::verbs::feed::Showing;
+use crate::verbs::feed::{Showing, items};
 use crate::verbs::{Core, Error};
 use crate::wire::cursor::MAX_PAGE_SIZE;
 use crate::wire::join::Join;
@@ -156,7 +156,7 @@ impl View {
             && self.badge != Badge::None
             && since < head.version
         {
-            let concerned = self.concerned_since(core, head, since)?;
+            let concerned = self.concerned_since(core, head, since).await?;
             if concerned != 0 {
                 let counts = self.counts(core, head, concerned).await?;
                 told.pushes.extend(self.new_message(name, concerned, counts));
@@ -174,8 +174,8 @@ impl View {
 
     /// Which of its feeds were concerned by what changed since `since`: by new items those that show them; any other
     /// change may have been in any of them.
-    fn concerned_since(&self, core: &Core, head: &Head, since: i64) -> Result<u32, Error> {
-        Ok(match core.store.feed_changes(head, since)? {
+    async fn concerned_since(&self, core: &Core, head: &Head, since: i64) -> Result<u32, Error> {
+        Ok(match core.store.feed_changes(head, since).await? {
             Changes::TooOld => self.concerned(|_| true),
             Changes::Since { changed, removed } => {
                 let only_new = removed.is_empty() && changed.iter().all(|message| message.seq > since);
@@ -265,7 +265,7 @@ impl Own {
             return None;
         }
         let shown = if self.filter.matches(message) { std::slice::from_ref(message) } else { &[] };
-        let items = core.feed_items(name.env, &name.user, self.showing(core, name).ok()?, shown).ok()?;
+        let items = items(self.showing(core, name).ok()?, shown, "");
         let counts = head.counts(self.filter.archived, self.filter.status);
         let payload = news::delta(head.version - 1, head.version, counts, &items, "[]");
         Some(Arc::new(Push::new(&name.topic(), news::DELTA, &payload)))
@@ -287,7 +287,7 @@ impl Own {
     ) -> Result<(i64, &'static str, String), Error> {
         let showing = self.showing(core, name)?;
         if let Some(since) = since
-            && let Some(delta) = core.feed_delta(name.env, &name.user, showing, &self.filter, head, since)?
+            && let Some(delta) = core.feed_delta(name.env, &name.user, showing, &self.filter, head, since).await?
         {
             let counts = self.counts(core, head).await?;
             let payload = news::delta(since, head.version, counts, &delta.items, &delta.removed);

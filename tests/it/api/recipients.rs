@@ -63,10 +63,10 @@ async fn a_tenant_named_for_the_first_time_is_there_from_then_on() {
     let world = World::start().await;
     world.trigger("comment", &json!({"recipients": [{"id": "ann"}], "tenant": "acme"})).await;
     assert_eq!(latest(&world).await["tenant"], "acme", "F-REC-06");
-    let stored = world.core.store.object(world.env, "$tenants", "acme").unwrap();
+    let stored = world.core.store.object(world.env, "$tenants", "acme").await.unwrap();
     assert!(stored.is_some(), "F-REC-06: a string that names nobody makes a stub");
     let tenant = json!({"id": "acme", "name": "Acme"});
     world.trigger("comment", &json!({"recipients": [{"id": "ann"}], "tenant": tenant})).await;
-    let stored = world.core.store.object(world.env, "$tenants", "acme").unwrap().unwrap();
+    let stored = world.core.store.object(world.env, "$tenants", "acme").await.unwrap().unwrap();
     assert_eq!(stored.properties["name"], "Acme", "F-REC-05 F-REC-06");
 }

@@ -36,7 +36,7 @@ async fn a_run_whose_job_is_given_up_ends_with_an_error_that_says_why() {
     assert_eq!(record(&run), ["delay_started", "run_halted:gave_up"], "W-AMB-12");
     assert_eq!(run.events[1].status, EventStatus::Error, "W-RUN-12");
     assert_eq!(run.events[1].data.as_ref().unwrap()["error"], "the disk was full");
-    assert_eq!(world.core.store.job_backlog().unwrap().0, 0, "and its job is gone");
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0, "and its job is gone");
     assert!(world.told("u").await.is_empty());
 }
 
@@ -60,7 +60,7 @@ async fn a_job_about_a_run_that_cannot_be_read_is_given_up_all_the_same() {
     world.core.store.apply(batch).await.unwrap();
     assert!(work(&world.core, &job).await.is_err());
     abandon(&world.core, &job, "it cannot be read").await.unwrap();
-    assert_eq!(world.core.store.job_backlog().unwrap().0, 0);
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0);
 }
 
 #[tokio::test]
@@ -70,11 +70,11 @@ async fn a_bulk_operation_whose_job_is_given_up_has_failed() {
     let operation = world.core.start_bulk(world.env, spec).await.unwrap();
     let job = world.job().await;
     abandon(&world.core, &job, "the disk was full").await.unwrap();
-    let failed = world.core.store.bulk_operation(&operation.id.to_string()).unwrap().unwrap();
+    let failed = world.core.store.bulk_operation(&operation.id.to_string()).await.unwrap().unwrap();
     assert_eq!(failed.status, "failed", "F-BLK-03");
     assert_eq!((failed.failed_at, failed.completed_at), (Some(world.core.clock.now()), None), "F-BLK-03");
     assert_eq!(failed.error_items[0]["reason"], "the disk was full", "F-BLK-03");
-    assert_eq!(world.core.store.job_backlog().unwrap().0, 0);
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0);
 }
 
 #[tokio::test]
@@ -87,5 +87,5 @@ async fn a_job_of_a_kind_nobody_knows_is_given_up_too() {
     let failure = work(&world.core, &job).await.unwrap_err().to_string();
     assert!(failure.contains("knows no jobs of kind `unknown`"), "{failure}");
     abandon(&world.core, &job, &failure).await.unwrap();
-    assert_eq!(world.core.store.job_backlog().unwrap().0, 0);
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0);
 }

@@ -83,7 +83,7 @@ async fn a_thousand_runs_are_cancelled_and_counted() {
     let body = json!({"recipients": recipients, "cancellation_key": "many", "data": {"text": "x".repeat(1_000)}});
     world.trigger("one", body).await.unwrap();
     assert_eq!(cancel(&world, json!({"cancellation_key": "many"})).await, 1_000, "W-CAN-03");
-    let (waiting, _) = world.core.store.job_backlog().unwrap();
+    let (waiting, _) = world.core.store.job_backlog().await.unwrap();
     assert_eq!(waiting, 7, "W-CAN-13: the wake-ups of the others stay");
     assert_eq!(cancel(&world, json!({"cancellation_key": "many"})).await, 0, "W-CAN-08: none is stopped twice");
     world.pass(3_600).await;
@@ -135,7 +135,7 @@ async fn the_job_of_a_run_that_was_not_stopped_stays() {
     batch.add_job("run", &over, world.core.clock.now());
     let number = batch.cancel_runs(&[over], world.core.clock.now());
     assert!(world.core.store.apply(batch).await.unwrap().rows(number).is_empty(), "W-CAN-08");
-    assert_eq!(world.core.store.job_backlog().unwrap().0, 1);
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 1);
 }
 
 #[tokio::test]

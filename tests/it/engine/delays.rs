@@ -28,7 +28,7 @@ async fn a_fixed_delay_waits_from_when_the_step_executes() {
 async fn a_delay_of_a_year_survives_in_the_store() {
     let world = World::new(&[("greet", document(json!([wait("pause", "days", 365), tell("after", "after")])))]).await;
     world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
-    let run = world.core.store.run(&world.run().await.id.to_string()).unwrap().unwrap();
+    let run = world.core.store.run(&world.run().await.id.to_string()).await.unwrap().unwrap();
     assert_eq!(run.state.position.map(|position| position.to_string()).as_deref(), Some("0"), "W-ENG-25");
     world.pass(365 * 86_400).await;
     assert_eq!(world.told("u").await.len(), 1, "W-ENG-25, W-DLY-14");

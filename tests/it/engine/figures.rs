@@ -84,7 +84,7 @@ async fn decisions() {
     use bellwire::engine::run::{Input, advance};
     use bellwire::engine::scene::{Common, Scene};
     use bellwire::model::run::SourceType;
-    use bellwire::verbs::staged::Staged;
+    use bellwire::verbs::staged::{Stage as _, Staged};
     const ROUNDS: u32 = 5_000;
     let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
     let world = World::new(&[("greet", document(json!([plain])))]).await;
@@ -102,12 +102,12 @@ async fn decisions() {
         let order = world.core.order(world.env, "greet", body.clone()).unwrap();
         lap(0);
         let mut staged = Staged::new(&world.core.store, world.env, world.core.clock.now());
-        order.stage(&mut staged).unwrap();
+        order.stage(&mut staged).await.unwrap();
         let common = Common { actor: None, tenant: None, cancellation_key: None };
-        let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).unwrap();
+        let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).await.unwrap();
         lap(1);
         let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
-        let recipient = staged.scope(&run.recipient).unwrap();
+        let recipient = staged.scope(&run.recipient).await.unwrap();
         lap(2);
         let outcome = advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Default::default() });
         lap(3);

@@ -34,15 +34,16 @@ async fn inline_channel_data_replaces_and_inline_preferences_merge() {
         .core
         .store
         .query_one("SELECT data FROM channel_data WHERE recipient = ?1", &params!["u"], |row| row.json::<Value>(0))
+        .await
         .unwrap();
     assert_eq!(data, Some(json!({"tokens": ["b"]})), "W-TRG-14, F-REC-05");
-    let sets = world.core.store.preference_sets(world.env, "u").unwrap();
+    let sets = world.core.store.preference_sets(world.env, "u").await.unwrap();
     let expected = vec![
         ("acme".to_owned(), json!({"workflows": {"greet": false}})),
         ("default".to_owned(), json!({"channel_types": {"email": true, "sms": true}})),
     ];
     assert_eq!(sets, expected, "W-TRG-15, F-REC-05, F-USR-08");
-    let user = world.core.store.user(world.env, "u").unwrap().unwrap();
+    let user = world.core.store.user(world.env, "u").await.unwrap().unwrap();
     assert!(user.properties.is_empty(), "W-TRG-13, F-REC-03: neither is a property");
 }
 
@@ -90,11 +91,11 @@ async fn many_triggers_that_change_the_same_people_at_once_are_all_answered_and_
         answer.unwrap();
     }
     for id in ["u", "v"] {
-        let user = world.core.store.user(world.env, id).unwrap().unwrap();
+        let user = world.core.store.user(world.env, id).await.unwrap().unwrap();
         assert_eq!(user.properties.len(), AT_ONCE, "W-TRG-11: no merge overtakes another");
-        assert_eq!(world.head(id).active.total as usize, AT_ONCE);
+        assert_eq!(world.head(id).await.active.total as usize, AT_ONCE);
     }
-    let tenant = world.core.store.object(world.env, "$tenants", "acme").unwrap().unwrap();
+    let tenant = world.core.store.object(world.env, "$tenants", "acme").await.unwrap().unwrap();
     assert_eq!(tenant.properties.len(), AT_ONCE, "W-TRG-22");
 }
 
@@ -106,7 +107,7 @@ async fn a_user_who_is_identified_many_times_at_once_is_told_no_lie() {
     for (n, user) in futures_util::future::join_all(all).await.into_iter().enumerate() {
         assert_eq!(user.unwrap().properties[&format!("p{n}")], n, "F-USR-01");
     }
-    assert_eq!(world.core.store.user(world.env, "u").unwrap().unwrap().properties.len(), 100, "F-USR-05");
+    assert_eq!(world.core.store.user(world.env, "u").await.unwrap().unwrap().properties.len(), 100, "F-USR-05");
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn inline_preferences_merged_at_once_on_two_nodes_are_all_kept() {
     for answer in world.on_a_slow_disk(futures_util::future::join_all(all)).await {
         answer.unwrap();
     }
-    let sets = world.core.store.preference_sets(world.env, "u").unwrap();
+    let sets = world.core.store.preference_sets(world.env, "u").await.unwrap();
     assert_eq!(sets[0].1["workflows"].as_object().unwrap().len(), 40, "W-TRG-15: none is lost");
 }
 
@@ -130,7 +131,7 @@ async fn two_who_are_the_same_are_merged_one_after_the_other() {
     let world = world().await;
     let who = |workflow: &str| json!({"id": "u", "preferences": {"default": {"workflows": {workflow: false}}}});
     world.trigger("greet", json!({"recipients": [who("a")], "actor": who("b")})).await.unwrap();
-    let sets = world.core.store.preference_sets(world.env, "u").unwrap();
+    let sets = world.core.store.preference_sets(world.env, "u").await.unwrap();
     assert_eq!(sets[0].1, json!({"workflows": {"a": false, "b": false}}), "W-TRG-15");
 }
 
@@ -179,7 +180,7 @@ async fn who_is_deleted_and_comes_again_meanwhile_is_somebody_else() {
         world.core.identify_user(world.env, "u", &profile(json!({"name": "New"}))).await.unwrap();
     };
     let mut batch = Batch::new();
-    let old = world.core.store.user(world.env, "u").unwrap().unwrap();
+    let old = world.core.store.user(world.env, "u").await.unwrap().unwrap();
     batch.require_recipients(world.env, [&old].into_iter(), std::iter::empty());
     renewed.await;
     assert!(matches!(world.core.store.apply(batch).await, Err(bellwire::store::Error::Refused(0))), "F-USR-13");
@@ -194,7 +195,7 @@ async fn what_comes_with_a_user_who_is_deleted_meanwhile_is_of_the_user_who_come
     let (deleted, triggered) = world.at_once(world.core.delete_user(world.env, "u"), trigger).await;
     deleted.unwrap();
     triggered.unwrap();
-    let user = world.core.store.user(world.env, "u").unwrap().expect("W-TRG-12: an inline user is made");
+    let user = world.core.store.user(world.env, "u").await.unwrap().expect("W-TRG-12: an inline user is made");
     assert!(user.properties.is_empty(), "F-USR-13: it inherits nothing");
     assert_eq!(world.told("u").await.len(), 1);
 }
@@ -228,7 +229,7 @@ async fn a_recipient_who_goes_while_a_run_resumes_is_not_told() {
     resumed.unwrap();
     assert_eq!(record(&world.run().await), ["delay_started", "run_halted:recipient_gone"], "W-ENG-17");
     assert!(world.feed("u").await.is_empty(), "W-ENG-17");
-    assert_eq!(world.core.store.next_job_at().unwrap(), None, "and nothing is left to do");
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None, "and nothing is left to do");
 }
 
 fn profile(properties: Value) -> Profile {

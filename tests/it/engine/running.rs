@@ -76,7 +76,7 @@ async fn a_recipient_nobody_identified_is_said_on_the_run_and_not_created() {
     assert_eq!(run.status, RunStatus::Completed, "W-AMB-07");
     assert_eq!(record(&run), ["run_halted:recipient_never_identified"], "W-RUN-15");
     assert_eq!(run.error_count(), 1, "W-RUN-14");
-    assert!(world.core.store.user(world.env, "ghost").unwrap().is_none(), "W-TRG-12");
+    assert!(world.core.store.user(world.env, "ghost").await.unwrap().is_none(), "W-TRG-12");
     assert!(world.feed("ghost").await.is_empty());
 }
 
@@ -101,7 +101,7 @@ async fn a_trigger_that_cannot_run_says_why_and_leaves_nothing() {
     let Err(Error::Invalid(faults)) = data else { panic!("W-VAL-06") };
     assert_eq!(faults[0].path, "data.n", "W-VAL-06, W-VAL-09");
     assert!(world.runs().await.is_empty(), "W-VAL-06: no run for any recipient");
-    assert!(world.core.store.user(world.env, "v").unwrap().is_none(), "nothing of a refused trigger stays");
+    assert!(world.core.store.user(world.env, "v").await.unwrap().is_none(), "nothing of a refused trigger stays");
 }
 
 #[tokio::test]
@@ -114,11 +114,11 @@ async fn inline_people_are_merged_before_the_run_and_plain_references_are_not() 
         .trigger("greet", json!({"recipients": [more], "actor": {"id": "bot", "name": "Bot"}, "tenant": "acme"}))
         .await
         .unwrap();
-    let user = world.core.store.user(world.env, "u").unwrap().unwrap();
+    let user = world.core.store.user(world.env, "u").await.unwrap().unwrap();
     assert_eq!(user.properties["plan"], json!({"name": "pro", "seats": 4}), "W-TRG-11");
     assert_eq!(user.properties["name"], "Una", "W-TRG-11");
-    assert!(world.core.store.user(world.env, "bot").unwrap().is_some(), "W-TRG-18");
-    assert!(world.core.store.object(world.env, "$tenants", "acme").unwrap().is_some(), "W-TRG-23");
+    assert!(world.core.store.user(world.env, "bot").await.unwrap().is_some(), "W-TRG-18");
+    assert!(world.core.store.object(world.env, "$tenants", "acme").await.unwrap().is_some(), "W-TRG-23");
     let newest = &world.feed("u").await[0];
     assert_eq!(newest.tenant.as_deref(), Some("acme"), "W-TRG-25");
     assert!(newest.actors.contains("\"Bot\""), "W-TRG-20: the actor is on the item");
@@ -139,7 +139,7 @@ async fn sandbox_mode_makes_a_message_that_no_feed_shows() {
     assert!(world.feed("u").await.is_empty(), "W-AMB-69");
     assert!(world.events.lock().unwrap().is_empty(), "W-AMB-69");
     let id = world.run().await.state.messages["hello"][0].clone();
-    let message = world.core.store.message(world.env, &id).unwrap().unwrap();
+    let message = world.core.store.message(world.env, &id).await.unwrap().unwrap();
     assert_eq!(message.status, "not_sent", "W-TRG-27, W-CHS-14");
 }
 
@@ -198,7 +198,7 @@ async fn no_step_but_a_pause_makes_a_run_wait() {
     world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": 1}})).await.unwrap();
     assert_eq!(world.run().await.status, RunStatus::Completed, "W-ENG-07");
     assert_eq!(world.told("u").await, ["<p>first</p>", "<p>in</p>", "<p>last</p>"], "W-ENG-07");
-    assert_eq!(world.core.store.next_job_at().unwrap(), None, "W-ENG-07: nothing is left to wait for");
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None, "W-ENG-07: nothing is left to wait for");
 }
 
 #[tokio::test]

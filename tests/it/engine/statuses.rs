@@ -50,7 +50,7 @@ async fn a_message_of_the_same_stretch_is_already_delivered_and_a_skipped_step_c
 async fn a_message_that_is_gone_makes_every_status_condition_false() {
     let world = World::new(&[("greet", remind_unless_read())]).await;
     world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
-    let head = world.head("u");
+    let head = world.head("u").await;
     let mut batch = bellwire::store::Batch::new();
     let ids: Vec<String> = world.feed("u").await.into_iter().map(|item| item.id).collect();
     batch.remove_from_feed(head.id, &ids);

@@ -18,7 +18,7 @@ fn job(batch: &mut Batch, subject: &str) {
 }
 
 async fn subjects(store: &Store) -> Vec<String> {
-    store.query("SELECT subject FROM jobs ORDER BY subject", &[], |row| row.string(0)).unwrap()
+    store.query("SELECT subject FROM jobs ORDER BY subject", &[], |row| row.string(0)).await.unwrap()
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_job_is_held_by_one_worker_until_its_claim_runs_out() {
     let mut alive = Batch::new();
     alive.finish_job(&second[0]);
     store.apply(alive).await.unwrap();
-    assert_eq!(store.next_job_at().unwrap(), None);
+    assert_eq!(store.next_job_at().await.unwrap(), None);
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
 }

@@ -28,7 +28,7 @@ async fn ids(world: &World) -> Vec<String> {
 }
 
 async fn agrees_with_a_recount(world: &World) {
-    let head = world.head("u");
+    let head = world.head("u").await;
     let recount = world.core.store.recount(head.id).await.unwrap();
     assert_eq!((head.active, head.archived), recount, "counters equal a recount");
 }
@@ -93,7 +93,7 @@ async fn take(world: &World, step: Step, there: &[String]) {
         }
         Step::Remove(which) => {
             let mut batch = Batch::new();
-            batch.remove_from_feed(world.head("u").id, &chosen(&which));
+            batch.remove_from_feed(world.head("u").await.id, &chosen(&which));
             core.store.apply(batch).await.unwrap();
         }
         Step::Bulk(action, filter) => {
@@ -120,15 +120,15 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let world = world(4).await;
-            let mut known = vec![(world.head("u").version, whole(&world).await)];
+            let mut known = vec![(world.head("u").await.version, whole(&world).await)];
             for step in steps {
                 let there: Vec<String> = known.last().unwrap().1.keys().cloned().collect();
                 take(&world, step.clone(), &there).await;
                 agrees_with_a_recount(&world).await;
-                let (head, now) = (world.head("u"), whole(&world).await);
+                let (head, now) = (world.head("u").await, whole(&world).await);
                 prop_assert_eq!(now.len() as i64, head.active.total + head.archived.total);
                 for (version, had) in &known {
-                    let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, *version).unwrap() else {
+                    let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, *version).await.unwrap() else {
                         panic!("a client a few changes behind can always resume");
                     };
                     let mut has = had.clone();
@@ -163,17 +163,17 @@ async fn marks_write_what_they_mean() {
     let read = mark(Mark::Read).await;
     assert!(read.read_at.is_some() && read.seen_at == again.seen_at, "F-STA-12");
     assert!(mark(Mark::Unread).await.read_at.is_none(), "F-STA-12");
-    let before = world.head("u").version;
+    let before = world.head("u").await.version;
     mark(Mark::Unread).await;
-    assert_eq!(world.head("u").version, before, "F-STA-17: no change, no version");
+    assert_eq!(world.head("u").await.version, before, "F-STA-17: no change, no version");
     let touched = mark(Mark::Interacted).await;
     assert!(touched.interacted_at.is_some() && touched.read_at == touched.interacted_at, "F-STA-13");
     let archived = mark(Mark::Archived).await;
     assert_eq!(archived.engagement_statuses(), ["seen", "read", "interacted", "archived"], "F-STA-14, F-MSG-03");
-    assert_eq!(world.head("u").active.total, 0, "F-FED-37");
+    assert_eq!(world.head("u").await.active.total, 0, "F-FED-37");
     assert!(mark(Mark::Unarchived).await.archived_at.is_none(), "F-STA-14");
     let names: Vec<String> =
-        world.core.store.message_events(&id).unwrap().into_iter().map(|event| event.name).collect();
+        world.core.store.message_events(&id).await.unwrap().into_iter().map(|event| event.name).collect();
     let expected = ["seen", "seen", "read", "unread", "interacted", "archived", "unarchived"];
     let mut sorted: Vec<String> = expected.iter().map(|name| format!("message.{name}")).collect();
     sorted.sort();
@@ -195,7 +195,7 @@ async fn a_feed_is_ordered_as_it_was_committed_and_no_two_items_share_an_instant
 #[tokio::test]
 async fn pages_meet_without_gap_or_overlap_in_both_directions() {
     let world = world(7).await;
-    let feed = world.head("u");
+    let feed = world.head("u").await;
     let filter = Filter::default();
     let all = ids(&world).await;
     let page = async |at: Option<Edge>| world.core.store.feed_page(&feed, &filter, at.as_ref(), 3).await.unwrap();
@@ -224,7 +224,7 @@ async fn filters_narrow_items_and_counts_alike() {
     let newest = ids(&world).await;
     world.core.mark(world.env, &newest[..2], Mark::Read, None, &Default::default()).await.unwrap();
     world.core.mark(world.env, &newest[5..], Mark::Archived, None, &Default::default()).await.unwrap();
-    let head = world.head("u");
+    let head = world.head("u").await;
     let count = async |filter: Filter| {
         let page = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert!(page.iter().all(|item| filter.matches(item)), "one meaning in SQL and in memory");
@@ -283,7 +283,7 @@ async fn numbers_are_compared_to_the_last_digit() {
     for n in numbers.iter().chain(&[json!(2.5), json!(3)]) {
         world.trigger("greet", json!({"recipients": [{"id": "u"}], "data": {"n": n}})).await.unwrap();
     }
-    let (head, everything) = (world.head("u"), world.feed("u").await);
+    let (head, everything) = (world.head("u").await, world.feed("u").await);
     for (wanted, expected) in [
         (numbers[0].clone(), 1),
         (numbers[1].clone(), 1),
@@ -308,9 +308,9 @@ async fn numbers_are_compared_to_the_last_digit() {
 async fn everything_at_once_is_marked_in_chunks() {
     let world = world(1).await;
     world.copy("u", 2 * CHUNK).await;
-    let before = world.head("u");
+    let before = world.head("u").await;
     world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
-    let head = world.head("u");
+    let head = world.head("u").await;
     assert_eq!((head.active.unread, head.active.total), (0, 2 * CHUNK as i64 + 1));
     assert_eq!(head.version, before.version + 3, "a version for each transaction");
     agrees_with_a_recount(&world).await;
@@ -319,7 +319,7 @@ async fn everything_at_once_is_marked_in_chunks() {
 #[tokio::test]
 async fn a_mark_of_all_asks_for_no_more_than_was_there_when_it_began() {
     let world = world(3).await;
-    let head = world.head("u");
+    let head = world.head("u").await;
     world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
     let places = |found: Vec<(i64, String)>| found.into_iter().map(|(place, _)| place).collect::<Vec<_>>();
     let asked = async |range, limit| {
@@ -333,20 +333,21 @@ async fn a_mark_of_all_asks_for_no_more_than_was_there_when_it_began() {
 async fn what_is_deleted_is_told_to_whoever_resumes() {
     let world = world(2).await;
     world.trigger("greet", json!({"recipients": ["u"], "tenant": "acme"})).await.unwrap();
-    let head = world.head("u");
+    let head = world.head("u").await;
     let gone = [ids(&world).await.remove(0)];
     let mut batch = Batch::new();
     batch.remove_from_feed(head.id, &gone);
     world.core.store.apply(batch).await.unwrap();
     agrees_with_a_recount(&world).await;
-    let Changes::Since { changed, removed } = world.core.store.feed_changes(&world.head("u"), head.version).unwrap()
+    let Changes::Since { changed, removed } =
+        world.core.store.feed_changes(&world.head("u").await, head.version).await.unwrap()
     else {
         panic!("one change behind");
     };
     assert!(changed.is_empty());
     assert_eq!(removed, gone.map(|id| Removal { id, tenant: Some("acme".to_owned()) }));
     assert!(
-        matches!(world.core.store.feed_changes(&world.head("u"), 99).unwrap(), Changes::TooOld),
+        matches!(world.core.store.feed_changes(&world.head("u").await, 99).await.unwrap(), Changes::TooOld),
         "a version from the future"
     );
 }
@@ -361,7 +362,7 @@ fn a_page_is_read_in_place_only_where_the_counters_promise_a_short_way() {
         world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
         world.core.mark(world.env, &copies[..10], Mark::Unread, None, &Default::default()).await.unwrap();
         world.core.mark(world.env, &copies[10..20], Mark::Archived, None, &Default::default()).await.unwrap();
-        let head = world.head("u");
+        let head = world.head("u").await;
         let (release, held) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || held.recv());
         let page = async |filter: &Filter, size| {
@@ -418,29 +419,44 @@ async fn a_change_of_one_feed_or_environment_reaches_no_other() {
         fill(&mut batch);
         world.core.store.apply(batch).await.unwrap();
     };
-    let known = |id: &str| {
-        let message = world.core.store.message(world.env, id).unwrap();
-        (message.map(|message| message.read_at.is_some()), world.core.store.message_events(id).unwrap().len())
+    let known = async |id: &str| {
+        let message = world.core.store.message(world.env, id).await.unwrap();
+        (message.map(|message| message.read_at.is_some()), world.core.store.message_events(id).await.unwrap().len())
     };
-    let (head, other_env) = (world.head("u"), world.env + 1);
+    let (head, other_env) = (world.head("u").await, world.env + 1);
 
     apply(&|batch| {
         batch.mark_in_feed(head.id, &every, Mark::Read, None, now);
     })
     .await;
-    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    assert_eq!(
+        [known(&own).await, known(&foreign).await, known(&alone).await],
+        [(Some(true), 2), (Some(false), 1), (Some(false), 1)]
+    );
     apply(&|batch| batch.mark_alone(other_env, &every, Mark::Read, None, now)).await;
     apply(&|batch| batch.remove_messages(other_env, &every)).await;
-    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(false), 1)]);
+    assert_eq!(
+        [known(&own).await, known(&foreign).await, known(&alone).await],
+        [(Some(true), 2), (Some(false), 1), (Some(false), 1)]
+    );
     apply(&|batch| batch.mark_alone(world.env, &every, Mark::Read, None, now)).await;
-    assert_eq!([known(&own), known(&foreign), known(&alone)], [(Some(true), 2), (Some(false), 1), (Some(true), 2)]);
+    assert_eq!(
+        [known(&own).await, known(&foreign).await, known(&alone).await],
+        [(Some(true), 2), (Some(false), 1), (Some(true), 2)]
+    );
     apply(&|batch| {
         batch.remove_from_feed(head.id, &every);
     })
     .await;
-    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (Some(true), 2)]);
+    assert_eq!(
+        [known(&own).await, known(&foreign).await, known(&alone).await],
+        [(None, 0), (Some(false), 1), (Some(true), 2)]
+    );
     apply(&|batch| batch.remove_messages(world.env, &every)).await;
-    assert_eq!([known(&own), known(&foreign), known(&alone)], [(None, 0), (Some(false), 1), (None, 0)]);
+    assert_eq!(
+        [known(&own).await, known(&foreign).await, known(&alone).await],
+        [(None, 0), (Some(false), 1), (None, 0)]
+    );
 }
 
 /// Nothing was changed by either, so that nobody is told of anything; and counters are not counted twice.
@@ -449,13 +465,13 @@ async fn a_mark_or_a_removal_that_changes_nothing_leaves_the_feed_as_it_is() {
     let world = world(2).await;
     let ids = ids(&world).await;
     world.core.mark(world.env, &ids[..1], Mark::Read, None, &Default::default()).await.unwrap();
-    let before = world.head("u");
+    let before = world.head("u").await;
     world.events.lock().unwrap().clear();
     world.core.mark(world.env, &ids[1..], Mark::Unread, None, &Default::default()).await.unwrap();
     let mut batch = Batch::new();
     let number = batch.remove_from_feed(before.id, &["unknown".to_owned()]);
     assert!(world.core.store.apply(batch).await.unwrap().rows(number).is_empty());
-    assert_eq!(world.head("u"), before, "F-STA-17");
+    assert_eq!(world.head("u").await, before, "F-STA-17");
     agrees_with_a_recount(&world).await;
     assert!(world.events.lock().unwrap().is_empty(), "no news of it");
 }

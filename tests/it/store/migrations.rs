@@ -36,14 +36,16 @@ async fn what_the_first_version_left_is_taken_up() {
     let store = Store::open(&at.join("db")).unwrap();
     let jobs = store.claim_jobs("new", Time::from_micros(5), Time::from_micros(9), 10).await.unwrap();
     assert_eq!((jobs[0].kind.as_str(), &jobs[0].progress), ("bulk", &None));
-    let operation = store.bulk_operation(&jobs[0].subject).unwrap().unwrap();
+    let operation = store.bulk_operation(&jobs[0].subject).await.unwrap().unwrap();
     assert_eq!((operation.status.as_str(), operation.estimated_total_rows), ("queued", 3));
-    let kept: Value = serde_json::from_str(&store.bulk_spec(&jobs[0].subject).unwrap().unwrap()).unwrap();
+    let kept: Value = serde_json::from_str(&store.bulk_spec(&jobs[0].subject).await.unwrap().unwrap()).unwrap();
     assert_eq!(kept.to_string(), spec);
-    let told = |user: &str, since| store.feed_changes(&store.feed_head(1, "c", user).unwrap(), since).unwrap();
-    assert!(matches!(told("u", 8), Changes::TooOld), "of what was removed the tenant is not known: start anew");
-    assert!(matches!(told("u", 9), Changes::Since { .. }));
-    assert!(matches!(told("v", 8), Changes::Since { .. }), "nothing was removed");
+    let told = async |user: &str, since| {
+        store.feed_changes(&store.feed_head(1, "c", user).await.unwrap(), since).await.unwrap()
+    };
+    assert!(matches!(told("u", 8).await, Changes::TooOld), "of what was removed the tenant is not known: start anew");
+    assert!(matches!(told("u", 9).await, Changes::Since { .. }));
+    assert!(matches!(told("v", 8).await, Changes::Since { .. }), "nothing was removed");
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
 }

@@ -30,8 +30,8 @@ async fn start(world: &World, body: Value) -> BulkOperation {
     world.core.start_bulk(world.env, spec(body)).await.unwrap()
 }
 
-fn now(world: &World, operation: &BulkOperation) -> BulkOperation {
-    world.core.store.bulk_operation(&operation.id.to_string()).unwrap().unwrap()
+async fn now(world: &World, operation: &BulkOperation) -> BulkOperation {
+    world.core.store.bulk_operation(&operation.id.to_string()).await.unwrap().unwrap()
 }
 
 /// The only job, if it is due, claimed by `worker` for half a minute.
@@ -53,9 +53,9 @@ async fn all(world: &World) -> Vec<Message> {
     messages
 }
 
-fn said(world: &World, message: &Message) -> Vec<String> {
+async fn said(world: &World, message: &Message) -> Vec<String> {
     let mut names: Vec<String> =
-        world.core.store.message_events(&message.id).unwrap().into_iter().map(|event| event.name).collect();
+        world.core.store.message_events(&message.id).await.unwrap().into_iter().map(|event| event.name).collect();
     names.sort();
     names
 }
@@ -68,17 +68,17 @@ async fn a_long_operation_keeps_its_claim_from_chunk_to_chunk() {
     let mut work = take_up(&world, &claim(&world, "first").await.unwrap()).await;
     for chunk in 1..=3 {
         assert!(work.goes_on(&world.core).await.unwrap(), "{chunk}");
-        assert_eq!(now(&world, &operation).processed_rows, (chunk * CHUNK) as i64);
-        assert_eq!(now(&world, &operation).status, "processing", "F-BLK-03");
+        assert_eq!(now(&world, &operation).await.processed_rows, (chunk * CHUNK) as i64);
+        assert_eq!(now(&world, &operation).await.status, "processing", "F-BLK-03");
         world.core.clock.advance_seconds(20);
         assert!(claim(&world, "second").await.is_none(), "it is still being worked on, after {chunk}");
     }
     assert!(!work.goes_on(&world.core).await.unwrap(), "the last");
-    assert_eq!(now(&world, &operation).status, "completed", "F-BLK-03");
-    assert_eq!(now(&world, &operation).processed_rows, 3 * CHUNK as i64 + 1, "F-BLK-02");
-    assert_eq!(world.core.store.next_job_at().unwrap(), None);
-    assert_eq!(world.head("u").active.unread, 0);
-    assert_eq!(world.head("u").version, 3 * CHUNK as i64 + 1 + 4, "one version for each chunk");
+    assert_eq!(now(&world, &operation).await.status, "completed", "F-BLK-03");
+    assert_eq!(now(&world, &operation).await.processed_rows, 3 * CHUNK as i64 + 1, "F-BLK-02");
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
+    assert_eq!(world.head("u").await.active.unread, 0);
+    assert_eq!(world.head("u").await.version, 3 * CHUNK as i64 + 1 + 4, "one version for each chunk");
 }
 
 #[tokio::test]
@@ -100,18 +100,18 @@ async fn a_dead_workers_operation_is_resumed_and_what_a_reader_did_meanwhile_sta
         world.core.clock.advance_seconds(31);
         let mut alive = take_up(&world, &claim(&world, "alive").await.unwrap()).await;
         assert!(alive.goes_on(&world.core).await.unwrap());
-        let before = (world.head("u"), now(&world, &operation));
+        let before = (world.head("u").await, now(&world, &operation).await);
         assert!(!dead.goes_on(&world.core).await.unwrap(), "it was not dead, but has lost the claim");
-        assert_eq!((world.head("u"), now(&world, &operation)), before, "and changes nothing");
+        assert_eq!((world.head("u").await, now(&world, &operation).await), before, "and changes nothing");
         assert!(!alive.goes_on(&world.core).await.unwrap());
-        assert_eq!(now(&world, &operation).processed_rows, 2 * CHUNK as i64 + 1);
+        assert_eq!(now(&world, &operation).await.processed_rows, 2 * CHUNK as i64 + 1);
         for message in all(&world).await {
             let is_first = message.id == first.id;
             assert_eq!(message.read_at.is_none(), is_first, "the reader's word is the last");
             let expected: &[&str] = if is_first { &["message.read", "message.unread"] } else { &["message.read"] };
-            assert_eq!(said(&world, &message), expected, "once each");
+            assert_eq!(said(&world, &message).await, expected, "once each");
         }
-        let head = world.head("u");
+        let head = world.head("u").await;
         assert_eq!((head.active, head.archived), world.core.store.recount(head.id).await.unwrap());
     }
 }
@@ -124,15 +124,15 @@ async fn only_what_is_there_when_it_is_accepted_is_meant() {
         start(&world, body.clone()).await;
         // The number of the newest message is free again, and the next one gets it.
         let mut batch = Batch::new();
-        batch.remove_from_feed(world.head("v").id, &ids[CHUNK - 1..]);
+        batch.remove_from_feed(world.head("v").await.id, &ids[CHUNK - 1..]);
         world.core.store.apply(batch).await.unwrap();
         world.trigger("greet", json!({"recipients": ["v"]})).await.unwrap();
         let mut work = take_up(&world, &claim(&world, "worker").await.unwrap()).await;
         assert!(work.goes_on(&world.core).await.unwrap());
         world.trigger("greet", json!({"recipients": ["u", "v"]})).await.unwrap();
         while work.goes_on(&world.core).await.unwrap() {}
-        assert_eq!((world.head("u").active.unread, world.head("v").active.unread), (1, 2), "{body}");
-        assert_eq!(world.head("v").active.total, CHUNK as i64 + 2);
+        assert_eq!((world.head("u").await.active.unread, world.head("v").await.active.unread), (1, 2), "{body}");
+        assert_eq!(world.head("v").await.active.total, CHUNK as i64 + 2);
     }
 }
 
@@ -145,12 +145,12 @@ async fn an_action_that_is_none_fails_the_operation_and_deletes_nothing() {
     batch.push("UPDATE bulk_specs SET spec = ?1", bellwire::params![unknown]);
     world.core.store.apply(batch).await.unwrap();
     assert_eq!(world.pass(0).await, 1);
-    let failed = now(&world, &operation);
+    let failed = now(&world, &operation).await;
     assert_eq!((failed.status.as_str(), failed.failed_at.is_some()), ("failed", true), "F-BLK-03");
     assert_eq!(failed.error_items[0]["id"], json!(operation.id), "F-BLK-06");
     assert!(failed.error_items[0]["reason"].as_str().unwrap().contains("`shred` is not an action"), "{failed:?}");
-    assert_eq!(world.head("u").active.total, 1);
-    assert_eq!(world.core.store.next_job_at().unwrap(), None, "it is not tried again");
+    assert_eq!(world.head("u").await.active.total, 1);
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None, "it is not tried again");
     assert_eq!("archive".parse::<Action>(), Ok(Action::Mark(Mark::Archived)), "F-STA-04");
     assert_eq!("delete".parse::<Action>(), Ok(Action::Delete), "F-STA-24");
 }
@@ -182,7 +182,7 @@ fn a_message_that_changes_while_it_is_looked_at_is_looked_at_again() {
         let archived: Vec<String> =
             all(&world).await.into_iter().filter(|item| item.archived_at.is_some()).map(|item| item.id).collect();
         assert_eq!(archived, copies[1..], "the one that is unread now is not meant any more");
-        assert_eq!(now(&world, &operation).processed_rows, 1);
+        assert_eq!(now(&world, &operation).await.processed_rows, 1);
     });
 }
 
@@ -191,7 +191,7 @@ async fn a_message_that_is_gone_or_changed_refuses_the_chunk_that_found_it() {
     let world = world(&["u"]).await;
     let operation = start(&world, json!({})).await;
     let store = &world.core.store;
-    let end = store.newest(world.env).unwrap();
+    let end = store.newest(world.env).await.unwrap();
     let lane = bellwire::store::chunks::Lane::All(world.env);
     let advance = async |found: &[bellwire::store::chunks::Found]| {
         let mut batch = Batch::new();
@@ -221,7 +221,7 @@ async fn messages_in_no_feed_are_reached_too() {
         let operation = start(&world, json!({"recipients": recipients})).await;
         assert_eq!(world.pass(0).await, 1);
         let expected = if recipients.is_null() { 5 } else { 3 };
-        assert_eq!(now(&world, &operation).processed_rows, expected, "{recipients}");
+        assert_eq!(now(&world, &operation).await.processed_rows, expected, "{recipients}");
         let read = all(&world).await.into_iter().filter(|message| message.read_at.is_some()).count();
         assert_eq!(read as i64, expected, "{recipients}");
         start(&world, json!({"action": "delete", "recipients": recipients})).await;
@@ -241,11 +241,11 @@ async fn of_a_long_list_everybody_is_reached_once() {
     let job = claim(&world, "worker").await.unwrap();
     assert!(job.progress.unwrap().len() < 200, "the list is no part of what is written");
     let read = "SELECT length(spec) FROM bulk_specs";
-    assert!(world.core.store.query(read, &[], |row| row.int(0)).unwrap()[0] > 20_000);
+    assert!(world.core.store.query(read, &[], |row| row.int(0)).await.unwrap()[0] > 20_000);
     world.core.clock.advance_seconds(31);
     assert_eq!(world.pass(0).await, 1);
-    assert_eq!(now(&world, &operation).processed_rows, CHUNK as i64 + 2, "once, though named twice");
-    assert_eq!((world.head("u").active.unread, world.head("v").active.unread), (0, 0));
+    assert_eq!(now(&world, &operation).await.processed_rows, CHUNK as i64 + 2, "once, though named twice");
+    assert_eq!((world.head("u").await.active.unread, world.head("v").await.active.unread), (0, 0));
 }
 
 #[tokio::test]
@@ -255,11 +255,14 @@ async fn a_long_operation_gives_others_their_turn() {
     let operation = start(&world, json!({"recipients": ["ann"]})).await;
     let job = claim(&world, "first").await.expect("the job");
     world.core.work_on_bulk(&job).await.unwrap();
-    let half = now(&world, &operation);
+    let half = now(&world, &operation).await;
     assert_eq!((half.status.as_str(), half.processed_rows), ("processing", (CHUNK * CHUNKS_PER_CLAIM) as i64));
     let job = claim(&world, "second").await.expect("it is due at once, and nobody has it");
     world.core.work_on_bulk(&job).await.unwrap();
-    let done = now(&world, &operation);
+    let done = now(&world, &operation).await;
     assert_eq!((done.status.as_str(), done.processed_rows), ("completed", (CHUNK * CHUNKS_PER_CLAIM) as i64 + 1));
-    assert!(world.core.store.bulk_spec(&operation.id.to_string()).unwrap().is_none(), "what it was to do is forgotten");
+    assert!(
+        world.core.store.bulk_spec(&operation.id.to_string()).await.unwrap().is_none(),
+        "what it was to do is forgotten"
+    );
 }

@@ -43,7 +43,7 @@ async fn bells_of_others_hear_that_whoever_acted_is_gone() {
     tells(&world, "ann", json!([{"id": "bob"}, {"id": "cy"}])).await;
     tells(&world, "ann", json!(["bob"])).await;
     tells(&world, "dee", json!(["bob"])).await;
-    let before = ["bob", "cy"].map(|user| world.head(user));
+    let before = [world.head("bob").await, world.head("cy").await];
     world.core.delete_user(world.env, "ann").await.unwrap();
     world.events.lock().unwrap().clear();
     world.core.clock.advance_seconds(60);
@@ -63,9 +63,10 @@ async fn bells_of_others_hear_that_whoever_acted_is_gone() {
     let next = |at: usize| before[at].version + 1;
     assert_eq!(told, [("bob".to_owned(), next(0)), ("cy".to_owned(), next(1))], "F-USR-13: once for each feed");
     for (user, before) in ["bob", "cy"].into_iter().zip(before) {
-        let head = world.head(user);
+        let head = world.head(user).await;
         assert_eq!((head.active, head.version), (before.active, before.version + 1), "no count changes");
-        let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, before.version).unwrap() else {
+        let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, before.version).await.unwrap()
+        else {
             panic!("one change behind");
         };
         assert!(removed.is_empty());
@@ -75,7 +76,7 @@ async fn bells_of_others_hear_that_whoever_acted_is_gone() {
     }
     let shown: Vec<_> = world.feed("bob").await.iter().map(actor).collect();
     assert_eq!(shown, [ann(), missing(), missing()], "the newest is dee's, of the same name");
-    assert_eq!(world.core.store.next_job_at().unwrap(), None);
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -95,13 +96,13 @@ async fn a_dead_worker_is_followed_by_another_and_each_feed_hears_once() {
     assert!(after(&second) > after(&first), "it begins where the other one stopped");
     let mut alive = Work::take_up(&second).unwrap();
     assert!(!dead.goes_on(&world.core).await.unwrap(), "the claim is lost");
-    assert_eq!(world.head("user-149").version, 1, "and nothing was done without it");
+    assert_eq!(world.head("user-149").await.version, 1, "and nothing was done without it");
     assert!(!alive.goes_on(&world.core).await.unwrap(), "that was the rest");
     for n in 0..150 {
         let user = format!("user-{n}");
-        assert_eq!((world.head(&user).version, actor(&world.feed(&user).await[0])), (2, missing()), "{user}");
+        assert_eq!((world.head(&user).await.version, actor(&world.feed(&user).await[0])), (2, missing()), "{user}");
     }
-    assert_eq!(world.core.store.next_job_at().unwrap(), None);
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn a_new_user_of_that_id_is_not_taken_for_the_old_one() {
     // The number of the newest message is free again: the new ann's gets it.
     let newest = world.feed("bob").await.remove(0).id;
     let mut batch = bellwire::store::Batch::new();
-    batch.remove_from_feed(world.head("bob").id, &[newest]);
+    batch.remove_from_feed(world.head("bob").await.id, &[newest]);
     world.core.store.apply(batch).await.unwrap();
     for _ in 0..2 {
         tells(&world, "ann", json!(["bob"])).await;
@@ -140,17 +141,17 @@ async fn nothing_of_a_deleted_user_is_left_in_feeds_or_beside_them() {
     let all = async || world.core.store.messages(world.env, &Default::default(), None, 50).await.unwrap();
     let ids: Vec<String> = all().await.into_iter().map(|message| message.id).collect();
     world.core.mark(world.env, &ids, Mark::Read, None, &Default::default()).await.unwrap();
-    let events = || {
+    let events = async || {
         let sql = "SELECT message FROM message_events ORDER BY message";
-        world.core.store.query(sql, &[], |row| row.string(0)).unwrap()
+        world.core.store.query(sql, &[], |row| row.string(0)).await.unwrap()
     };
-    assert_eq!(events().len(), 4);
+    assert_eq!(events().await.len(), 4);
     world.core.delete_user(world.env, "ann").await.unwrap();
     let left = all().await;
     let mut of_bob: Vec<String> = left.iter().map(|message| message.id.clone()).collect();
     of_bob.sort();
     assert!(left.len() == 2 && left.iter().all(|message| message.recipient.id() == "bob"), "F-USR-12");
-    assert_eq!(events(), of_bob, "F-USR-12: with what was done to them");
+    assert_eq!(events().await, of_bob, "F-USR-12: with what was done to them");
     assert!(world.core.store.runs(world.env, &Default::default(), None, 50).await.unwrap().len() == 2, "F-USR-12");
     world.pass(0).await;
     assert!(all().await.iter().all(|message| actor(message) == missing()), "F-USR-13: sandboxed ones, too");
@@ -161,5 +162,5 @@ async fn who_never_acted_leaves_no_work() {
     let world = world().await;
     tells(&world, "dee", json!([{"id": "ann"}, {"id": "bob"}])).await;
     world.core.delete_user(world.env, "ann").await.unwrap();
-    assert_eq!(world.core.store.next_job_at().unwrap(), None);
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
 }
