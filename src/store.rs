@@ -4,10 +4,14 @@
 
 mod checkpoint;
 pub mod db;
+mod dialect;
 mod migrate;
+pub mod postgres;
+mod sqlite;
 
 pub mod bulk_operations;
 pub mod chunks;
+pub mod copy;
 pub mod environments;
 pub mod feeds;
 mod filter;
@@ -21,7 +25,7 @@ pub mod runs;
 pub mod users;
 pub mod workflows;
 
-pub use db::{Applied, Batch, Error, Param, Row, Store};
+pub use db::{Applied, Batch, Error, Param, Place, Row, Store};
 
 /// The number by which rows name an environment.
 pub type Env = i64;

@@ -167,8 +167,8 @@ impl From<store::Error> for ApiError {
                 INVALID_REQUEST,
                 "Other requests kept changing the same thing at the same time. Try again.",
             ),
-            store::Error::Closed => {
-                let error = ApiError::internal("the store is closed");
+            store::Error::Closed | store::Error::Unavailable(_) => {
+                let error = ApiError::internal(error.to_string());
                 error.status(StatusCode::SERVICE_UNAVAILABLE).with(RETRY_AFTER, "1")
             }
             other => ApiError::internal(other.to_string()),

@@ -82,7 +82,7 @@ impl Batch {
             "UPDATE bulk_operations SET status = ?2, estimated_total_rows = ?3, processed_rows = ?4, success_count = ?5, \
              error_count = ?6, error_items = ?7, updated_at = ?8, started_at = ?9, completed_at = ?10, failed_at = ?11 \
              WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM json_each(?12) j LEFT JOIN messages m ON m.id = j.value ->> 0 \
-             WHERE m.version IS DISTINCT FROM j.value ->> 1)",
+             WHERE m.version IS DISTINCT FROM CAST(j.value ->> 1 AS BIGINT))",
             params![
                 operation.id,
                 operation.status.as_str(),

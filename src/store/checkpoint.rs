@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::db::{Error, connect};
+use super::db::Error;
+use super::sqlite::connect;
 
 /// Pages of 4 KiB after which the thread copies what has come: the more at once, the more often a page that was written
 /// again and again is copied only once.

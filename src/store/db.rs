@@ -1,35 +1,21 @@
-//! The embedded database: one writer with group commit, readers beside it.
+//! What a change and a question are, whatever database keeps the rows: a [`Batch`] of statements, applied whole or not at
+//! all, and reads whose rows come back as they are asked for.
 //!
-//! SQLite in WAL mode with `synchronous=FULL`: many batches share one transaction and one fsync, and a batch is
-//! acknowledged only after that. Short indexed reads run where they are asked; long ones on the blocking pool.
+//! Every question has one SQL text, written as SQLite reads it; what PostgreSQL needs otherwise is in `dialect`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use rusqlite::config::DbConfig;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::types::ValueRef;
 use tokio::sync::{mpsc, oneshot};
 
-use super::checkpoint::Checkpoints;
+use super::postgres::{self, Postgres};
+use super::sqlite::Sqlite;
 use crate::model::time::Time;
 
-/// Batches that share one transaction at most.
-const GROUP_BATCHES: usize = 1024;
-/// Statements after which a group is committed even if more batches wait, so that one large batch delays few others.
-const GROUP_STATEMENTS: usize = 8192;
-/// Batches in a group from which on the next group is given time to gather: for as long as more keep coming, looked at
-/// so often, and so many times at most.
-const BUSY: usize = 4;
-const GLANCE: Duration = Duration::from_micros(250);
-const GLANCES: usize = 12;
-/// Batches that may wait for the writer; beyond it callers wait their turn.
+/// Batches that may wait to be written; beyond it callers wait their turn.
 const WRITER_QUEUE: usize = 4096;
-/// Idle read connections kept open.
-const IDLE_READERS: usize = 8;
-const STATEMENT_CACHE: usize = 256;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +23,19 @@ pub enum Error {
     /// A statement that had to change or to find a row did not: the batch was not applied.
     #[error("the change was overtaken by another (statement {0})")]
     Refused(usize),
-    /// The database itself failed.
+    /// The database itself failed, in its own words.
     #[error("the database failed: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(String),
+    /// The database cannot be reached, or does not answer: it may be tried again.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
     /// A row did not hold what it must.
     #[error("a stored row is damaged: {0}")]
     Damaged(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
-    /// The database file could not be opened or brought up to date.
+    /// The database could not be opened or brought up to date.
     #[error("{0}")]
     Open(String),
 }
@@ -58,17 +47,6 @@ pub enum Param {
     Int(i64),
     Text(Cow<'static, str>),
     Shared(Arc<str>),
-}
-
-impl ToSql for Param {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Param::Null => ValueRef::Null,
-            Param::Int(n) => ValueRef::Integer(*n),
-            Param::Text(text) => ValueRef::Text(text.as_bytes()),
-            Param::Shared(text) => ValueRef::Text(text.as_bytes()),
-        }))
-    }
 }
 
 impl From<i64> for Param {
@@ -156,13 +134,15 @@ macro_rules! params {
 }
 
 /// One row of an answer.
-pub struct Row<'a>(&'a rusqlite::Row<'a>);
+pub struct Row<'a>(pub(super) Source<'a>);
+
+/// Where a row comes from.
+pub(super) enum Source<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a tokio_postgres::Row),
+}
 
 impl Row<'_> {
-    fn value(&self, column: usize) -> Result<ValueRef<'_>, Error> {
-        Ok(self.0.get_ref(column)?)
-    }
-
     /// The text in `column`.
     pub fn text(&self, column: usize) -> Result<&str, Error> {
         self.maybe_text(column)?.ok_or_else(|| Error::Damaged(format!("column {column} is null")))
@@ -170,12 +150,14 @@ impl Row<'_> {
 
     /// The text in `column`, if it is not null.
     pub fn maybe_text(&self, column: usize) -> Result<Option<&str>, Error> {
-        match self.value(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Text(bytes) => std::str::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| Error::Damaged(format!("column {column} is not UTF-8"))),
-            _ => Err(Error::Damaged(format!("column {column} is not text"))),
+        let wrong = || Error::Damaged(format!("column {column} is not text"));
+        match &self.0 {
+            Source::Sqlite(row) => match row.get_ref(column)? {
+                ValueRef::Null => Ok(None),
+                ValueRef::Text(bytes) => std::str::from_utf8(bytes).map(Some).map_err(|_| wrong()),
+                _ => Err(wrong()),
+            },
+            Source::Postgres(row) => row.try_get(column).map_err(|_| wrong()),
         }
     }
 
@@ -196,10 +178,14 @@ impl Row<'_> {
 
     /// The integer in `column`, if it is not null.
     pub fn maybe_int(&self, column: usize) -> Result<Option<i64>, Error> {
-        match self.value(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Integer(n) => Ok(Some(n)),
-            _ => Err(Error::Damaged(format!("column {column} is not an integer"))),
+        let wrong = || Error::Damaged(format!("column {column} is not an integer"));
+        match &self.0 {
+            Source::Sqlite(row) => match row.get_ref(column)? {
+                ValueRef::Null => Ok(None),
+                ValueRef::Integer(n) => Ok(Some(n)),
+                _ => Err(wrong()),
+            },
+            Source::Postgres(row) => postgres::integer(row, column).ok_or_else(wrong),
         }
     }
 
@@ -249,8 +235,8 @@ impl Cell {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
     /// Changes any number of rows.
     Plain,
     /// Must change a row, or the whole batch is refused.
@@ -262,16 +248,25 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Statement {
-    sql: Cow<'static, str>,
-    params: Vec<Param>,
-    kind: Kind,
+pub(super) struct Statement {
+    pub(super) sql: Cow<'static, str>,
+    pub(super) params: Vec<Param>,
+    pub(super) kind: Kind,
 }
 
 /// A change: statements that are applied together or not at all.
 #[derive(Debug, Default)]
 pub struct Batch {
-    statements: Vec<Statement>,
+    pub(super) statements: Vec<Statement>,
+    /// The feeds that it changes.
+    pub(super) feeds: Vec<FeedKey>,
+}
+
+/// A feed that a batch changes. Where others write at the same time, whoever changes feeds locks them first, in one order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FeedKey {
+    Id(i64),
+    Named { env: super::Env, channel: String, recipient: String },
 }
 
 impl Batch {
@@ -309,23 +304,14 @@ impl Batch {
     /// Adds everything of `other` behind this batch's own statements.
     pub fn append(&mut self, other: Batch) {
         self.statements.extend(other.statements);
-    }
-
-    /// What may refuse the batch behind a change needs a savepoint to undo that change.
-    fn needs_savepoint(&self) -> bool {
-        let mut changed = false;
-        self.statements.iter().any(|statement| {
-            let refuses_late = changed && matches!(statement.kind, Kind::Guard | Kind::Require);
-            changed |= statement.kind != Kind::Require;
-            refuses_late
-        })
+        self.feeds.extend(other.feeds);
     }
 }
 
 /// What an applied batch gave back: for each returning statement its rows.
 #[derive(Debug, Default)]
 pub struct Applied {
-    answers: Vec<Vec<Vec<Cell>>>,
+    pub(super) answers: Vec<Vec<Vec<Cell>>>,
 }
 
 impl Applied {
@@ -335,14 +321,23 @@ impl Applied {
     }
 }
 
-struct Order {
-    batch: Batch,
-    reply: oneshot::Sender<Done>,
+pub(super) struct Order {
+    pub(super) batch: Batch,
+    pub(super) reply: oneshot::Sender<Done>,
 }
 
 /// What became of a batch, with the batch: its memory is given back by the thread that took it, since a writer that
 /// frees what many threads have taken waits for their allocators.
-type Done = (Result<Applied, Error>, Batch);
+pub(super) type Done = (Result<Applied, Error>, Batch);
+
+/// Where rows are kept.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a file of this machine's.
+    File(PathBuf),
+    /// In PostgreSQL, which other nodes use as well.
+    Postgres(Box<postgres::Settings>),
+}
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone)]
@@ -351,39 +346,38 @@ pub struct Store {
 }
 
 struct Inner {
-    path: PathBuf,
     writer: mpsc::Sender<Order>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    readers: Mutex<Vec<Connection>>,
-    #[cfg(test)]
-    asked: Mutex<Vec<(String, Vec<Param>)>>,
+    driver: Driver,
 }
 
-/// A lock whose data stays whole even if a holder panicked: only complete values are put behind it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+enum Driver {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl Store {
     /// Opens the database at `path`, creating it if it is not there, and brings its schema up to date.
     pub fn open(path: &Path) -> Result<Store, Error> {
-        let mut connection = connect(path, false)?;
-        super::migrate::run(&mut connection)?;
-        let checkpoints = Checkpoints::start(path, &mut connection)?;
         let (writer, orders) = mpsc::channel(WRITER_QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || write_until_closed(connection, orders, checkpoints))
-            .map_err(|error| Error::Open(format!("the writer thread could not be started: {error}")))?;
-        let inner = Inner {
-            path: path.to_owned(),
-            writer,
-            thread: Mutex::new(Some(thread)),
-            readers: Mutex::new(Vec::with_capacity(IDLE_READERS)),
-            #[cfg(test)]
-            asked: Mutex::default(),
-        };
-        Ok(Store { inner: Arc::new(inner) })
+        let driver = Driver::Sqlite(Sqlite::open(path, orders)?);
+        Ok(Store { inner: Arc::new(Inner { writer, driver }) })
+    }
+
+    /// Opens the database at `place` and brings its schema up to date.
+    pub async fn connect(place: &Place) -> Result<Store, Error> {
+        match place {
+            Place::File(path) => Store::open(path),
+            Place::Postgres(settings) => {
+                let (writer, orders) = mpsc::channel(WRITER_QUEUE);
+                let driver = Driver::Postgres(Postgres::connect(settings, orders).await?);
+                Ok(Store { inner: Arc::new(Inner { writer, driver }) })
+            }
+        }
+    }
+
+    /// Whether other nodes may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.driver, Driver::Postgres(_))
     }
 
     /// Applies `batch` atomically; when this returns `Ok` the change is on disk.
@@ -398,31 +392,21 @@ impl Store {
         done
     }
 
-    /// Runs a short, indexed read where it is asked: some ten microseconds, no hop to another thread.
+    /// Runs a short, indexed read. The embedded database answers where it is asked: some ten microseconds, no hop to
+    /// another thread.
     pub async fn query<T>(
         &self,
         sql: &str,
         params: &[Param],
         map: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        self.read(sql, params, map)
-    }
-
-    fn read<T>(
-        &self,
-        sql: &str,
-        params: &[Param],
-        mut map: impl FnMut(&Row<'_>) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
         #[cfg(test)]
         self.note(sql, params);
-        let connection = self.reader()?;
-        let answer = collect(&connection, sql, params, &mut map);
-        let mut idle = lock(&self.inner.readers);
-        if idle.len() < IDLE_READERS {
-            idle.push(connection);
+        match &self.inner.driver {
+            Driver::Sqlite(sqlite) => sqlite.query(sql, params, map),
+            // In a box, so that whoever waits for the one is not as large as for the other.
+            Driver::Postgres(postgres) => mapped(&Box::pin(postgres.query(sql, params)).await?, map),
         }
-        answer
     }
 
     /// Like [`Store::query`] for a question with at most one answer.
@@ -435,7 +419,7 @@ impl Store {
         Ok(self.query(sql, params, map).await?.into_iter().next())
     }
 
-    /// Runs a read that may touch many rows, on the blocking pool.
+    /// Runs a read that may touch many rows; from the embedded database on the blocking pool.
     pub async fn scan<T: Send + 'static>(
         &self,
         sql: impl Into<Cow<'static, str>>,
@@ -443,19 +427,27 @@ impl Store {
         map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<Vec<T>, Error> {
         let (store, sql) = (self.clone(), sql.into());
-        tokio::task::spawn_blocking(move || store.read(&sql, &params, map)).await.map_err(|_| Error::Closed)?
+        #[cfg(test)]
+        self.note(&sql, &params);
+        if let Driver::Postgres(postgres) = &self.inner.driver {
+            return mapped(&Box::pin(postgres.query(&sql, &params)).await?, map);
+        }
+        let read = move || match &store.inner.driver {
+            Driver::Sqlite(sqlite) => sqlite.query(&sql, &params, map),
+            Driver::Postgres(_) => Ok(Vec::new()),
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)?
     }
 
     /// Copies the whole database to `target` while it is in use; the copy is consistent.
     pub fn backup(&self, target: &Path) -> Result<(), Error> {
-        let source = self.reader()?;
-        let mut copy = Connection::open(target)?;
-        let backup = rusqlite::backup::Backup::new(&source, &mut copy)?;
-        // In one step, under one snapshot: a copy in parts would start anew whenever another process writes. Writers
-        // need not wait for it.
-        match backup.step(-1)? {
-            rusqlite::backup::StepResult::Done => Ok(()),
-            _ => Err(Error::Open("the database is busy: try the backup again".to_owned())),
+        match &self.inner.driver {
+            Driver::Sqlite(sqlite) => sqlite.backup(target),
+            Driver::Postgres(_) => {
+                let sentence =
+                    "PostgreSQL has its own tools for that: pg_dump, pg_basebackup, or the provider's snapshots";
+                Err(Error::Open(sentence.to_owned()))
+            }
         }
     }
 
@@ -463,211 +455,36 @@ impl Store {
     pub async fn ping(&self) -> Result<(), Error> {
         self.query("SELECT 1", &[], |row| row.int(0)).await.map(drop)
     }
+}
 
-    fn reader(&self) -> Result<Connection, Error> {
-        let idle = lock(&self.inner.readers).pop();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => connect(&self.inner.path, true),
-        }
-    }
+fn mapped<T>(rows: &[tokio_postgres::Row], mut map: impl FnMut(&Row<'_>) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    rows.iter().map(|row| map(&Row(Source::Postgres(row)))).collect()
 }
 
 #[cfg(test)]
 impl Store {
     fn note(&self, sql: &str, params: &[Param]) {
-        lock(&self.inner.asked).push((sql.to_owned(), params.to_vec()));
+        if let Driver::Sqlite(sqlite) = &self.inner.driver {
+            sqlite.note(sql, params);
+        }
     }
 
     /// Everything asked since the last look, each statement with the lines of its query plan.
     pub(crate) fn plans(&self) -> Result<Vec<(String, Vec<String>)>, Error> {
-        let connection = self.reader()?;
-        let plan = |(sql, params): (String, Vec<Param>)| {
-            let lines = collect(&connection, &format!("EXPLAIN QUERY PLAN {sql}"), &params, &mut |row| row.string(3))?;
-            Ok((sql, lines))
-        };
-        std::mem::take(&mut *lock(&self.inner.asked)).into_iter().map(plan).collect()
+        match &self.inner.driver {
+            Driver::Sqlite(sqlite) => sqlite.plans(),
+            Driver::Postgres(_) => Ok(Vec::new()),
+        }
     }
 }
 
 impl Drop for Inner {
-    /// Waits for the writer to finish what it was given, so that a closed store is a whole file.
+    /// Waits for the writer of the embedded database to finish what it was given, so that a closed store is a whole file.
     fn drop(&mut self) {
-        // Before the writer's own connection, which then folds the log into the file if no other process uses it.
-        lock(&self.readers).clear();
         let (closed, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.writer, closed));
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A writer that panicked has already failed every caller.
-            let _ = thread.join();
+        if let Driver::Sqlite(sqlite) = &self.driver {
+            sqlite.close();
         }
     }
-}
-
-pub(super) fn connect(path: &Path, read_only: bool) -> Result<Connection, Error> {
-    let flags = if read_only {
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
-    };
-    let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| Error::Open(format!("the database {} cannot be opened: {error}", path.display())))?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    // Plans do not depend on what is bound: else a statement is planned anew whenever other values are.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    if !read_only {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    }
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", if read_only { -2_000 } else { -32_000 })?;
-    Ok(connection)
-}
-
-fn collect<T>(
-    connection: &Connection,
-    sql: &str,
-    params: &[Param],
-    map: &mut impl FnMut(&Row<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(params))?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(map(&Row(row))?);
-    }
-    Ok(out)
-}
-
-/// The writer: takes what waits, applies it in one transaction, answers after the fsync.
-fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Order>, mut checkpoints: Checkpoints) {
-    let mut last = 0;
-    while let Some(first) = orders.blocking_recv() {
-        if last >= BUSY {
-            gather(&orders);
-        }
-        let mut statements = first.batch.statements.len();
-        let mut group = vec![first];
-        while group.len() < GROUP_BATCHES && statements < GROUP_STATEMENTS {
-            let Ok(next) = orders.try_recv() else { break };
-            statements += next.batch.statements.len();
-            group.push(next);
-        }
-        last = group.len();
-        write_group(&mut connection, group);
-        checkpoints.committed(&connection);
-    }
-    // The thread's connection goes first: the last one that is closed folds the log into the file.
-    drop(checkpoints);
-}
-
-/// Waits while more keeps coming: a commit costs as much as ten batches, and those who bring them need the core as well.
-fn gather(orders: &mpsc::Receiver<Order>) {
-    let mut waiting = orders.len();
-    for _ in 0..GLANCES {
-        std::thread::sleep(GLANCE);
-        if orders.len() == std::mem::replace(&mut waiting, orders.len()) || waiting >= GROUP_BATCHES {
-            return;
-        }
-    }
-}
-
-fn write_group(connection: &mut Connection, group: Vec<Order>) {
-    match commit(connection, group.iter().map(|order| &order.batch)) {
-        Ok(answers) => {
-            for (order, answer) in group.into_iter().zip(answers) {
-                // A caller that has gone away still has its change.
-                let _ = order.reply.send((answer, order.batch));
-            }
-        }
-        // One batch broke the transaction: each is applied alone, so that only the broken one fails.
-        Err(error) if group.len() > 1 => {
-            tracing::debug!(%error, batches = group.len(), "a group of changes failed; applying them one by one");
-            for order in group {
-                write_group(connection, vec![order]);
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "a change could not be written");
-            if let Some(order) = group.into_iter().next() {
-                let _ = order.reply.send((Err(Error::Database(error)), order.batch));
-            }
-        }
-    }
-}
-
-type Answers = Vec<Result<Applied, Error>>;
-
-fn commit<'a>(
-    connection: &mut Connection,
-    batches: impl Iterator<Item = &'a Batch>,
-) -> Result<Answers, rusqlite::Error> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut answers = Vec::new();
-    for batch in batches {
-        let savepoint = batch.needs_savepoint();
-        if savepoint {
-            transaction.prepare_cached("SAVEPOINT batch")?.execute([])?;
-        }
-        let answer = execute(&transaction, batch);
-        let answer = match answer {
-            Err(Error::Database(error)) => return Err(error),
-            other => other,
-        };
-        if savepoint {
-            if answer.is_err() {
-                transaction.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-            }
-            transaction.prepare_cached("RELEASE batch")?.execute([])?;
-        }
-        answers.push(answer);
-    }
-    transaction.commit()?;
-    Ok(answers)
-}
-
-fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
-    let mut applied = Applied::default();
-    for (number, statement) in batch.statements.iter().enumerate() {
-        let mut prepared = connection.prepare_cached(&statement.sql)?;
-        let params = rusqlite::params_from_iter(&statement.params);
-        match statement.kind {
-            Kind::Plain => drop(prepared.execute(params)?),
-            Kind::Guard => {
-                if prepared.execute(params)? == 0 {
-                    return Err(Error::Refused(number));
-                }
-            }
-            Kind::Require => {
-                if !prepared.exists(params)? {
-                    return Err(Error::Refused(number));
-                }
-            }
-            Kind::Returning => applied.answers.push(cells(&mut prepared.query(params)?)?),
-        }
-    }
-    Ok(applied)
-}
-
-fn cells(rows: &mut rusqlite::Rows<'_>) -> Result<Vec<Vec<Cell>>, Error> {
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        let width = row.as_ref().column_count();
-        let mut cells = Vec::with_capacity(width);
-        for column in 0..width {
-            cells.push(match row.get_ref(column)? {
-                ValueRef::Integer(n) => Cell::Int(n),
-                ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
-                _ => Cell::Null,
-            });
-        }
-        out.push(cells);
-    }
-    Ok(out)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::db::{Applied, Batch, Cell, Error, Row, Store};
+use super::db::{Applied, Batch, Cell, Error, FeedKey, Row, Store};
 use super::filter::{Where, status_condition};
 use super::messages::{COLUMNS, from_row};
 use super::{Env, messages};
@@ -124,9 +124,9 @@ impl Store {
         // New items by their place, older ones by the version of their latest change: each half has its index.
         let limit = RESUME_LIMIT + 1;
         let sql = format!(
-            "SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.seq > ?2 LIMIT {limit}) \
+            "SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.seq > ?2 LIMIT {limit}) fresh \
              UNION ALL SELECT * FROM (SELECT {COLUMNS} FROM messages m WHERE m.feed = ?1 AND m.version > ?2 \
-             AND m.version <> m.seq AND m.seq <= ?2 LIMIT {limit}) ORDER BY seq DESC"
+             AND m.version <> m.seq AND m.seq <= ?2 LIMIT {limit}) older ORDER BY seq DESC"
         );
         let changed = self.query(&sql, &params![head.id, since], from_row).await?;
         let removed = self
@@ -223,26 +223,28 @@ impl Batch {
             format!(
                 "INSERT INTO feeds (env, channel, recipient, version, last_at, total, unread, unseen, archived, archived_unread, archived_unseen) \
                  VALUES (?1, ?2, ?3, 1, ?4, 1, 1, 1, 0, 0, 0) \
-                 ON CONFLICT (env, channel, recipient) DO UPDATE SET version = version + 1, \
-                 last_at = max(last_at + 1, excluded.last_at), total = total + 1, unread = unread + 1, unseen = unseen + 1 \
-                 RETURNING {HEAD}"
+                 ON CONFLICT (env, channel, recipient) DO UPDATE SET version = feeds.version + 1, \
+                 last_at = CASE WHEN excluded.last_at > feeds.last_at THEN excluded.last_at ELSE feeds.last_at + 1 END, \
+                 total = feeds.total + 1, unread = feeds.unread + 1, unseen = feeds.unseen + 1 RETURNING {HEAD}"
             ),
-            params![message.env, message.channel.as_str(), recipient, message.inserted_at],
+            params![message.env, message.channel.as_str(), recipient.as_str(), message.inserted_at],
         );
         self.push(messages::INSERT_IN_FEED, messages::insert_params(message));
+        self.feeds.push(FeedKey::Named { env: message.env, channel: message.channel.clone(), recipient });
         number
     }
 
     /// Adds a mark on messages of one feed. Gives back the number of the feed's head afterwards; there is none where the
     /// mark changed nothing (F-STA-17).
     pub fn mark_in_feed(&mut self, feed: i64, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
+        self.feeds.push(FeedKey::Id(feed));
         let list = serde_json::to_string(ids).unwrap_or_default();
         let chosen = format!("{CHOSEN}{}", changes(mark));
         let number = self.returning(raised(&recounted(Some(mark), &chosen), &chosen), params![feed, list.as_str()]);
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
-                 SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
+                 SELECT m.id, j.value ->> 1, ?3, ?4, CAST(?5 AS BIGINT) FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
                  WHERE +m.feed = ?1{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),
@@ -261,12 +263,13 @@ impl Batch {
     /// Adds the removal of messages from one feed and from everywhere else (F-AMB-48). Gives back the number of the
     /// feed's head afterwards; there is none where none of the messages was there.
     pub fn remove_from_feed(&mut self, feed: i64, ids: &[String]) -> usize {
+        self.feeds.push(FeedKey::Id(feed));
         let list = serde_json::to_string(ids).unwrap_or_default();
         let number = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
         for sql in [
             format!(
                 "INSERT INTO removals (feed, version, message, tenant) \
-                 SELECT ?1, f.version, m.id, m.tenant FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
+                 SELECT CAST(?1 AS BIGINT), f.version, m.id, m.tenant FROM messages m JOIN feeds f ON f.id = ?1 WHERE {CHOSEN}"
             ),
             format!("DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE {CHOSEN})"),
             format!("DELETE FROM messages AS m WHERE {CHOSEN}"),
@@ -279,6 +282,7 @@ impl Batch {
     /// Adds that messages of one feed show these actors, a JSON array, from now on. Gives back the number of the feed's
     /// head afterwards; there is none where none of the messages was there.
     pub fn show_actors_in_feed(&mut self, feed: i64, ids: &[String], actors: &str, now: Time) -> usize {
+        self.feeds.push(FeedKey::Id(feed));
         let list = serde_json::to_string(ids).unwrap_or_default();
         let number = self.returning(raised("", CHOSEN), params![feed, list.as_str()]);
         self.push(

@@ -30,7 +30,7 @@ impl Store {
         let number = batch.returning(
             format!(
                 "UPDATE jobs SET lease = ?1, due_at = ?3 WHERE id IN \
-                 (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit}) \
+                 (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit} /* skip locked */) \
                  RETURNING id, kind, subject, attempts, progress"
             ),
             params![lease, now, until],
@@ -56,7 +56,7 @@ impl Store {
     /// Makes every claimed job due at once: for a node that is alone and has just started, every claim is a dead one's.
     pub async fn release_claims(&self, now: Time) -> Result<(), Error> {
         let mut batch = Batch::new();
-        batch.push("UPDATE jobs SET lease = NULL, due_at = min(due_at, ?1) WHERE lease IS NOT NULL", params![now]);
+        batch.push("UPDATE jobs SET lease = NULL, due_at = CASE WHEN due_at > ?1 THEN ?1 ELSE due_at END WHERE lease IS NOT NULL", params![now]);
         self.apply(batch).await.map(drop)
     }
 
@@ -108,7 +108,7 @@ impl Batch {
         let claims: Vec<(i64, &str)> = jobs.iter().map(|job| (job.id, job.lease.as_str())).collect();
         self.push(
             "UPDATE jobs SET lease = NULL, due_at = ?2 FROM json_each(?1) j \
-             WHERE jobs.id = j.value ->> 0 AND jobs.lease = j.value ->> 1",
+             WHERE jobs.id = CAST(j.value ->> 0 AS BIGINT) AND jobs.lease = j.value ->> 1",
             params![serde_json::to_string(&claims).unwrap_or_default(), now],
         );
     }

@@ -287,7 +287,7 @@ impl Batch {
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
-                 SELECT m.id, j.value ->> 1, ?3, ?4, ?5 FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
+                 SELECT m.id, j.value ->> 1, ?3, ?4, CAST(?5 AS BIGINT) FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
                  WHERE +m.env = ?1 AND m.feed IS NULL{} ON CONFLICT DO NOTHING",
                 changes(mark)
             ),

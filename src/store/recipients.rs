@@ -20,24 +20,25 @@ impl Batch {
         if let [user] = users[..] {
             // Most triggers: a list of one costs more than looking.
             self.require(
-                "SELECT 1 FROM users WHERE env = ?1 AND id = ?2 AND inserted_at = ?3",
+                "SELECT 1 FROM users WHERE env = ?1 AND id = ?2 AND inserted_at = ?3 /* hold */",
                 params![env, &user.id, user.inserted_at],
             );
         } else if !users.is_empty() {
-            let users = users.iter().map(|user| json!([user.id, user.inserted_at.micros()])).collect();
+            let list: Vec<Value> = users.iter().map(|user| json!([user.id, user.inserted_at.micros()])).collect();
             self.require(
-                "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM json_each(?2) j WHERE NOT EXISTS (SELECT 1 FROM users \
-                 WHERE env = ?1 AND id = j.value ->> 0 AND inserted_at = j.value ->> 1))",
-                params![env, &Value::Array(users)],
+                "SELECT 1 WHERE ?3 = (SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN users u \
+                 WHERE u.env = ?1 AND u.id = j.value ->> 0 AND u.inserted_at = CAST(j.value ->> 1 AS BIGINT) /* hold: u */) there)",
+                params![env, &Value::Array(list), users.len()],
             );
         }
         let named = |object: &Object| json!([object.collection, object.id, object.inserted_at.micros()]);
         let objects: Vec<Value> = objects.map(named).collect();
         if !objects.is_empty() {
+            let many = objects.len();
             self.require(
-                "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM json_each(?2) j WHERE NOT EXISTS (SELECT 1 FROM objects \
-                 WHERE env = ?1 AND collection = j.value ->> 0 AND id = j.value ->> 1 AND inserted_at = j.value ->> 2))",
-                params![env, &Value::Array(objects)],
+                "SELECT 1 WHERE ?3 = (SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN objects o \
+                 WHERE o.env = ?1 AND o.collection = j.value ->> 0 AND o.id = j.value ->> 1 AND o.inserted_at = CAST(j.value ->> 2 AS BIGINT) /* hold: o */) there)",
+                params![env, &Value::Array(objects), many],
             );
         }
     }

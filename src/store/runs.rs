@@ -117,7 +117,7 @@ impl Store {
     ) -> Result<Vec<String>, Error> {
         let sql = format!(
             "SELECT id FROM runs WHERE env = ?1 AND workflow = ?2 AND cancellation_key = ?3 AND {UNFINISHED} \
-             AND (?4 IS NULL OR recipient IN (SELECT value FROM json_each(?4)))"
+             AND (CAST(?4 AS TEXT) IS NULL OR recipient IN (SELECT value FROM json_each(?4)))"
         );
         let params = params![env, workflow, cancellation_key, only.map(|only| json(&only))];
         self.scan(sql, params, |row| row.string(0)).await
@@ -163,7 +163,8 @@ impl Batch {
         let number = self.returning(
             format!(
                 "UPDATE runs SET rev = rev + 1, status = 'cancelled', updated_at = ?2, \
-                 events = json_insert(events, '$[#]', json(j.value -> 1)) \
+                 events = CASE events WHEN '[]' THEN '[' ELSE substr(events, 1, length(events) - 1) || ',' END \
+                 || CAST(j.value -> 1 AS TEXT) || ']' \
                  FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} RETURNING runs.id"
             ),
             vec![runs, now.into()],

@@ -25,7 +25,12 @@ fn ways(store: &Store) -> BTreeSet<String> {
     let lines = asked.into_iter().flat_map(|(_, lines)| lines);
     let way = |line: String| match line.split_once(" USING ") {
         // A list that came as a parameter, no table at all, or rows found by another line.
-        _ if line.contains("VIRTUAL TABLE") || line == "SCAN CONSTANT ROW" || line.starts_with("SCAN (") => None,
+        _ if line.contains("VIRTUAL TABLE")
+            || line == "SCAN CONSTANT ROW"
+            || ["SCAN fresh", "SCAN older"].contains(&line.as_str()) =>
+        {
+            None
+        }
         _ if line.starts_with("USE TEMP B-TREE") => Some("sorted".to_owned()),
         _ if line.starts_with("SCAN ") => Some(format!("WHOLE TABLE: {line}")),
         Some((_, way)) => Some(

@@ -1,6 +1,6 @@
 //! Users, their preferences and channel data.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Env;
 use super::db::{Batch, Error, Row, Store};
@@ -47,7 +47,7 @@ impl Store {
 
     /// How many users there are, counted to 10,000 at most (F-PAG-03).
     pub async fn user_count(&self, env: Env) -> Result<i64, Error> {
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM users WHERE env = ?1 LIMIT 10000)";
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM users WHERE env = ?1 LIMIT 10000) counted";
         Ok(self.scan(sql, params![env], |row| row.int(0)).await?.into_iter().next().unwrap_or(0))
     }
 
@@ -143,12 +143,15 @@ impl Batch {
     /// Adds the job of going through all messages in which somebody acted, if there are any: those that are there when the
     /// batch is applied, and none that come later.
     pub fn add_job_for_actor(&mut self, kind: &str, subject: &str, env: Env, actor: &str, now: Time) {
+        // The end of the progress, which the database alone knows, stands at its end.
+        let known = json!({"env": env, "user": actor, "asked_at": now.micros(), "after": 0}).to_string();
+        let open = format!("{},\"end\":{{\"n\":", known.trim_end_matches('}'));
         self.push(
             "INSERT INTO jobs (kind, subject, due_at, progress) \
-             SELECT ?3, ?4, ?5, json_object('env', ?1, 'user', ?2, 'asked_at', ?5, 'after', 0, 'end', json_object( \
-             'n', (SELECT max(n) FROM messages), 'at', (SELECT max(inserted_at) FROM messages WHERE env = ?1))) \
+             SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT max(n) FROM messages) AS TEXT) || ',\"at\":' \
+             || CAST((SELECT max(inserted_at) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
              WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2)",
-            params![env, actor, kind, subject, now],
+            params![env, actor, kind, subject, now, open],
         );
     }
 }
