@@ -29,7 +29,7 @@ use crate::engine::work::{abandon, work};
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
-use crate::store::{self, Batch, Store};
+use crate::store::{self, Batch, Place, Store};
 use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
 use development::Identity;
@@ -85,8 +85,8 @@ pub struct App {
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
     patience: Duration,
-    /// Held as long as the database is in use.
-    _lock: File,
+    /// Held as long as the database file is in use.
+    _lock: Option<File>,
 }
 
 impl App {
@@ -97,10 +97,16 @@ impl App {
         let listener = bind(config.server.listen, config.server.backlog)?;
         let address = listener.local_addr().map_err(|error| StartError::Said(format!("no address: {error}")))?;
         let origin = config.origin(address);
-        let lock = prepare(&config.store.path)?;
-        let store = Store::open(&config.store.path)?;
-        // Nobody else uses the database (`prepare` has its lock): claims that are there are of a process that died.
-        store.release_claims(clock.now()).await?;
+        let place = config.store.place();
+        let lock = match &place {
+            Place::File(path) => Some(prepare(path)?),
+            Place::Postgres(_) => None,
+        };
+        let store = Store::connect(&place).await?;
+        if lock.is_some() {
+            // Nobody else uses the database: claims that are there are of a process that died.
+            store.release_claims(clock.now()).await?;
+        }
         let environments = environments(&store, &config, &clock).await?;
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
@@ -222,8 +228,10 @@ async fn identify(core: &Core, database: &Path) -> Result<Identity, StartError> 
             format!("Development mode needs an environment `{DEVELOPMENT}`: add `[environments.{DEVELOPMENT}]`.");
         return Err(StartError::Said(message));
     };
+    let home = directory(database);
+    make_private(home).map_err(|error| StartError::file(home, "can't be made", &error))?;
     development::introduce(core, environment.number).await?;
-    Identity::ensure(directory(database), &core.store, environment.number, core.clock.now()).await
+    Identity::ensure(home, &core.store, environment.number, core.clock.now()).await
 }
 
 fn demo(core: &Core, identity: Identity, origin: &str) -> Option<Demo> {
@@ -303,7 +311,7 @@ fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, StartError> {
 }
 
 /// Makes the database's directory, and makes sure that no other server uses the same database.
-fn prepare(database: &Path) -> Result<File, StartError> {
+pub fn prepare(database: &Path) -> Result<File, StartError> {
     let directory = directory(database);
     make_private(directory).map_err(|error| StartError::file(directory, "can't be made", &error))?;
     let path = PathBuf::from(format!("{}.lock", database.display()));

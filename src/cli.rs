@@ -2,6 +2,7 @@
 
 mod check;
 mod keys;
+mod rows;
 mod serve;
 mod token;
 
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 use bellwire::config::channels;
 use bellwire::config::workflows::Problem;
 use bellwire::config::{Config, LogFormat};
-use bellwire::store::Store;
 use bellwire::store::environments::EnvironmentRow;
+use bellwire::store::{self, Store};
 use clap::{Args, Parser, Subcommand};
 
 /// A self-hosted, real-time notification feed that speaks Knock's API.
@@ -50,6 +51,11 @@ enum Command {
     Token(token::Command),
     /// Copy the database to a file; the server may be running.
     Backup(Backup),
+    /// Bring the database's schema up to date, as every start does; any number may be at it at once.
+    Migrate(Database),
+    /// Move the database.
+    #[command(subcommand)]
+    Store(rows::Command),
 }
 
 /// Where the settings are.
@@ -123,6 +129,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Token(command) => block_on(token::run(command)),
         Command::Backup(asked) => block_on(backup(&asked)),
+        Command::Migrate(database) => block_on(rows::migrate(&database)),
+        Command::Store(command) => block_on(rows::run(command)),
     };
     match done {
         Ok(code) => code,
@@ -158,14 +166,16 @@ impl Database {
 
     /// The database, which must be there.
     async fn open(&self) -> Result<Store, Failure> {
-        let path = self.load()?.store.path;
-        if !path.exists() {
+        let place = self.load()?.store.place();
+        if let store::Place::File(path) = &place
+            && !path.exists()
+        {
             return Err(Failure(format!(
                 "There is no database {} yet: start the server once, or say where it is (`--data`, or `path` of [store]).",
                 path.display()
             )));
         }
-        Ok(Store::open(&path)?)
+        Ok(Store::connect(&place).await?)
     }
 }
 

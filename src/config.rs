@@ -4,6 +4,7 @@
 //! is refused, with the nearest known one: what is misspelt would else be ignored in silence.
 
 pub mod channels;
+mod database;
 mod overlay;
 mod section;
 pub mod workflows;
@@ -18,8 +19,10 @@ use serde_json::{Map, Value};
 
 use crate::model::environment::Settings;
 use crate::model::time::Time;
+use crate::store::Place;
 use crate::verbs::catalog::TRIGGER_BYTES;
 use channels::Declared;
+use database::place;
 use section::{Reading, Section};
 use workflows::Problem;
 
@@ -72,8 +75,33 @@ pub struct Server {
 /// `[store]`: where rows are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorePlace {
-    /// The database file.
+    /// The database file of a node that is alone.
     pub path: PathBuf,
+    /// The PostgreSQL database that several nodes share; none means the file.
+    pub url: Option<Secret>,
+    /// Connections to it at most.
+    pub connections: u64,
+    /// How long it may take to answer.
+    pub timeout_seconds: u64,
+    /// A file of certificates, as PEM, of which one must have signed the server's; none means those of the machine.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A text that is never shown: it may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// `[workflows]`: where workflows are read from.
@@ -147,7 +175,13 @@ impl Default for Config {
                 backlog: 4096,
                 drain_seconds: 30,
             },
-            store: StorePlace { path: PathBuf::from("bellwire-data/bellwire.db") },
+            store: StorePlace {
+                path: PathBuf::from("bellwire-data/bellwire.db"),
+                url: None,
+                connections: 12,
+                timeout_seconds: 10,
+                ca_file: None,
+            },
             workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
             limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
             hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
@@ -203,7 +237,7 @@ impl Config {
         root.finish();
         let [server, store, workflows, limits, hub, log] = sections;
         config.server.read(reading.section(server, "server"));
-        read_path(reading.section(store, "store"), "path", &mut config.store.path);
+        config.store.read(reading.section(store, "store"));
         read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
         config.limits.read(reading.section(limits, "limits"));
         config.hub.read(reading.section(hub, "hub"));
@@ -242,6 +276,36 @@ impl Server {
         section.number("backlog", 1..=65_535, &mut self.backlog);
         section.number("drain_seconds", 1..=3_600, &mut self.drain_seconds);
         section.finish();
+    }
+}
+
+impl StorePlace {
+    fn read(&mut self, mut section: Section<'_>) {
+        match section.text("path") {
+            Some(path) if path.is_empty() => section.wrong("path", "must be a path"),
+            Some(path) => self.path = PathBuf::from(path),
+            None => {}
+        }
+        self.url = section.text("url").filter(|url| !url.is_empty()).map(Secret);
+        section.number("connections", 2..=1_000, &mut self.connections);
+        section.number("timeout_seconds", 1..=300, &mut self.timeout_seconds);
+        self.ca_file = section.text("ca_file").filter(|file| !file.is_empty()).map(PathBuf::from);
+        if let Err(fault) = place(self) {
+            section.wrong(fault.0, fault.1);
+        }
+        section.finish();
+    }
+
+    /// A PostgreSQL database at another address, with everything else as it is here.
+    pub fn at(&self, url: &str) -> Result<Place, String> {
+        let other = StorePlace { url: Some(Secret(url.to_owned())), ..self.clone() };
+        place(&other).map_err(|(key, message)| format!("{key} {message}"))
+    }
+
+    /// Where the store is.
+    pub fn place(&self) -> Place {
+        // What is wrong with it was said when it was read.
+        place(self).unwrap_or_else(|_| Place::File(self.path.clone()))
     }
 }
 

@@ -8,7 +8,7 @@ use bellwire::clock::Clock;
 use bellwire::config::DEVELOPMENT;
 use bellwire::model::time::Time;
 use bellwire::sign::api_key::{Kind, digest};
-use bellwire::store::{self, Batch, Store};
+use bellwire::store::{self, Batch, Place, Store};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -106,11 +106,13 @@ async fn create(asked: Create) -> Result<(), Failure> {
             asked.env
         )));
     }
-    let path = config.store.path;
-    if let Some(directory) = path.parent() {
+    let place = config.store.place();
+    if let Place::File(path) = &place
+        && let Some(directory) = path.parent()
+    {
         make_private(directory).map_err(|error| Failure(format!("{} can't be made: {error}.", directory.display())))?;
     }
-    let (store, now) = (Store::open(&path)?, Clock::system().now());
+    let (store, now) = (Store::connect(&place).await?, Clock::system().now());
     let env = store.ensure_environment(&asked.env, now).await?.number;
     let mut batch = Batch::new();
     let shown = match asked.kind {
