@@ -3,3 +3,4 @@
 mod batches;
 mod feeds;
 mod migrations;
+mod postgres;

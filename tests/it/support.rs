@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, dead_code, reason = "support is written for tests to come, too")]
 
 pub mod client;
+pub mod postgres;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,6 +78,28 @@ impl Default for Setup {
     }
 }
 
+/// Which database the tests' stores are kept in: `BELLWIRE_TEST_STORE=postgres` runs them on PostgreSQL.
+#[allow(clippy::disallowed_methods, reason = "tests are told by the environment where to keep their rows")]
+pub fn is_on_postgres() -> bool {
+    match std::env::var("BELLWIRE_TEST_STORE").as_deref() {
+        Ok("postgres") => true,
+        Ok("sqlite") | Err(_) => false,
+        Ok(other) => panic!("BELLWIRE_TEST_STORE is sqlite or postgres, not {other}"),
+    }
+}
+
+/// A new store in `directory`; or in a PostgreSQL database of its own, whose address is given, too.
+pub async fn store(directory: &std::path::Path) -> (Store, Option<String>) {
+    if !is_on_postgres() {
+        return (Store::open(&directory.join("bellwire.db")).unwrap(), None);
+    }
+    let server = postgres::shared();
+    let database = server.database().await;
+    // Few enough that one of them writes: what is asked for first is written first.
+    let store = Store::connect(&server.place(&database, 4)).await.unwrap();
+    (store, Some(server.url(&database)))
+}
+
 /// A running server.
 pub struct World {
     pub core: Shared,
@@ -102,7 +125,7 @@ impl World {
     pub async fn with(setup: Setup) -> World {
         let directory = std::env::temp_dir().join(format!("bellwire-it-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&directory).unwrap();
-        let store = Store::open(&directory.join("bellwire.db")).unwrap();
+        let (store, _) = store(&directory).await;
         let own = store.ensure_environment("development", START).await.unwrap();
         let foreign = store.ensure_environment("production", START).await.unwrap();
         let (pk, sk) =

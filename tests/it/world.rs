@@ -22,6 +22,8 @@ use bellwire::verbs::{Catalog, Core, Error};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::postgres::Transaction as Postgres;
+
 /// The id of the in-app feed channel every world has, under the key `feed`.
 pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
 /// When every world begins: a Monday, 2026-09-21T10:00:00Z.
@@ -33,6 +35,34 @@ pub struct World {
     pub env: i64,
     pub events: Arc<Mutex<Vec<FeedEvent>>>,
     directory: PathBuf,
+    /// The address of the PostgreSQL database, if it is kept there.
+    database: Option<String>,
+}
+
+/// What nothing is committed beside.
+#[allow(dead_code, reason = "held for what their end does")]
+enum Held {
+    Sqlite(rusqlite::Connection),
+    Postgres(Postgres),
+}
+
+impl Held {
+    /// Gives others time to read what they want to read, until they wait.
+    async fn give_time(&self) {
+        match self {
+            Held::Sqlite(_) => {
+                // Long enough for reads on the blocking pool, too.
+                for _ in 0..200 {
+                    tokio::task::spawn_blocking(|| ()).await.unwrap();
+                }
+            }
+            Held::Postgres(transaction) => {
+                for _ in 0..50 {
+                    transaction.until_somebody_waits().await;
+                }
+            }
+        }
+    }
 }
 
 impl Drop for World {
@@ -53,6 +83,12 @@ fn channel() -> Channel {
         conditions: None,
         response_filter: Default::default(),
     }
+}
+
+fn directory() -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("bellwire-test-{}", Uuid::new_v4()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
 /// A workflow document with these steps.
@@ -89,10 +125,38 @@ impl World {
         World::with(workflows, settings, channel()).await
     }
 
-    async fn with(workflows: &[(&str, Value)], settings: Settings, channel: Channel) -> World {
-        let directory = std::env::temp_dir().join(format!("bellwire-test-{}", Uuid::new_v4()));
-        std::fs::create_dir_all(&directory).unwrap();
+    /// A world in a store that is there already.
+    pub async fn in_store(store: Store, workflows: &[(&str, Value)]) -> World {
+        let settings = Settings { all_vars: json!({}), ..Settings::default() };
+        World::made(directory(), (store, None), workflows, settings, channel()).await
+    }
+
+    /// A world in a file, wherever other worlds are.
+    pub async fn embedded(workflows: &[(&str, Value)]) -> World {
+        let directory = directory();
         let store = Store::open(&directory.join("bellwire.db")).unwrap();
+        let settings = Settings { all_vars: json!({}), ..Settings::default() };
+        World::made(directory, (store, None), workflows, settings, channel()).await
+    }
+
+    /// The file that an embedded world is in.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("bellwire.db")
+    }
+
+    async fn with(workflows: &[(&str, Value)], settings: Settings, channel: Channel) -> World {
+        let directory = directory();
+        let store = crate::support::store(&directory).await;
+        World::made(directory, store, workflows, settings, channel).await
+    }
+
+    async fn made(
+        directory: PathBuf,
+        (store, database): (Store, Option<String>),
+        workflows: &[(&str, Value)],
+        settings: Settings,
+        channel: Channel,
+    ) -> World {
         let row = store.ensure_environment("development", START).await.unwrap();
         let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
         let channels = vec![channel];
@@ -116,7 +180,7 @@ impl World {
             rings: Default::default(),
             turns: Default::default(),
         };
-        World { core, env: row.number, events, directory }
+        World { core, env: row.number, events, directory, database }
     }
 
     /// The database as another process sees it.
@@ -154,17 +218,17 @@ impl World {
         trigger(node, &asked, body).await
     }
 
-    /// Puts `count` copies of the user's newest item into their feed, in one transaction; the ids of the copies.
+    /// Puts `count` copies of the user's newest item into their feed, in few transactions; the ids of the copies.
     pub async fn copy(&self, user: &str, count: usize) -> Vec<String> {
         let newest = self.feed(user).await.into_iter().next().expect("an item to copy");
-        let mut batch = Batch::new();
-        let copies = (0..count).map(|_| {
-            let copy = Message { id: Uuid::new_v4().simple().to_string(), ..newest.clone() };
-            batch.add_to_feed(&copy);
-            copy.id
-        });
-        let ids = copies.collect();
-        self.core.store.apply(batch).await.unwrap();
+        let ids: Vec<String> = (0..count).map(|_| Uuid::new_v4().simple().to_string()).collect();
+        for some in ids.chunks(500) {
+            let mut batch = Batch::new();
+            for id in some {
+                batch.add_to_feed(&Message { id: id.clone(), ..newest.clone() });
+            }
+            self.core.store.apply(batch).await.unwrap();
+        }
         ids
     }
 
@@ -198,6 +262,11 @@ impl World {
         )
     }
 
+    /// Another node of the same world, with connections of its own to the database.
+    pub fn neighbour_in(&self, store: Store) -> Core {
+        Core { store, ..self.neighbour() }
+    }
+
     fn node(&self, configure: impl Fn(&mut Environment), channel: Channel) -> Core {
         let own = &self.core.catalog;
         let mut environments: Vec<Environment> = own.environments().iter().map(|one| (**one).clone()).collect();
@@ -216,24 +285,31 @@ impl World {
         }
     }
 
-    /// Holds up the database's writer until the connection is dropped: what is asked for meanwhile is made ready, and is
-    /// not committed.
-    pub fn hold_writer(&self) -> rusqlite::Connection {
+    /// Holds up the database's writer until what this gives is dropped: what is asked for meanwhile is made ready, and is
+    /// not committed. PostgreSQL holds up what touches these tables.
+    async fn hold_writer(&self, tables: &str) -> Held {
+        if let Some(database) = &self.database {
+            return Held::Postgres(Postgres::begin(database, &format!("LOCK TABLE {tables} IN EXCLUSIVE MODE")).await);
+        }
         let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        connection
+        Held::Sqlite(connection)
     }
 
     /// Does both while nothing is committed until both wait for it; `first` is then committed before `second`.
     pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
-        let held = self.hold_writer();
+        let held = self.hold_writer("users, objects, runs, jobs, feeds").await;
+        let (is_first_waiting, second_may) = tokio::sync::oneshot::channel();
         let release = async move {
-            // Long enough for reads on the blocking pool, too.
-            for _ in 0..200 {
-                tokio::task::spawn_blocking(|| ()).await.unwrap();
-            }
+            held.give_time().await;
+            let _ = is_first_waiting.send(());
+            held.give_time().await;
             drop(held);
+        };
+        let second = async {
+            second_may.await.unwrap();
+            second.await
         };
         let (first, second, ()) = tokio::join!(biased; first, second, release);
         (first, second)
@@ -241,10 +317,14 @@ impl World {
 
     /// Does `work` on a disk so slow that everything which can be under way at the same time is.
     pub async fn on_a_slow_disk<T>(&self, work: impl Future<Output = T>) -> T {
-        let commits = async || self.core.store.query_one("PRAGMA data_version", &[], |row| row.int(0)).await.unwrap();
+        let ask = match &self.database {
+            Some(_) => "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)",
+            None => "PRAGMA data_version",
+        };
+        let commits = async || self.core.store.query_one(ask, &[], |row| row.int(0)).await.unwrap();
         let slow = async {
             loop {
-                let held = self.hold_writer();
+                let held = self.hold_writer("users").await;
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }

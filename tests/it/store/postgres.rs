@@ -1,0 +1,283 @@
+//! What only a database that several nodes share can get wrong.
+
+use std::time::{Duration, Instant};
+
+use bellwire::model::feed::Filter;
+use bellwire::model::mark::Mark;
+use bellwire::model::time::Time;
+use bellwire::store::copy::copy;
+use bellwire::store::{Batch, Error, Place, Store};
+use serde_json::json;
+
+use crate::support::postgres::{Server, Transaction, place, shared};
+use crate::world::{CHANNEL, World, document, tell};
+
+async fn error(place: &Place) -> String {
+    match Store::connect(place).await {
+        Ok(_) => panic!("it must be refused"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_at_once_migrate_once() {
+    let server = shared();
+    let place = server.place(&server.database().await, 2);
+    let starts = (0..8).map(|_| {
+        let place = place.clone();
+        tokio::spawn(async move { Store::connect(&place).await.map(drop) })
+    });
+    for start in futures_util::future::join_all(starts).await {
+        start.unwrap().unwrap();
+    }
+    let store = Store::connect(&place).await.unwrap();
+    let count = store.query("SELECT count(*), max(number) FROM migrations", &[], |row| Ok((row.int(0)?, row.int(1)?)));
+    assert_eq!(count.await.unwrap(), [(3, 3)]);
+    assert!(store.is_shared());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_database_is_said_with_the_key_to_look_at() {
+    let server = shared();
+    assert!(error(&server.place("nowhere", 2)).await.contains("`url` of [store] does not exist"));
+    let nobody =
+        place(&format!("postgres://nobody:geheim@127.0.0.1:{}/postgres", server.port), 2, Duration::from_secs(2));
+    let said = error(&nobody).await;
+    assert!(said.contains("`url` of [store]") && !said.contains("geheim"), "{said}");
+    let closed = place("postgres://u:geheim@127.0.0.1:1/db", 2, Duration::from_secs(2));
+    let said = error(&closed).await;
+    assert!(
+        said.contains("look at `url` of [store]") && said.contains("refused") && !said.contains("geheim"),
+        "{said}"
+    );
+    let database = server.database().await;
+    let newer = server.place(&database, 2);
+    drop(Store::connect(&newer).await.unwrap());
+    server.execute(&database, "INSERT INTO migrations VALUES (99, 'later', '')").await;
+    assert!(error(&newer).await.contains("the database has schema 99"));
+}
+
+/// A world in PostgreSQL, and as many nodes beside it as asked for, each with connections of its own.
+async fn nodes(server: &Server, count: usize) -> (World, Vec<bellwire::verbs::Core>) {
+    let place = server.place(&server.database().await, 9);
+    let workflow = document(json!([tell("one", "{{ n }}")]));
+    let world = World::in_store(Store::connect(&place).await.unwrap(), &[("greet", workflow)]).await;
+    let mut others = Vec::new();
+    for _ in 0..count {
+        others.push(world.neighbour_in(Store::connect(&place).await.unwrap()));
+    }
+    (world, others)
+}
+
+/// Items, marks of all and marks of some, from four nodes at once, in feeds that they share: no version is given twice,
+/// none is skipped, the counters are what a recount finds, and nobody waits for a deadlock to be found (that takes 1 s).
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_change_the_same_feeds_at_once_lose_and_double_nothing() {
+    const ROUNDS: usize = 40;
+    let (world, nodes) = nodes(shared(), 4).await;
+    let users = ["ann", "bob", "cem", "dee"];
+    let begun = Instant::now();
+    let work = nodes.iter().enumerate().map(|(at, node)| {
+        let world = &world;
+        async move {
+            for round in 0..ROUNDS {
+                // Each in another order.
+                let mut them = users;
+                them.rotate_left((at + round) % users.len());
+                let recipients: Vec<_> = them.iter().map(|id| json!({"id": id})).collect();
+                world
+                    .trigger_on(node, "greet", json!({"recipients": recipients, "data": {"n": round}}), None)
+                    .await
+                    .unwrap();
+                for user in them {
+                    if round % 3 == at % 3 {
+                        node.mark_all(world.env, CHANNEL, user, &Filter::default(), Mark::Read).await.unwrap();
+                    } else {
+                        let head = node.store.feed_head(world.env, CHANNEL, user).await.unwrap();
+                        let page = node.store.feed_page(&head, &Filter::default(), None, 3).await.unwrap();
+                        let ids: Vec<String> = page.messages.into_iter().map(|message| message.id).collect();
+                        let mark = [Mark::Archived, Mark::Seen, Mark::Unread][(round + at) % 3];
+                        node.mark(world.env, &ids, mark, None, &Default::default()).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    futures_util::future::join_all(work).await;
+    println!("{} changes in {:?}", nodes.len() * ROUNDS * (1 + users.len()), begun.elapsed());
+    for user in users {
+        let head = world.head(user).await;
+        let total = head.active.total + head.archived.total;
+        assert_eq!(total, (nodes.len() * ROUNDS) as i64, "{user}");
+        assert_eq!((head.active, head.archived), world.core.store.recount(head.id).await.unwrap(), "{user}");
+        let sql = "SELECT count(DISTINCT seq), count(DISTINCT inserted_at) FROM messages WHERE feed = ?1";
+        let feed = bellwire::params![head.id];
+        let found = world.core.store.query(sql, &feed, |row| Ok((row.int(0)?, row.int(1)?)));
+        assert_eq!(found.await.unwrap(), [(total, total)], "{user}: F-FED-06");
+    }
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(world.core.store.query(sql, &[], |row| row.int(0)).await.unwrap(), [0]);
+}
+
+/// W-ENG-25: of all jobs each is claimed by one node, and no node waits for another's claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_claimed_by_one_node_each_and_past_each_other() {
+    let (world, nodes) = nodes(shared(), 3).await;
+    let mut batch = Batch::new();
+    for number in 0..600 {
+        batch.add_job("test", &number.to_string(), Time::from_micros(1));
+    }
+    world.core.store.apply(batch).await.unwrap();
+    let (now, until) = (Time::from_micros(2), Time::from_micros(9));
+    let claims = nodes.iter().enumerate().map(|(at, node)| async move {
+        let mut mine = Vec::new();
+        loop {
+            let claimed = node.store.claim_jobs(&format!("node {at}"), now, until, 16).await.unwrap();
+            if claimed.is_empty() {
+                return mine;
+            }
+            mine.extend(claimed.into_iter().map(|job| job.subject));
+        }
+    });
+    let mut all: Vec<String> = futures_util::future::join_all(claims).await.concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 600);
+    // One row is another's at this moment: the others are there for whoever asks.
+    let url = shared().url(&current(&world.core.store).await);
+    let held = Transaction::begin(&url, "SELECT 1 FROM jobs WHERE subject = '7' FOR UPDATE").await;
+    let later = world.core.store.claim_jobs("late", until, Time::from_micros(20), 1_000);
+    let claimed = tokio::time::timeout(Duration::from_secs(30), later).await.expect("it does not wait").unwrap();
+    assert_eq!(claimed.len(), 599);
+    drop(held);
+}
+
+async fn current(store: &Store) -> String {
+    store.query("SELECT CAST(current_database() AS text)", &[], |row| row.string(0)).await.unwrap().remove(0)
+}
+
+/// The database dies under load, and comes back: what was acknowledged is there once, what was not is there at most once,
+/// and the node goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_dies_and_comes_back_loses_nothing_acknowledged() {
+    let server = Server::with(&["fsync=on"]);
+    let place = place(&server.url(&server.database().await), 6, Duration::from_secs(3));
+    let store = Store::connect(&place).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writers = (0..4).map(|writer| {
+        let (store, stopped) = (store.clone(), stopped.clone());
+        tokio::spawn(async move {
+            let (mut kept, mut unknown) = (Vec::new(), Vec::new());
+            for number in 0.. {
+                if *stopped.borrow() {
+                    break;
+                }
+                let name = format!("{writer}-{number}");
+                let mut batch = Batch::new();
+                batch.add_job("test", &name, Time::from_micros(1));
+                match store.apply(batch).await {
+                    Ok(_) => kept.push(name),
+                    Err(Error::Unavailable(_)) => unknown.push(name),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            (kept, unknown)
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let count = async || store.query_one("SELECT count(*) FROM jobs", &[], |row| row.int(0)).await.ok().flatten();
+    let until = async |least: i64| while count().await.unwrap_or(0) < least {};
+    until(200).await;
+    for _ in 0..2 {
+        server.down();
+        server.up();
+        let before = count().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), until(before + 200)).await.expect("it goes on by itself");
+    }
+    stop.send_replace(true);
+    let (mut kept, mut unknown) = (Vec::new(), Vec::new());
+    for writer in writers {
+        let (some, others) = writer.await.unwrap();
+        kept.extend(some);
+        unknown.extend(others);
+    }
+    let mut there = store.query("SELECT subject FROM jobs", &[], |row| row.string(0)).await.unwrap();
+    there.sort();
+    let all = there.len();
+    there.dedup();
+    assert_eq!(there.len(), all, "nothing is there twice");
+    kept.retain(|name| there.binary_search(name).is_err());
+    assert_eq!(kept, [] as [String; 0], "what was acknowledged is there");
+    println!("{all} written, {} of them or more without an answer", unknown.len());
+}
+
+/// A store that cannot answer says so within its time, and not later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_answer_is_waited_for_no_longer_than_allowed() {
+    let server = Server::start();
+    let store = Store::connect(&place(&server.url(&server.database().await), 4, Duration::from_secs(1))).await.unwrap();
+    let signal = |name: &str| {
+        let all = format!("pkill -{name} -P {0}; kill -{name} {0}", server.process());
+        assert!(std::process::Command::new("sh").args(["-c", &all]).status().unwrap().success());
+    };
+    signal("STOP");
+    let begun = Instant::now();
+    let mut batch = Batch::new();
+    batch.add_job("test", "late", Time::default());
+    let (asked, written) = tokio::join!(store.ping(), store.apply(batch));
+    let took = begun.elapsed();
+    signal("CONT");
+    assert!(matches!(asked, Err(Error::Unavailable(_))) && matches!(written, Err(Error::Unavailable(_))), "{asked:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    tokio::time::timeout(Duration::from_secs(20), async { while store.ping().await.is_err() {} })
+        .await
+        .expect("it heals");
+}
+
+#[tokio::test]
+async fn an_embedded_store_is_copied_whole_and_goes_on_where_it_was_broken_off() {
+    let world = World::embedded(&[("greet", document(json!([tell("one", "{{ n }}\\ \"tab\there\"\n")])))]).await;
+    for user in ["ann", "bob"] {
+        world
+            .trigger("greet", json!({"recipients": [{"id": user, "name": "Zoë\u{0} \\N"}], "data": {"n": "1\t2"}}))
+            .await
+            .unwrap();
+    }
+    world.copy("ann", 12_000).await;
+    let file = world.file();
+    let place = shared().place(&shared().database().await, 4);
+    let (mut seen, pulled) = (0, tokio::sync::Notify::new());
+    let broken = copy(&file, &place, |copied| {
+        seen += usize::from(copied.table == "messages");
+        if seen == 3 {
+            pulled.notify_one();
+        }
+    });
+    tokio::select! {
+        biased;
+        () = pulled.notified() => {}
+        done = broken => panic!("it was to be broken off: {done:?}"),
+    }
+    let mut first = None;
+    let tables = copy(&file, &place, |copied| {
+        if copied.table == "messages" && first.is_none() {
+            first = Some(copied.done);
+        }
+    });
+    let tables = tables.await.unwrap();
+    assert_eq!(first, Some(10_000), "it did not begin anew");
+    assert!(tables.iter().any(|copied| copied.table == "messages" && copied.total == 12_002));
+    let copied = Store::connect(&place).await.unwrap();
+    for user in ["ann", "bob"] {
+        let head = world.head(user).await;
+        assert_eq!(copied.feed_head(world.env, CHANNEL, user).await.unwrap(), head);
+        assert_eq!(copied.recount(head.id).await.unwrap(), (head.active, head.archived));
+        let page = async |store: &Store| store.feed_page(&head, &Filter::default(), None, 50).await.unwrap().messages;
+        assert_eq!(page(&copied).await, page(&world.core.store).await);
+    }
+    let there = world.neighbour_in(copied);
+    world.trigger_on(&there, "greet", json!({"recipients": ["ann"], "data": {}}), None).await.unwrap();
+    assert_eq!(there.store.feed_head(world.env, CHANNEL, "ann").await.unwrap().active.total, 12_002, "it goes on");
+    let said = copy(&file, &place, |_| {}).await.unwrap_err().to_string();
+    assert!(said.contains("copy into an empty database"), "{said}");
+}
