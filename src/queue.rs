@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::model::time::Time;
@@ -87,7 +88,7 @@ pub async fn run<W, A, F, G>(
     F: Future<Output = Result<(), Failure>> + Send + 'static,
     G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let desk = Desk { store, clock, waker, renew: RENEW };
+    let desk = Desk { store, clock, waker, renew: RENEW, node: Uuid::new_v4() };
     let slots = Arc::new(Semaphore::new(WORKERS));
     let mut round = 0u64;
     while !is_stopped(&stop) {
@@ -138,6 +139,8 @@ struct Desk {
     waker: Waker,
     /// How often claims are prolonged.
     renew: Duration,
+    /// What this node's claims are told by from others'.
+    node: Uuid,
 }
 
 impl Desk {
@@ -148,7 +151,7 @@ impl Desk {
         if next.is_none_or(|at| at > now) {
             return Ok(Vec::new());
         }
-        let lease = format!("{}-{round}", now.micros());
+        let lease = format!("{}-{round}", self.node);
         let claimed = self.store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await;
         claimed.map_err(|error| error!(%error, "jobs cannot be claimed"))
     }
@@ -269,6 +272,7 @@ mod tests {
             clock: clock.clone(),
             waker: Waker::default(),
             renew: Duration::from_millis(1),
+            node: Uuid::nil(),
         };
         let mut batch = Batch::new();
         batch.add_job("long", "one", clock.now());

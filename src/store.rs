@@ -10,6 +10,7 @@ pub mod postgres;
 mod sqlite;
 
 pub mod bulk_operations;
+pub mod changes;
 pub mod chunks;
 pub mod copy;
 pub mod environments;

@@ -31,6 +31,7 @@ fn command(program: &Path) -> Command {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "programs are looked for where the shell looks")]
 /// Where `initdb` and `pg_ctl` are: what the distribution installs is not on everybody's path.
 fn programs() -> PathBuf {
     let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
@@ -146,6 +147,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Makes it last.
+    pub async fn commit(self) {
+        self.client.batch_execute("COMMIT").await.unwrap();
+    }
+
     /// Begins one with these commands.
     pub async fn begin(url: &str, sql: &str) -> Transaction {
         let config: tokio_postgres::Config = url.parse().unwrap();

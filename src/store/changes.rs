@@ -1,0 +1,52 @@
+//! What has changed of late in a database that several nodes share: how a node finds what the bus has not told it.
+
+use super::Env;
+use super::db::{Batch, Error, Store};
+use crate::params;
+
+/// Until where changes have been seen. Of two transactions the one that began first may end last: what a mark leaves
+/// behind it has surely been seen, and what lies ahead may be seen once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen(String);
+
+/// A feed that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedFeed {
+    pub env: Env,
+    pub channel: String,
+    /// The key of whose feed it is.
+    pub recipient: String,
+    /// Its version as it now is.
+    pub version: i64,
+}
+
+impl Store {
+    /// Where changes stand: everything that was committed before is behind it.
+    pub async fn changes_now(&self) -> Result<Seen, Error> {
+        let ask = "SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)";
+        let now = self.query_one(ask, &[], |row| row.string(0)).await?;
+        now.map(Seen).ok_or_else(|| Error::Damaged("the database has no transactions".to_owned()))
+    }
+
+    /// The feeds that have changed since `seen`, each once.
+    pub async fn changes_since(&self, seen: &Seen) -> Result<Vec<ChangedFeed>, Error> {
+        let ask = "SELECT f.env, f.channel, f.recipient, f.version FROM feeds f \
+                   WHERE f.id IN (SELECT feed FROM changes WHERE tx >= CAST(CAST(?1 AS text) AS xid8))";
+        self.scan(ask, params![seen.0.as_str()], |row| {
+            Ok(ChangedFeed {
+                env: row.int(0)?,
+                channel: row.string(1)?,
+                recipient: row.string(2)?,
+                version: row.int(3)?,
+            })
+        })
+        .await
+    }
+}
+
+impl Batch {
+    /// Adds that changes behind `seen` need not be known any more.
+    pub fn forget_changes(&mut self, seen: &Seen) {
+        self.push("DELETE FROM changes WHERE tx < CAST(CAST(?1 AS text) AS xid8)", params![seen.0.as_str()]);
+    }
+}
