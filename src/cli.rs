@@ -1,6 +1,7 @@
 //! Commands: what is asked on the command line, and who answers it.
 
 mod check;
+mod health;
 mod keys;
 mod serve;
 mod token;
@@ -50,6 +51,8 @@ enum Command {
     Token(token::Command),
     /// Copy the database to a file; the server may be running.
     Backup(Backup),
+    /// Ask a running server whether it is alive, or ready.
+    Health(health::Asked),
 }
 
 /// Where the settings are.
@@ -123,6 +126,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::Token(command) => token::run(command),
         Command::Backup(asked) => backup(&asked),
+        Command::Health(asked) => health::health(&asked),
     };
     match done {
         Ok(code) => code,

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod health;
 mod keys;
 mod serve;
 
