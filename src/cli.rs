@@ -1,6 +1,7 @@
 //! Commands: what is asked on the command line, and who answers it.
 
 mod check;
+mod health;
 mod keys;
 mod rows;
 mod serve;
@@ -56,6 +57,8 @@ enum Command {
     /// Move the database.
     #[command(subcommand)]
     Store(rows::Command),
+    /// Ask a running server whether it is alive, or ready.
+    Health(health::Asked),
 }
 
 /// Where the settings are.
@@ -131,6 +134,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Backup(asked) => block_on(backup(&asked)),
         Command::Migrate(database) => block_on(rows::migrate(&database)),
         Command::Store(command) => block_on(rows::run(command)),
+        Command::Health(asked) => health::health(&asked),
     };
     match done {
         Ok(code) => code,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use bellwire::app::{App, Mode};
 use bellwire::config::{Config, LogFormat};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +41,7 @@ pub(super) fn develop(asked: Development, log: Option<LogFormat>) -> Result<Exit
 fn run(config: Config, mode: Mode, log: Option<LogFormat>) -> Result<ExitCode, Failure> {
     let format = log.unwrap_or(if mode == Mode::Development { LogFormat::Text } else { config.log.format });
     start_logging(format, &config.log.level)?;
+    open_many();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(until_stopped(config, mode));
     // What outlived its time is not waited for.
@@ -70,6 +72,18 @@ async fn asked_to_stop(interrupt: &mut Signal, terminate: &mut Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+    }
+}
+
+/// Lets as many files be open as this user may have: each socket is one, and many systems begin with 1,024. Nothing in
+/// a container or a pod could do it beforehand.
+fn open_many() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, "the limit of open files, of which each socket is one, could not be raised from {current:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod health;
 mod keys;
 mod serve;
 
@@ -69,19 +70,7 @@ impl Dir {
 
     /// Starts a server on a free port, and waits until it is ready.
     fn start(&self, args: &[&str]) -> Server {
-        let mut command = self.command(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the server starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut told = String::new();
-        let address = loop {
-            let from = told.len();
-            assert_ne!(log.read_line(&mut told).expect("UTF-8"), 0, "the server ended: {told}");
-            if let Some((_, address)) = told[from..].split_once("listening on ") {
-                let is_address = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
-                break address.chars().take_while(|c| is_address(*c)).collect();
-            }
-        };
-        Server { child, address, log, greeting: told }
+        Server::started(self.command(args))
     }
 }
 
@@ -108,6 +97,22 @@ struct Server {
 }
 
 impl Server {
+    /// Runs `command`, which starts a server, and waits until that is ready.
+    fn started(mut command: Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut told = String::new();
+        let address = loop {
+            let from = told.len();
+            assert_ne!(log.read_line(&mut told).expect("UTF-8"), 0, "the server ended: {told}");
+            if let Some((_, address)) = told[from..].split_once("listening on ") {
+                let is_address = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
+                break address.chars().take_while(|c| is_address(*c)).collect();
+            }
+        };
+        Server { child, address, log, greeting: told }
+    }
+
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());

@@ -7,6 +7,7 @@ mod api;
 mod autobahn;
 mod cli;
 mod crash;
+mod deploy;
 mod engine;
 mod hardening;
 mod process;

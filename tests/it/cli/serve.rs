@@ -1,8 +1,10 @@
 //! `bellwire serve`, and what is done beside a running server.
 
+use std::process::Command;
+
 use serde_json::json;
 
-use super::{Dir, SAMPLES};
+use super::{Dir, SAMPLES, Server};
 
 fn configured(name: &str) -> Dir {
     let dir = Dir::new(name);
@@ -22,6 +24,19 @@ fn a_database_has_one_server() {
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("is in use by another server: stop that one"), "{}", done.err);
     assert_eq!(server.stop().0.code(), Some(0));
+}
+
+#[test]
+fn as_many_sockets_are_held_as_the_user_may_open() {
+    let dir = configured("files");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 64 && ulimit -Hn 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_bellwire")]);
+    command.args(SERVE).current_dir(dir.path("")).env_clear();
+    let mut server = Server::started(command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).expect("a process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert_eq!(line.split_whitespace().nth(3), Some("128"), "{line}");
+    server.stop();
 }
 
 #[test]
