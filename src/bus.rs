@@ -187,7 +187,7 @@ pub struct Bus {
 
 impl Bus {
     /// A bus within this process.
-    pub fn local(listener: impl Listener) -> Self {
+    pub fn local(listener: impl Fn(&FeedEvent) + Send + Sync + 'static) -> Self {
         Bus { listener: Arc::new(listener), redis: None }
     }
 
