@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::lane::Lane;
-use super::wire::{Trouble, ask_all, connect};
+use super::wire::{Trouble, ask, ask_all, command, connect};
 use super::{Inner, count, hearing::pause};
 use crate::bus::Place;
 use crate::wire::envelope;
@@ -40,8 +40,8 @@ pub(super) async fn speak(inner: Arc<Inner>, lane: Arc<Lane>, mut parcels: mpsc:
         let trouble = match connection {
             Err(trouble) => trouble,
             Ok(connection) => {
-                lane.set_voice(Some(connection.clone()));
                 lane.probe_due.notify_one();
+                lane.set_voice(Some(connection.clone()));
                 let trouble = tokio::select! {
                     trouble = publish(&inner, &lane, connection, &mut parcels, &mut pending, &mut is_said) => trouble,
                     () = lane.renew.notified() => Trouble::Gone("this node did not hear itself".to_owned()),
@@ -69,6 +69,8 @@ async fn publish(
     is_said: &mut bool,
 ) -> Trouble {
     let verb = if inner.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
+    // Not for a Cluster, whose replicas say themselves who is the master, nor where the user may not ask.
+    let mut asks_role = !inner.is_cluster();
     loop {
         let mut is_probe = false;
         if pending.is_empty() {
@@ -80,6 +82,13 @@ async fn publish(
                         std::future::pending::<()>().await;
                     }
                 }
+            }
+        }
+        if is_probe && asks_role {
+            match role(&mut connection, &lane.place).await {
+                Role::Master => {}
+                Role::Untold => asks_role = false,
+                Role::Replica => return Trouble::Gone("it is a replica, whose master would not hear us".to_owned()),
             }
         }
         let mut pipeline = Pipeline::with_capacity(pending.len() + 1);
@@ -99,6 +108,25 @@ async fn publish(
             inner.keeper.look_again(moved_to(&error, &lane.place));
         }
         settle(inner, lane, pending, answers).await;
+    }
+}
+
+/// What a server is to others. After a failover by DNS, the old master may come back as a replica of the new.
+enum Role {
+    Master,
+    Replica,
+    Untold,
+}
+
+async fn role(connection: &mut MultiplexedConnection, place: &Place) -> Role {
+    let first = match ask(connection, place, &command("ROLE", &[])).await {
+        Ok(Value::Array(answer)) => answer.into_iter().next(),
+        _ => None,
+    };
+    match first {
+        Some(Value::BulkString(role)) if role == b"slave" => Role::Replica,
+        Some(_) => Role::Master,
+        None => Role::Untold,
     }
 }
 

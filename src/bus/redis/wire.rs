@@ -42,11 +42,11 @@ pub(super) async fn connect(
     let client = match &settings.authorities {
         Some(authorities) if place.is_secure() => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities.clone()) };
-            Client::build_with_tls(place.connection(), certificates)
+            let built = Client::build_with_tls(place.connection(), certificates);
+            built.map_err(|error| Trouble::Refused(format!("`ca_file` of [bus]: holds no certificates in PEM ({error})")))?
         }
-        _ => Client::open(place.connection()),
+        _ => Client::open(place.connection()).map_err(|error| trouble(place, &error))?,
     };
-    let client = client.map_err(|error| trouble(place, &error))?;
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
     connected.map_err(|error| trouble(place, &error))
 }
@@ -113,6 +113,14 @@ pub(super) fn trouble(place: &Place, error: &RedisError) -> Trouble {
         (Some("ERR"), _) if error.detail().is_some_and(|why| why.starts_with("unknown command")) => {
             refused("does not know a command that the bus needs: Redis 6 or newer, for a Cluster Redis 7")
         }
-        _ => Trouble::Gone(error.to_string()),
+        _ => {
+            let why = error.to_string();
+            // What the driver says of TLS, it says in words only.
+            if why.contains("invalid peer certificate") {
+                let what = "shows a certificate that is not vouched for by those whom this node trusts";
+                return Trouble::Refused(format!("`ca_file` of [bus]: {place} {what} ({why})"));
+            }
+            Trouble::Gone(why)
+        }
     }
 }

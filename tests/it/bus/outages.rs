@@ -122,3 +122,15 @@ async fn publishing_waits_for_no_server_and_keeps_no_more_than_it_may() {
     assert_eq!(one.bus.stats().published, last + 1, "a node that stops waits for its last news");
     until("news go again", || two.ears.versions("ann").last() == Some(&9_999)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_became_a_replica_is_not_spoken_to() {
+    let (redis, master) = (RedisServer::start(&[]), RedisServer::start(&[]));
+    let settings = Settings { deaf_after: Duration::from_secs(3), ..settings(&[redis.url()]) };
+    let one = Node::with(settings).await;
+    one.watch(users(1)).await;
+    redis.ask(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    until("it is found", || !one.bus.health().is_well()).await;
+    redis.ask(&["REPLICAOF", "NO", "ONE"]);
+    until("it is well", || one.bus.health().is_well()).await;
+}

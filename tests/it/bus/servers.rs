@@ -1,5 +1,6 @@
 //! What nodes hear of each other while the servers are well.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,11 @@ use bellwire::model::message::Message;
 use bellwire::model::recipient::RecipientRef;
 use bellwire::model::time::Time;
 
-use super::{Ears, Node, change, say, settings, until, users};
+use hyper::Method;
+use serde_json::Value;
+
+use super::{Ears, Node, PATIENCE, change, say, settings, until, users};
+use crate::process::Process;
 use crate::support::FEED;
 use crate::support::redis::RedisServer;
 
@@ -186,6 +191,52 @@ async fn a_server_that_lets_us_in_as_we_are_is_used_and_any_other_is_a_sentence(
     }
     let said = refusal(&format!("redis+cluster://:other@{at}")).await;
     assert!(said.contains("is no node of a Cluster"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_tls_is_trusted_if_its_authority_is() {
+    let redis = RedisServer::start_with_tls();
+    let (url, authority) = redis.tls();
+    let settings = settings(&[url]);
+    let refused = Bus::start(settings.clone(), Ears::default()).await.err().expect("nobody it trusts vouches for it");
+    assert!(refused.0.starts_with("`ca_file` of [bus]: rediss://127.0.0.1:"), "{refused}");
+    let no_pem = bellwire::bus::Settings { authorities: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..settings.clone() };
+    let refused = Bus::start(no_pem, Ears::default()).await.err().expect("it can trust nobody");
+    assert!(refused.0.starts_with("`ca_file` of [bus]: "), "{refused}");
+    let authorities = Some(std::fs::read(authority).unwrap());
+    let node = Node::with(bellwire::bus::Settings { authorities, ..settings }).await;
+    node.watch(["ann".to_owned()]).await;
+    Node::start(&[redis.url()]).await.publish("ann", 1);
+    until("it hears", || node.ears.versions("ann") == [1]).await;
+}
+
+/// The real server, with these addresses of the bus.
+fn process(urls: &str) -> Process {
+    Process::laid_out(&format!("[bus]\nurls = [\"{urls}\"]\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_fails_where_it_is_refused_and_waits_where_nobody_answers() {
+    let redis = RedisServer::start(&["--requirepass", "s3cret"]);
+    let address = format!("127.0.0.1:{}", redis.port);
+    let refused = process(&format!("redis://:s3cret-not@{address}"));
+    let output = Command::new(Process::binary()).args(refused.arguments()).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains("`urls` of [bus]: redis://127.0.0.1:") && !said.contains("s3cret"), "{said}");
+
+    let mut server = process(&format!("redis://:s3cret@{address}"));
+    redis.freeze();
+    server.run();
+    let ready = async |server: &Process| server.call(Method::GET, "/readyz", Value::Null).await.unwrap().status;
+    assert_eq!(ready(&server).await, 503);
+    redis.thaw();
+    let began = Instant::now();
+    while ready(&server).await != 200 {
+        assert!(began.elapsed() < PATIENCE, "{}", server.tail());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(server.tail().contains("does not answer") && !server.tail().contains("s3cret"), "{}", server.tail());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,6 +58,29 @@ impl RedisServer {
         }
     }
 
+    /// Starts one that speaks TLS, with a certificate that only its own authority vouches for.
+    pub fn start_with_tls() -> RedisServer {
+        let mut server = RedisServer::laid_out(&[]);
+        let file = |name: &str| server.directory.join(name).display().to_string();
+        let (key, certificate, tls_port) = (file("key.pem"), file("certificate.pem"), free_port().to_string());
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+        openssl.args(["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate]);
+        let made =
+            openssl.output().unwrap_or_else(|error| panic!("openssl is not there ({error}): `apt install openssl`"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let arguments = ["--tls-port", &tls_port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        server.arguments = arguments.into_iter().chain(["--tls-auth-clients", "no"]).map(str::to_owned).collect();
+        server.run();
+        server
+    }
+
+    /// Where it speaks TLS, and the file of the one who vouches for it.
+    pub fn tls(&self) -> (String, PathBuf) {
+        (format!("rediss://127.0.0.1:{}", self.arguments[1]), self.directory.join("certificate.pem"))
+    }
+
     /// Whether it answers a PING, if only to ask for a password.
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
