@@ -20,12 +20,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::clock::Clock;
 use crate::config::channels::Declared;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
 use crate::engine::work::{abandon, work};
+use crate::hub::Registry;
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
@@ -39,6 +40,9 @@ use pages::{Demo, Pages};
 /// How often what has run out is swept away.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 
+/// How long a stop waits for news that other nodes have not been told yet.
+const LAST_NEWS: Duration = Duration::from_secs(1);
+
 /// Why the server did not start, as sentences that say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -51,6 +55,9 @@ pub enum StartError {
     /// Keys could not be made.
     #[error(transparent)]
     NoKey(#[from] keys::NoKey),
+    /// A server of the bus lets nobody in.
+    #[error(transparent)]
+    Bus(#[from] bus::Refused),
     /// Anything else, said.
     #[error("{0}")]
     Said(String),
@@ -112,9 +119,10 @@ impl App {
         let channels = std::mem::take(&mut config.channels);
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
         let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
-        let (news, listen) = faces::news();
+        let registry = Registry::new();
+        let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;
         let core = Arc::new(Core {
-            bus: Bus::local(listen),
+            bus,
             waker: Waker::default(),
             rings: door::Rings::default(),
             turns: Turns::default(),
@@ -132,7 +140,7 @@ impl App {
         let demo = identity.clone().and_then(|identity| demo(&core, identity, &origin));
         let pages = Pages::new(Arc::clone(&core), demo);
         let (stop, stopped) = watch::channel(false);
-        let faces = Faces::start(&core, news, pages, listener, &config);
+        let faces = Faces::start(&core, registry, pages, listener, &config);
         let workers = vec![
             spawn_queue(&core, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
@@ -177,6 +185,7 @@ impl App {
             }
         };
         let in_time = timeout(patience, finish).await.is_ok();
+        core.bus.flush(LAST_NEWS).await;
         // The last handle waits for the writer: nothing acknowledged is lost.
         drop(core);
         drop(lock);

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+use crate::bus::Places;
 use crate::model::environment::Settings;
 use crate::model::time::Time;
 use crate::store::Place;
@@ -43,6 +44,7 @@ pub struct Config {
     pub workflows: WorkflowsPlace,
     pub limits: Limits,
     pub hub: Hub,
+    pub bus: Bus,
     pub log: Log,
     /// By slug.
     pub environments: BTreeMap<String, Settings>,
@@ -132,6 +134,25 @@ pub struct Hub {
     pub close_after_seconds: u64,
 }
 
+/// `[bus]`: how nodes tell each other what changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bus {
+    /// The Redis servers, or the Cluster; none means that there is one node.
+    pub places: Places,
+    /// What the names of all channels begin with.
+    pub prefix: String,
+    /// How often the database is looked through for changes of which a node did not hear.
+    pub sweep_seconds: u64,
+    /// How long a connection to a server may take.
+    pub connect_seconds: u64,
+    /// How long a server's answer may take.
+    pub answer_seconds: u64,
+    /// Events that may wait for one server.
+    pub waiting_events: u64,
+    /// The certificates, in PEM, of those who may vouch for a server with TLS; none means those of the system.
+    pub authorities: Option<Vec<u8>>,
+}
+
 /// `[log]`: what is told to the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -185,6 +206,15 @@ impl Default for Config {
             workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
             limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
             hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
+            bus: Bus {
+                places: Places::Here,
+                prefix: "bellwire".to_owned(),
+                sweep_seconds: 5,
+                connect_seconds: 2,
+                answer_seconds: 5,
+                waiting_events: 10_000,
+                authorities: None,
+            },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
             channels: vec![Declared::built_in(BUILT_IN_AT)],
@@ -232,15 +262,16 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections = ["server", "store", "workflows", "limits", "hub", "log"].map(&mut take);
+        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "log"].map(&mut take);
         let (environments, channels) = (take("environments"), take("channels"));
         root.finish();
-        let [server, store, workflows, limits, hub, log] = sections;
+        let [server, store, workflows, limits, hub, bus, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
         read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
         config.limits.read(reading.section(limits, "limits"));
         config.hub.read(reading.section(hub, "hub"));
+        config.bus.read(reading.section(bus, "bus"));
         config.log.read(reading.section(log, "log"));
         if let Some(environments) = environments {
             config.environments = read_environments(environments, reading);
@@ -329,6 +360,35 @@ impl Hub {
         if self.close_after_seconds <= self.ping_after_seconds {
             section
                 .wrong("close_after_seconds", "must be more than ping_after_seconds: an answer to the ping takes time");
+        }
+        section.finish();
+    }
+}
+
+impl Bus {
+    fn read(&mut self, mut section: Section<'_>) {
+        if let Some(urls) = section.list("urls") {
+            match Places::parse(&urls) {
+                Ok(places) => self.places = places,
+                Err(what) => section.wrong("urls", what),
+            }
+        }
+        if let Some(prefix) = section.text("prefix") {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.:".contains(&b);
+            match !prefix.is_empty() && prefix.len() <= 64 && prefix.bytes().all(is_plain) {
+                true => self.prefix = prefix,
+                false => section.wrong("prefix", "must be 1 to 64 letters, digits, `_`, `-`, `.` or `:`"),
+            }
+        }
+        section.number("sweep_seconds", 1..=3_600, &mut self.sweep_seconds);
+        section.number("connect_seconds", 1..=60, &mut self.connect_seconds);
+        section.number("answer_seconds", 1..=60, &mut self.answer_seconds);
+        section.number("waiting_events", 1..=10_000_000, &mut self.waiting_events);
+        if let Some(file) = section.text("ca_file").filter(|file| !file.is_empty()) {
+            match fs::read(&file) {
+                Ok(authorities) => self.authorities = Some(authorities),
+                Err(error) => section.wrong("ca_file", format!("`{file}` can't be read: {error}")),
+            }
         }
         section.finish();
     }
@@ -563,6 +623,38 @@ mod tests {
         for (said, start) in said.iter().zip(starts) {
             assert!(said.starts_with(start), "{said}");
         }
+    }
+
+    #[test]
+    fn servers_of_the_bus_are_a_list_and_a_variable_lists_them_too() {
+        let places = |text: &str, variables: &[(&str, &str)]| {
+            format!("{:?}", read(text, variables).expect("a sound configuration").bus.places)
+        };
+        let text = "[bus]\nurls = [\"redis://a\", \"rediss://u:p@b:1\"]\n";
+        assert_eq!(places(text, &[]), "Servers([redis://a:6379, rediss://u@b:1])");
+        let listed = [("BELLWIRE_BUS_URLS", "redis://c, redis://:x,y@d:2 redis://e")];
+        assert_eq!(places(text, &listed), "Servers([redis://c:6379, redis://d:2, redis://e:6379])");
+        let cluster = [("BELLWIRE_BUS_URLS", "redis+cluster://a:1,b:2")];
+        assert_eq!(places("", &cluster), "Cluster([redis://a:1, redis://b:2])");
+        assert_eq!(places(text, &[("BELLWIRE_BUS_URLS", "")]), "Here");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_bus_names_the_key_and_no_password() {
+        for (text, expected) in [
+            ("urls = \"redis://a\"", "b.toml: bus.urls: must be a list of texts, such as [\"a\", \"b\"]"),
+            ("urls = [\"redis://u:secret@a/1\"]", "b.toml: bus.urls: address 1 of 1 names a database"),
+            ("prefix = \"a b\"", "b.toml: bus.prefix: must be 1 to 64 letters"),
+            ("prefix = \"{a}\"", "b.toml: bus.prefix: must be 1 to 64 letters"),
+            ("ca_file = \"/nowhere.pem\"", "b.toml: bus.ca_file: `/nowhere.pem` can't be read"),
+            ("waiting_events = 0", "b.toml: bus.waiting_events: must be a whole number from 1"),
+        ] {
+            let said = read(&format!("[bus]\n{text}\n"), &[]).expect_err(text);
+            assert!(said.len() == 1 && said[0].starts_with(expected) && !said[0].contains("secret"), "{said:?}");
+        }
+        let said = read("", &[("BELLWIRE_BUS_URLS", "http://u:secret@a")]).expect_err("a mistake");
+        let expected = "the environment variable BELLWIRE_BUS_URLS: bus.urls: address 1 of 1 begins with none of";
+        assert!(said[0].starts_with(expected) && !said[0].contains("secret"), "{said:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod cursor;
 pub mod duration;
+pub mod envelope;
 pub mod join;
 pub mod json;
 pub mod news;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::pages::Pages;
-use crate::bus::FeedEvent;
+use crate::bus;
 use crate::config::Config;
 use crate::http::limits::Limits;
 use crate::http::{self, Body, Face, Front, Fronted};
@@ -26,11 +26,18 @@ const PAGE_BODY_BYTES: usize = 256 * 1024;
 /// How long it may take to come.
 const PAGE_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A listener of the bus, and the registry to which it passes the news.
-pub(super) fn news() -> (Registry, impl Fn(&FeedEvent) + Send + Sync + 'static) {
-    let registry = Registry::new();
-    let told = registry.clone();
-    (registry, move |event: &FeedEvent| told.heard(event))
+/// How nodes are joined.
+pub(super) fn bus_settings(config: &Config) -> bus::Settings {
+    let bus = &config.bus;
+    bus::Settings {
+        places: bus.places.clone(),
+        prefix: bus.prefix.clone(),
+        connect_within: Duration::from_secs(bus.connect_seconds),
+        answer_within: Duration::from_secs(bus.answer_seconds),
+        waiting_events: fitting(bus.waiting_events),
+        authorities: bus.authorities.clone(),
+        ..bus::Settings::default()
+    }
 }
 
 /// Everything that answers callers.

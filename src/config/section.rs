@@ -93,6 +93,22 @@ impl Section<'_> {
         }
     }
 
+    /// A list of texts. A variable of the environment separates them by commas or spaces; what has no `://` in it, in a
+    /// list that has, belongs to the one before, as the nodes of a Cluster do.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let path = self.at(key);
+        if let (Some(text), true) = (value.as_str(), self.reading.variables.contains_key(&path)) {
+            return Some(split(text));
+        }
+        let texts = value.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        if let Some(Some(texts)) = texts {
+            return Some(texts);
+        }
+        self.wrong(key, "must be a list of texts, such as [\"a\", \"b\"]");
+        None
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &'static str) -> Option<String> {
         let is_there = self.table.contains_key(key);
@@ -171,6 +187,22 @@ impl Section<'_> {
             }
         }
     }
+}
+
+fn split(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        for part in word.split(',').filter(|part| !part.is_empty()) {
+            match items.last_mut().filter(|last| last.contains("://") && !part.contains("://")) {
+                Some(last) => {
+                    last.push(',');
+                    last.push_str(part);
+                }
+                None => items.push(part.to_owned()),
+            }
+        }
+    }
+    items
 }
 
 /// A variable's name without the part that names the last key of `path`.

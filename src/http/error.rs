@@ -100,6 +100,11 @@ impl ApiError {
             .with(RETRY_AFTER, seconds.to_string())
     }
 
+    /// 503: what answers this is away; the caller may try again.
+    pub(crate) fn away(message: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "api_error", message).with(RETRY_AFTER, "1")
+    }
+
     /// 500: our fault; `cause` goes to the log only.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         let message = "Something went wrong here. The log has the reason, by the request's id.";

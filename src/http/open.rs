@@ -53,12 +53,15 @@ fn plain(text: &'static str) -> Answer {
     Answer::text(HeaderValue::from_static("text/plain; charset=utf-8"), text)
 }
 
-/// Ready means: not stopping, and the database answers.
+/// Ready means: not stopping, the database answers, and news come and go.
 async fn ready(face: &Face) -> Answer {
     if face.is_stopping.load(Ordering::Acquire) {
         return plain("stopping").status(StatusCode::SERVICE_UNAVAILABLE);
     }
     match face.core.store.ping().await {
+        Ok(()) if !face.core.bus.health().is_well() => {
+            plain("the bus does not hear itself").status(StatusCode::SERVICE_UNAVAILABLE)
+        }
         Ok(()) => plain("ready"),
         Err(_) => plain("the database does not answer").status(StatusCode::SERVICE_UNAVAILABLE),
     }

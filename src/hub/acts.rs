@@ -46,6 +46,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let (core, topic) = (&hub.core, name.topic());
     let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
     let expected = hub.registry.expect(&name);
+    expected.heeded().await;
     let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
         Ok(head) => head,
         Err(error) => {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
 use tracing::error;
 use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
 use super::outbox::Link;
 use super::topic::{Heard, Joining, Topic};
-use crate::bus::FeedEvent;
+use crate::bus::{FeedEvent, Listener, Whose};
 use crate::model::feed::Head;
 use crate::model::time::Time;
 use crate::verbs::{Core, Error};
@@ -43,6 +44,15 @@ struct Inner {
     now: AtomicI64,
     /// Topics whose burst of changes has not ended, each once.
     bursting: Mutex<Vec<Arc<Topic>>>,
+    /// Topics of whose changes some may have passed, each once.
+    suspects: Mutex<Suspects>,
+}
+
+#[derive(Default)]
+struct Suspects {
+    topics: Vec<Arc<Topic>>,
+    /// Whether a task is at work on them.
+    is_looking: bool,
 }
 
 impl Default for Inner {
@@ -54,6 +64,7 @@ impl Default for Inner {
             readers: Semaphore::new(READERS),
             now: AtomicI64::new(0),
             bursting: Mutex::default(),
+            suspects: Mutex::default(),
         }
     }
 }
@@ -61,6 +72,27 @@ impl Default for Inner {
 struct Home {
     core: Weak<Core>,
     runtime: Handle,
+}
+
+impl Listener for Registry {
+    fn heard(&self, event: &FeedEvent) {
+        self.tell(event);
+    }
+
+    fn missed(&self, users: &[Whose]) {
+        for Whose { env, user } in users {
+            for topic in self.topics_of(*env, user) {
+                if topic.suspect(None) {
+                    self.suspects().topics.push(topic);
+                }
+            }
+        }
+        self.look();
+    }
+
+    fn is_here(&self, env: i64, user: &str) -> bool {
+        !self.topics_of(env, &user.into()).is_empty()
+    }
 }
 
 impl Registry {
@@ -71,7 +103,7 @@ impl Registry {
 
     /// Tells of a committed change everybody who listens. Cheap for feeds nobody listens to; for all others it queues
     /// ready frames, and leaves to a task what needs the database.
-    pub fn heard(&self, event: &FeedEvent) {
+    fn tell(&self, event: &FeedEvent) {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
@@ -83,6 +115,82 @@ impl Registry {
         if wants_catch_up {
             self.catch_up(topic);
         }
+    }
+
+    /// Changes of these feeds were made, up to these versions. Topics that have not heard of them read the database.
+    pub fn suspect<'a>(&self, feeds: impl IntoIterator<Item = (i64, &'a str, &'a str, i64)>) {
+        for (env, channel, recipient, version) in feeds {
+            let Ok(channel) = Uuid::try_parse(channel) else { continue };
+            let Some(topic) = self.topic(&Name { env, channel, user: recipient.into() }) else { continue };
+            if topic.suspect(Some(version)) {
+                self.suspects().topics.push(topic);
+            }
+        }
+        self.look();
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+        self.inner.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the heads of all topics that are suspected, in a task, many at once; tells where something has passed.
+    fn look(&self) {
+        let Some(home) = self.inner.home.get() else { return };
+        let mut suspects = self.suspects();
+        if suspects.topics.is_empty() || std::mem::replace(&mut suspects.is_looking, true) {
+            return;
+        }
+        drop(suspects);
+        let registry = self.clone();
+        home.runtime.spawn(async move {
+            let mut looking = JoinSet::new();
+            loop {
+                let topics = {
+                    let mut suspects = registry.suspects();
+                    suspects.is_looking = !suspects.topics.is_empty();
+                    std::mem::take(&mut suspects.topics)
+                };
+                if topics.is_empty() {
+                    break;
+                }
+                for topic in topics {
+                    if looking.len() >= READERS {
+                        looking.join_next().await;
+                    }
+                    let registry = registry.clone();
+                    looking.spawn(async move { registry.look_at(topic).await });
+                }
+            }
+            while looking.join_next().await.is_some() {}
+        });
+    }
+
+    async fn look_at(&self, topic: Arc<Topic>) {
+        topic.begin_look();
+        let Some(reader) = self.reader().await else { return };
+        let Some(core) = self.core() else { return };
+        let Name { env, channel, user } = &topic.name;
+        let read = core.store.feed_head(*env, &channel.to_string(), user).await;
+        drop(reader);
+        match read {
+            Ok(head) if topic.learn(head) => self.catch_up(topic),
+            Ok(_) => {}
+            Err(error) => {
+                error!(%error, "a feed could not be read to see what its sockets missed; it is tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if topic.suspect(None) {
+                    self.suspects().topics.push(topic);
+                }
+                self.look();
+            }
+        }
+    }
+
+    /// The topics of a user, on whichever channel.
+    fn topics_of(&self, env: i64, user: &Arc<str>) -> Vec<Arc<Topic>> {
+        let Some(core) = self.core() else { return Vec::new() };
+        let names = core.catalog.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
+        names.filter_map(|name| self.topic(&name)).collect()
     }
 
     /// The sweep comes by.
@@ -126,10 +234,16 @@ impl Registry {
         self.inner.topics.get(name).map(|entry| Arc::clone(&entry))
     }
 
-    /// Begins a join of the feed: from here on its topic hears of every change.
+    /// Begins a join of the feed: once it is heeded, its topic hears of every change.
     pub(crate) fn expect(&self, name: &Name) -> Expected {
         let entry = self.inner.topics.entry(name.clone());
-        let entry = entry.or_insert_with(|| Arc::new(Topic::new(name.clone())));
+        // Whoever makes a topic wants its user's news, whoever forgets it no longer does.
+        let entry = entry.or_insert_with(|| {
+            if let Some(core) = self.core() {
+                core.bus.retain(name.env, &name.user);
+            }
+            Arc::new(Topic::new(name.clone()))
+        });
         entry.begin_join();
         Expected { registry: self.clone(), topic: Arc::clone(&entry) }
     }
@@ -166,7 +280,11 @@ impl Registry {
     }
 
     fn forget_if_deserted(&self, name: &Name) {
-        self.inner.topics.remove_if(name, |_, topic| topic.is_deserted());
+        if self.inner.topics.remove_if(name, |_, topic| topic.is_deserted()).is_some()
+            && let Some(core) = self.core()
+        {
+            core.bus.release(name.env, &name.user);
+        }
     }
 
     /// Starts the topic's catch-up.
@@ -230,6 +348,13 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
+    /// Waits until changes made on other nodes are heard of, too: a head that is read afterwards leaves no gap.
+    pub(crate) async fn heeded(&self) {
+        if let Some(core) = self.registry.core() {
+            core.bus.heeded(self.topic.name.env, &self.topic.name.user).await;
+        }
+    }
+
     /// Lets one in; see [`Topic::enter`].
     pub(crate) fn enter(self, head: Head, joining: Joining) {
         if self.topic.enter(head, joining) {

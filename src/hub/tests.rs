@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as Ws};
 use uuid::Uuid;
 
 use super::*;
-use crate::bus::Bus;
+use crate::bus::{Bus, Listener as _};
 use crate::clock::Clock;
 use crate::model::channel::{Channel, ChannelKind, ResponseFilter};
 use crate::model::environment::{Environment, Settings as EnvironmentSettings};

@@ -42,6 +42,8 @@ struct State {
     heard_at: Option<Time>,
     /// Whether somebody waits for a burst of changes to end.
     is_bursting: bool,
+    /// Whether its head is to be read, since a change may have passed unheard.
+    is_suspect: bool,
 }
 
 struct Group {
@@ -184,6 +186,37 @@ impl Topic {
             wants |= group.hear(core, &self.name, event, is_recounted);
         }
         Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse() }
+    }
+
+    /// Changes up to `version` were made somewhere, or some whose version nobody knows. Whether the head has to be read
+    /// to find out, and is not about to be.
+    pub(crate) fn suspect(&self, version: Option<i64>) -> bool {
+        let mut state = self.lock();
+        let is_known = version.is_some_and(|version| version <= state.head.version);
+        !is_known && !std::mem::replace(&mut state.is_suspect, true)
+    }
+
+    /// The head is about to be read: what passes from here on is suspected anew.
+    pub(crate) fn begin_look(&self) {
+        self.lock().is_suspect = false;
+    }
+
+    /// The head was read. If it is news, everybody who was not told of it is owed it. Whether the catch-up has to be
+    /// started.
+    pub(crate) fn learn(&self, head: Head) -> bool {
+        let mut state = self.lock();
+        if head.version <= state.head.version {
+            return false;
+        }
+        state.head = head;
+        let mut wants = false;
+        for member in state.groups.iter_mut().flat_map(|group| &mut group.members) {
+            if member.told.is_none_or(|told| told < head.version) {
+                member.is_owed = true;
+                wants |= !member.is_stalled;
+            }
+        }
+        wants && state.rouse()
     }
 
     /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
@@ -514,6 +547,26 @@ mod tests {
         let joins = Joining { first: Some(first), ..joining(&bob, r#"{"bellwire":{}}"#, None) };
         assert!(!topic.enter(head(2), joins), "it was told all there is");
         assert_eq!(totals(&bob), [-1]);
+    }
+
+    #[test]
+    fn a_head_that_was_read_tells_nothing_to_those_who_know_it_and_all_to_those_who_do_not() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)));
+        assert!(!topic.suspect(Some(1)), "it is known");
+        assert!(topic.suspect(Some(2)));
+        assert!(!topic.suspect(None), "it is looked at already");
+        topic.begin_look();
+        assert!(!topic.learn(head(1)), "nothing has passed");
+        assert!(topic.questions().is_none());
+        assert_eq!(totals(&ann), [] as [i64; 0]);
+        assert!(topic.learn(head(3)));
+        catch_up(&topic, 3);
+        assert_eq!(totals(&ann), [3]);
+        assert!(!topic.hear(None, &change(2), NOW).wants_catch_up);
+        assert!(!topic.hear(None, &change(3), NOW).wants_catch_up);
+        assert!(!topic.learn(head(3)));
+        assert_eq!((totals(&ann), topic.questions().is_none()), (vec![], true), "late news are no news");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod api;
 mod autobahn;
+mod bus;
 mod cli;
 mod crash;
 mod deploy;

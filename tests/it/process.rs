@@ -224,7 +224,7 @@ pub async fn call(
 
 /// A port that nothing listens on, from below those that the kernel gives to outgoing connections: a server that is
 /// started again finds it still free.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = 10_000 + u16::from_le_bytes([Uuid::new_v4().as_bytes()[0], Uuid::new_v4().as_bytes()[1]]) % 20_000;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod postgres;
+pub mod redis;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Users: identify, read, list and delete them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::messages;
 use crate::http::answer::Answer;
@@ -24,6 +24,7 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
     }),
+    Route::new(Verb::Get, "/v1/users/{user_id}/presence", "getUserPresence", Tier::Four, |cx| Box::pin(presence(cx))),
 ];
 
 /// The user in the path, or 404.
@@ -74,4 +75,13 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
     let user = found(&cx).await?;
     messages::list_of(&cx, Some(RecipientRef::User(user.id))).await
+}
+
+/// Our own: whether the user has a bell open, and on how many nodes; approximate, and for users never identified too.
+async fn presence(cx: Cx) -> Result<Answer, ApiError> {
+    let online = cx.core().bus.online(cx.env(), &[cx.param("user_id")]).await;
+    match online.map(|online| online.first().copied()) {
+        Ok(Some(presence)) => Ok(Answer::json(&json!({"online": presence.is_online(), "nodes": presence.nodes}))),
+        _ => Err(ApiError::away("The server that knows who is online does not answer now. Try again.")),
+    }
 }

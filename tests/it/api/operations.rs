@@ -5,6 +5,9 @@ use std::path::Path;
 
 use bellwire::http::api;
 
+/// What we serve beyond it, as the README says.
+const OUR_OWN: [&str; 1] = ["GET /v1/users/{user_id}/presence"];
+
 /// The 118 operations, from the description if it stands beside the checkout, else from the list made of it.
 fn published() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -43,7 +46,8 @@ fn what_is_missing_is_listed_and_the_list_only_shrinks() {
     let missing: BTreeSet<String> = include_str!("../operations_missing.txt").lines().map(str::to_owned).collect();
     let found: BTreeSet<String> = published.difference(&served).cloned().collect();
     assert_eq!(found, missing, "take what is served now off operations_missing.txt; never add to it");
-    let unknown: Vec<&String> = served.difference(&published).collect();
+    let unknown: Vec<&String> =
+        served.difference(&published).filter(|route| !OUR_OWN.contains(&route.as_str())).collect();
     assert!(unknown.is_empty(), "the description does not know {unknown:?}");
 }
 

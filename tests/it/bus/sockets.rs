@@ -1,0 +1,325 @@
+//! Several nodes over one database: what a socket on one is told of what happens on another.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwire::bus::{Bus, Settings};
+use bellwire::clock::Clock;
+use bellwire::engine::work::{abandon, work};
+use bellwire::http::{self, Face};
+use bellwire::hub::{self, Hub, Registry};
+use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
+use bellwire::model::environment::{self, Environment};
+use bellwire::model::mark::Mark;
+use bellwire::model::workflow::Workflow;
+use bellwire::queue::{self, Waker};
+use bellwire::sign::api_key::{ApiKey, Kind};
+use bellwire::store::keys::ApiKeyRow;
+use bellwire::store::{Batch, Store};
+use bellwire::verbs::mark::Reach;
+use bellwire::verbs::{Catalog, Core, Shared};
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Ws;
+use uuid::Uuid;
+
+use super::{PATIENCE, settings, until};
+use crate::process::call;
+use crate::support::redis::RedisServer;
+use crate::support::{FEED, START};
+
+/// A database, and what lets one in.
+struct Town {
+    store: Store,
+    environment: Environment,
+    key: String,
+    secret: String,
+    directory: PathBuf,
+}
+
+/// One of the nodes over it.
+struct Node {
+    core: Shared,
+    registry: Registry,
+    hub: Hub,
+    address: SocketAddr,
+    _stop: watch::Sender<bool>,
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Town {
+    async fn found() -> Town {
+        let directory = std::env::temp_dir().join(format!("bellwire-town-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let store = Store::open(&directory.join("bellwire.db")).unwrap();
+        let row = store.ensure_environment("development", START).await.unwrap();
+        let settings = environment::Settings { all_vars: json!({}), ..Default::default() };
+        let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
+        let mut keys = Vec::new();
+        for kind in [Kind::Public, Kind::Secret] {
+            let key = ApiKey::mint(kind, [u8::from(kind == Kind::Public); 32]);
+            let mut batch = Batch::new();
+            batch.add_api_key(&ApiKeyRow {
+                digest: key.digest(),
+                env: environment.number,
+                kind: String::new(),
+                name: String::new(),
+                hint: String::new(),
+                created_at: START,
+                revoked_at: None,
+            });
+            store.apply(batch).await.unwrap();
+            keys.push(key.reveal().to_owned());
+        }
+        let (secret, key) = (keys.remove(1), keys.remove(0));
+        Town { store, environment, key, secret, directory }
+    }
+
+    async fn node(&self, settings: Settings) -> Node {
+        let channel = Channel {
+            id: FEED.parse().unwrap(),
+            key: "in-app-feed".to_owned(),
+            name: "Bell".to_owned(),
+            kind: ChannelKind::InAppFeed,
+            provider: Channel::FEED_PROVIDER.to_owned(),
+            created_at: START,
+            updated_at: START,
+            conditions: None,
+            response_filter: ResponseFilter::default(),
+        };
+        let document = json!({"name": "Comment", "steps": [{"type": "channel", "ref": "in_app_feed_1",
+            "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+            "template": {"markdown_body": "Hello {{ data.n }}", "action_url": "/"}}]});
+        let channels = vec![channel];
+        let workflow = Workflow::parse("comment", &document, &channels).unwrap();
+        let mut batch = Batch::new();
+        batch.publish_workflow(self.environment.number, "comment", workflow.version_id, &workflow.source, START);
+        self.store.apply(batch).await.unwrap();
+        let registry = Registry::new();
+        let core = Arc::new(Core {
+            store: self.store.clone(),
+            bus: Bus::start(settings, registry.clone()).await.unwrap(),
+            clock: Clock::system(),
+            waker: Waker::default(),
+            catalog: Catalog::new(vec![self.environment.clone()], channels, vec![workflow]),
+            rings: Default::default(),
+            turns: Default::default(),
+        });
+        let hub = Hub::new(Arc::clone(&core), registry.clone(), hub::Settings::default());
+        let (sockets, (stop, stopped)) = (hub.clone(), watch::channel(false));
+        let limits = http::limits::Limits::off();
+        let face = Face::new(
+            Arc::clone(&core),
+            http::Settings { limits, ..Default::default() },
+            Box::new(move |request| {
+                let sockets = sockets.clone();
+                Box::pin(async move { sockets.upgrade(request).await })
+            }),
+            Vec::new(),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(http::serve(listener, Arc::new(face), stopped.clone()));
+        let (worker, closer) = (Arc::clone(&core), Arc::clone(&core));
+        tokio::spawn(queue::run(
+            core.store.clone(),
+            core.clock.clone(),
+            core.waker.clone(),
+            stopped,
+            move |job| {
+                let core = Arc::clone(&worker);
+                async move { work(&core, &job).await }
+            },
+            move |job, why: String| {
+                let core = Arc::clone(&closer);
+                async move { abandon(&core, &job, &why).await }
+            },
+        ));
+        until("the bus is well", || core.bus.health().is_well()).await;
+        Node { core, registry, hub, address, _stop: stop }
+    }
+
+    /// A bell of the user on a node, joined; our own client's, which is told everything.
+    async fn bell(&self, node: &Node, user: &str) -> Bell {
+        let stream = TcpStream::connect(node.address).await.unwrap();
+        let url = format!("ws://{}/ws/v1/websocket?api_key={}&vsn=2.0.0", node.address, self.key);
+        let (stream, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let mut bell = Bell { stream, version: 0, items: Vec::new(), counts: Value::Null };
+        let topic = format!("feeds:{FEED}:{user}");
+        bell.stream.send(Ws::text(json!(["1", "1", topic, "phx_join", {"bellwire": {}}]).to_string())).await.unwrap();
+        bell.hear_until("the feed as it stands", |bell| !bell.counts.is_null()).await;
+        bell
+    }
+
+    async fn get(&self, node: &Node, path: &str) -> (u16, Value) {
+        let reply = call(node.address, &self.secret, Method::GET, path, None, Value::Null).await.unwrap();
+        (reply.status, reply.body)
+    }
+
+    async fn trigger(&self, node: &Node, user: &str, n: i64) {
+        let body = json!({"recipients": [{"id": user}], "data": {"n": n}});
+        let reply = call(node.address, &self.secret, Method::POST, "/v1/workflows/comment/trigger", None, body).await;
+        assert_eq!(reply.unwrap().status, 200);
+    }
+}
+
+/// A client that keeps what it is told as our widget does, and fails when it is told anything twice or out of order.
+struct Bell {
+    stream: WebSocketStream<TcpStream>,
+    version: i64,
+    /// Ids of the items, in the order in which they came.
+    items: Vec<String>,
+    counts: Value,
+}
+
+impl Bell {
+    async fn hear(&mut self) {
+        let message = timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
+        let Ws::Text(text) = message.expect("an open socket").expect("a whole frame") else { return };
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        let payload = &frame[4];
+        let version = payload["version"].as_i64();
+        match frame[3].as_str() {
+            Some("feed.snapshot") => assert_eq!(self.version, 0, "it was told everything already: {text}"),
+            Some("feed.delta") => {
+                assert_eq!(payload["since"].as_i64(), Some(self.version), "a gap, or something twice: {text}");
+                assert!(version > Some(self.version), "{text}");
+                // Newest first.
+                for item in payload["items"].as_array().unwrap().iter().rev() {
+                    let id = item["id"].as_str().unwrap().to_owned();
+                    if !self.items.contains(&id) {
+                        self.items.push(id);
+                    }
+                }
+            }
+            _ => return,
+        }
+        self.version = version.unwrap();
+        self.counts = payload["counts"].clone();
+    }
+
+    async fn hear_until(&mut self, what: &str, is_so: impl Fn(&Bell) -> bool) {
+        while !is_so(self) {
+            timeout(PATIENCE, self.hear()).await.unwrap_or_else(|_| panic!("it is not told {what}"));
+        }
+    }
+
+    fn count(&self, name: &str) -> i64 {
+        self.counts[name].as_i64().unwrap_or(-1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn items_and_marks_of_one_node_reach_the_sockets_of_another_once_and_in_order() {
+    let redis = RedisServer::start(&[]);
+    let town = Town::found().await;
+    let one = town.node(settings(&[redis.url()])).await;
+    let two = town.node(settings(&[redis.url()])).await;
+    let (mut here, mut there) = (town.bell(&one, "ann").await, town.bell(&two, "ann").await);
+    for n in 1..=20 {
+        town.trigger(if n % 2 == 0 { &one } else { &two }, "ann", n).await;
+    }
+    for bell in [&mut here, &mut there] {
+        bell.hear_until("20 items", |bell| bell.items.len() == 20).await;
+        assert_eq!((bell.count("total_count"), bell.count("unseen_count"), bell.version), (20, 20, 20));
+    }
+    assert_eq!(here.items, there.items);
+    one.core.mark(1, &here.items[..5], Mark::Seen, None, &Reach::default()).await.unwrap();
+    for bell in [&mut here, &mut there] {
+        bell.hear_until("the mark", |bell| bell.count("unseen_count") == 15).await;
+    }
+    let (status, presence) = town.get(&one, "/v1/users/ann/presence").await;
+    assert_eq!((status, presence), (200, json!({"online": true, "nodes": 2})));
+    assert_eq!(town.get(&two, "/v1/users/eve/presence").await.1, json!({"online": false, "nodes": 0}));
+    assert_eq!(two.hub.sockets(), 1);
+    assert!(one.core.bus.stats().received > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passed_while_redis_was_gone_is_told_once_it_is_back() {
+    let mut redis = RedisServer::start(&[]);
+    let town = Town::found().await;
+    let quick = || Settings { waiting_events: 1, ..settings(&[redis.url()]) };
+    let (one, two) = (town.node(quick()).await, town.node(quick()).await);
+    let (mut here, mut there) = (town.bell(&one, "ann").await, town.bell(&two, "ann").await);
+    town.trigger(&one, "ann", 1).await;
+    there.hear_until("the first", |bell| bell.items.len() == 1).await;
+    redis.kill();
+    until("it is noticed", || !two.core.bus.health().is_well()).await;
+    assert_eq!(town.get(&two, "/readyz").await.0, 503);
+    for n in 2..=6 {
+        town.trigger(&one, "ann", n).await;
+    }
+    here.hear_until("all: its own node tells it at once", |bell| bell.items.len() == 6).await;
+    // One who joins meanwhile is told what there is; and what comes later, once it can be.
+    let mut late = town.bell(&two, "bob").await;
+    town.trigger(&one, "bob", 1).await;
+    redis.run();
+    there.hear_until("what passed", |bell| bell.items.len() == 6).await;
+    assert_eq!((there.count("total_count"), &there.items), (6, &here.items));
+    late.hear_until("what passed after it joined", |bell| bell.items.len() == 1).await;
+    until("both are well", || one.core.bus.health().is_well() && two.core.bus.health().is_well()).await;
+    assert_eq!(town.get(&two, "/readyz").await.0, 200);
+    town.trigger(&one, "ann", 7).await;
+    there.hear_until("news again", |bell| bell.items.len() == 7).await;
+    assert_eq!((there.count("total_count"), there.version), (7, 7));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_of_the_database_tells_what_no_news_told() {
+    let town = Town::found().await;
+    // Two nodes that know nothing of each other.
+    let (one, two) = (town.node(Settings::default()).await, town.node(Settings::default()).await);
+    let mut there = town.bell(&two, "ann").await;
+    town.trigger(&one, "ann", 1).await;
+    town.trigger(&one, "ann", 2).await;
+    two.registry.suspect([(1, FEED, "ann", 2), (1, FEED, "bob", 9), (1, "no uuid", "ann", 9)]);
+    there.hear_until("both", |bell| bell.items.len() == 2).await;
+    // What it knows it is not told again.
+    two.registry.suspect([(1, FEED, "ann", 2)]);
+    town.trigger(&two, "ann", 3).await;
+    there.hear_until("the third", |bell| bell.items.len() == 3).await;
+    assert_eq!(there.version, 3);
+    let (_, presence) = town.get(&two, "/v1/users/ann/presence").await;
+    assert_eq!(presence, json!({"online": true, "nodes": 1}), "embedded, too");
+    assert_eq!(town.get(&one, "/v1/users/ann/presence").await.1, json!({"online": false, "nodes": 0}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_and_changes_at_the_same_time_leave_nobody_behind() {
+    const USERS: usize = 40;
+    let redis = RedisServer::start(&[]);
+    let town = Arc::new(Town::found().await);
+    let one = Arc::new(town.node(settings(&[redis.url()])).await);
+    let two = town.node(settings(&[redis.url()])).await;
+    let told = Arc::clone(&town);
+    let triggering = tokio::spawn(async move {
+        for n in 1..=3 {
+            for user in 0..USERS {
+                told.trigger(&one, &format!("user-{user}"), n).await;
+            }
+        }
+        one
+    });
+    let mut bells = Vec::new();
+    for user in 0..USERS {
+        bells.push(town.bell(&two, &format!("user-{user}")).await);
+    }
+    triggering.await.unwrap();
+    for bell in &mut bells {
+        bell.hear_until("all three", |bell| bell.count("total_count") == 3).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
