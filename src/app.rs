@@ -5,6 +5,7 @@ mod faces;
 pub mod keys;
 pub mod pages;
 mod reload;
+mod sweep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::net::SocketAddr;
@@ -140,12 +141,17 @@ impl App {
         let demo = identity.clone().and_then(|identity| demo(&core, identity, &origin));
         let pages = Pages::new(Arc::clone(&core), demo);
         let (stop, stopped) = watch::channel(false);
-        let faces = Faces::start(&core, registry, pages, listener, &config);
-        let workers = vec![
+        let faces = Faces::start(&core, registry.clone(), pages, listener, &config);
+        let mut workers = vec![
             spawn_queue(&core, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
-            tokio::spawn(watch.run(Arc::clone(&core), stopped)),
+            tokio::spawn(watch.run(Arc::clone(&core), stopped.clone())),
         ];
+        if core.store.is_shared() {
+            let every = Duration::from_secs(config.bus.sweep_seconds);
+            workers.push(tokio::spawn(sweep::sweep(Arc::clone(&core), registry, every, stopped)));
+        }
+        say_alone(&core);
         let patience = Duration::from_secs(config.server.drain_seconds);
         Ok(App { core, address, origin, identity, faces, stop, workers, patience, _lock: lock })
     }
@@ -264,6 +270,19 @@ fn say_unsupported(channels: &[Declared]) {
                 "channel `{key}` is of type {kind}, which this version does not deliver: steps on it are skipped"
             );
         }
+    }
+}
+
+/// Says when nodes would share the one thing and not the other.
+fn say_alone(core: &Core) {
+    match (core.store.is_shared(), core.bus.has_others()) {
+        (true, false) => warn!(
+            "the database is shared, and `urls` of [bus] names no server: sockets hear of other nodes' changes with the sweep only"
+        ),
+        (false, true) => {
+            warn!("`urls` of [bus] joins nodes, and the database is a file of this one's: set `url` of [store]");
+        }
+        _ => {}
     }
 }
 

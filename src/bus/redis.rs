@@ -159,7 +159,9 @@ impl Redis {
 
     pub(super) async fn online(&self, env: i64, users: &[&str]) -> Result<Vec<Presence>, Unknown> {
         let chart = self.inner.chart();
-        let mut by_lane: HashMap<LaneId, (Arc<Lane>, Vec<(usize, String)>)> = HashMap::new();
+        /// A lane, and what it is asked: the places of users in the list, with their channels.
+        type Asked = (Arc<Lane>, Vec<(usize, String)>);
+        let mut by_lane: HashMap<LaneId, Asked> = HashMap::new();
         for (at, user) in users.iter().enumerate() {
             let name = self.inner.channel(env, user);
             let lane = chart.lane(env, user, &name).ok_or(Unknown)?;

@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(watched.retain(&ann, || LANE), Some(LANE));
         assert_eq!(watched.retain(&ann, || LANE), None);
         let Waiting::Until(mut until) = watched.wait(&ann) else { panic!("it is not confirmed") };
-        assert_eq!(watched.take(LANE, 10).wanted, [ann.clone()]);
+        assert_eq!(watched.take(LANE, 10).wanted, std::slice::from_ref(&ann));
         assert_eq!(watched.take(LANE, 10).wanted, []);
         assert!(until.try_recv().is_err());
         watched.confirm(LANE, &ann);
@@ -370,7 +370,7 @@ mod tests {
         assert!(!watched.lose(LANE, &ann));
         assert_eq!(watched.replace(|_| OTHER), [OTHER]);
         assert_eq!(watched.take(LANE, 1).wanted, []);
-        assert_eq!(watched.take(OTHER, 1).wanted, [ann.clone()]);
+        assert_eq!(watched.take(OTHER, 1).wanted, std::slice::from_ref(&ann));
         watched.confirm(LANE, &ann);
         assert_eq!(watched.take_missed(LANE), [], "an old confirmation says nothing");
         watched.refuse(OTHER, std::slice::from_ref(&ann));

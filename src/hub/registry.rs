@@ -129,6 +129,18 @@ impl Registry {
         self.look();
     }
 
+    /// Whatever somebody listens to may have changed.
+    pub fn suspect_all(&self) {
+        // The topics first: none is added to while the map is held.
+        let topics: Vec<Arc<Topic>> = self.inner.topics.iter().map(|entry| Arc::clone(&entry)).collect();
+        for topic in topics {
+            if topic.suspect(None) {
+                self.suspects().topics.push(topic);
+            }
+        }
+        self.look();
+    }
+
     fn suspects(&self) -> MutexGuard<'_, Suspects> {
         self.inner.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,8 +6,8 @@ use crate::params;
 
 /// Until where changes have been seen. Of two transactions the one that began first may end last: what a mark leaves
 /// behind it has surely been seen, and what lies ahead may be seen once more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen(i64);
 
 /// A feed that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +23,17 @@ pub struct ChangedFeed {
 impl Store {
     /// Where changes stand: everything that was committed before is behind it.
     pub async fn changes_now(&self) -> Result<Seen, Error> {
-        let ask = "SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)";
-        let now = self.query_one(ask, &[], |row| row.string(0)).await?;
+        // The number of a transaction has 64 bits, of which the first is never used.
+        let ask = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)";
+        let now = self.query_one(ask, &[], |row| row.int(0)).await?;
         now.map(Seen).ok_or_else(|| Error::Damaged("the database has no transactions".to_owned()))
     }
 
     /// The feeds that have changed since `seen`, each once.
     pub async fn changes_since(&self, seen: &Seen) -> Result<Vec<ChangedFeed>, Error> {
         let ask = "SELECT f.env, f.channel, f.recipient, f.version FROM feeds f \
-                   WHERE f.id IN (SELECT feed FROM changes WHERE tx >= CAST(CAST(?1 AS text) AS xid8))";
-        self.scan(ask, params![seen.0.as_str()], |row| {
+                   WHERE f.id IN (SELECT feed FROM changes WHERE tx >= CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8))";
+        self.scan(ask, params![seen.0], |row| {
             Ok(ChangedFeed {
                 env: row.int(0)?,
                 channel: row.string(1)?,
@@ -47,6 +48,6 @@ impl Store {
 impl Batch {
     /// Adds that changes behind `seen` need not be known any more.
     pub fn forget_changes(&mut self, seen: &Seen) {
-        self.push("DELETE FROM changes WHERE tx < CAST(CAST(?1 AS text) AS xid8)", params![seen.0.as_str()]);
+        self.push("DELETE FROM changes WHERE tx < CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8)", params![seen.0]);
     }
 }

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use bellwire::config::{Config, workflows};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Settings of many nodes; each goes when config/bellwire.toml has it.
-const PROMISED: [&str; 2] = ["BELLWIRE_STORE_URL", "BELLWIRE_BUS_URLS"];
 /// Says where the file is, so it is no setting of the file.
 const FILE: &str = "BELLWIRE_CONFIG";
 
@@ -100,7 +98,7 @@ fn every_variable_is_a_setting() {
         let text = fs::read_to_string(&file).unwrap();
         let words = text.split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
         for word in words.filter(|word| word.starts_with("BELLWIRE_") && *word != FILE) {
-            let is_known = settings.contains(word) || PROMISED.contains(&word);
+            let is_known = settings.contains(word);
             assert!(is_known, "{}: config/bellwire.toml has no setting for {word}", file.display());
         }
     }

@@ -43,7 +43,9 @@ pub(super) async fn connect(
         Some(authorities) if place.is_secure() => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities.clone()) };
             let built = Client::build_with_tls(place.connection(), certificates);
-            built.map_err(|error| Trouble::Refused(format!("`ca_file` of [bus]: holds no certificates in PEM ({error})")))?
+            built.map_err(|error| {
+                Trouble::Refused(format!("`ca_file` of [bus]: holds no certificates in PEM ({error})"))
+            })?
         }
         _ => Client::open(place.connection()).map_err(|error| trouble(place, &error))?,
     };

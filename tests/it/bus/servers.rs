@@ -200,7 +200,8 @@ async fn a_server_with_tls_is_trusted_if_its_authority_is() {
     let settings = settings(&[url]);
     let refused = Bus::start(settings.clone(), Ears::default()).await.err().expect("nobody it trusts vouches for it");
     assert!(refused.0.starts_with("`ca_file` of [bus]: rediss://127.0.0.1:"), "{refused}");
-    let no_pem = bellwire::bus::Settings { authorities: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..settings.clone() };
+    let no_pem =
+        bellwire::bus::Settings { authorities: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..settings.clone() };
     let refused = Bus::start(no_pem, Ears::default()).await.err().expect("it can trust nobody");
     assert!(refused.0.starts_with("`ca_file` of [bus]: "), "{refused}");
     let authorities = Some(std::fs::read(authority).unwrap());
