@@ -207,7 +207,8 @@ async fn a_server_with_tls_is_trusted_if_its_authority_is() {
     let authorities = Some(std::fs::read(authority).unwrap());
     let node = Node::with(bellwire::bus::Settings { authorities, ..settings }).await;
     node.watch(["ann".to_owned()]).await;
-    Node::start(&[redis.url()]).await.publish("ann", 1);
+    let other = Node::start(&[redis.url()]).await;
+    other.publish("ann", 1);
     until("it hears", || node.ears.versions("ann") == [1]).await;
 }
 
