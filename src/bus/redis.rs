@@ -1,10 +1,10 @@
 //! News by way of Redis: one lane per server or master, a chart of who takes which lane, and a table of whose news are wanted.
 
 mod cluster;
+mod connection;
 mod hearing;
 mod lane;
 mod speaking;
-mod wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,6 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
 use uuid::Uuid;
 
 use super::places::nearest;
@@ -23,9 +22,9 @@ use super::watched::{LaneId, NOWHERE, Waiting, Watched};
 use super::{BusStats, FeedEvent, Health, Listener, News, Place, Places, Presence, Refused, Settings, Unknown, Whose};
 use crate::wire::envelope::{self, Letter};
 use cluster::Keeper;
+use connection::{Trouble, connect};
 use lane::Lane;
 use speaking::Parcel;
-use wire::{Trouble, connect};
 
 /// Channels that one command names.
 const BATCH: usize = 512;
@@ -217,23 +216,15 @@ impl Inner {
     /// Tries every server once. One that refuses us is a mistake of the configuration, one that does not answer is not.
     async fn knock(self: &Arc<Self>, places: &[Place], is_cluster: bool) -> Result<(), Refused> {
         let mut knocking = JoinSet::new();
-        for place in places.iter().cloned() {
-            let inner = Arc::clone(self);
-            knocking.spawn(async move {
-                let tried = inner.try_out(&place, is_cluster).await;
-                (place, tried)
-            });
+        for place in places {
+            let (inner, place) = (Arc::clone(self), place.clone());
+            knocking.spawn(async move { inner.try_out(&place, is_cluster).await });
         }
         while let Some(knocked) = knocking.join_next().await {
-            match knocked {
-                Ok((_, Ok(()))) | Err(_) => {}
-                Ok((_, Err(Trouble::Refused(why)))) => return Err(Refused(why)),
-                Ok((place, Err(Trouble::Gone(why)))) => warn!(
-                    bus.place = %place,
-                    "{place} does not answer ({why}): other nodes hear of changes here, and this one of theirs, only by \
-                     the sweep of the database until it does"
-                ),
+            if let Ok(Err(Trouble::Refused(why))) = knocked {
+                return Err(Refused(why));
             }
+            // Its lane says so when it does not answer.
         }
         Ok(())
     }
@@ -244,14 +235,14 @@ impl Inner {
         let name = format!("{}:node:{:x}", self.settings.prefix, self.node);
         let probe = envelope::probe(self.node, 0);
         if is_cluster {
-            wire::ask(&mut connection, place, &wire::command("CLUSTER", &["SLOTS"])).await?;
+            connection::ask(&mut connection, place, &connection::command("CLUSTER", &["SLOTS"])).await?;
             // Where the channel's slot is served elsewhere the server says so, and only that.
-            wire::ask_anywhere(&mut connection, place, Cmd::new().arg("SPUBLISH").arg(&name).arg(probe)).await?;
-            return wire::ask_anywhere(&mut connection, place, Cmd::new().arg("SSUBSCRIBE").arg(&name)).await;
+            connection::ask_anywhere(&mut connection, place, Cmd::new().arg("SPUBLISH").arg(&name).arg(probe)).await?;
+            return connection::ask_anywhere(&mut connection, place, Cmd::new().arg("SSUBSCRIBE").arg(&name)).await;
         }
-        wire::ask(&mut connection, place, Cmd::new().arg("PUBLISH").arg(&name).arg(probe)).await?;
-        wire::ask(&mut connection, place, &wire::command("PUBSUB", &["NUMSUB", &name])).await?;
-        wire::ask(&mut connection, place, Cmd::new().arg("SUBSCRIBE").arg(&name)).await.map(drop)
+        connection::ask(&mut connection, place, Cmd::new().arg("PUBLISH").arg(&name).arg(probe)).await?;
+        connection::ask(&mut connection, place, &connection::command("PUBSUB", &["NUMSUB", &name])).await?;
+        connection::ask(&mut connection, place, Cmd::new().arg("SUBSCRIBE").arg(&name)).await.map(drop)
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -324,7 +315,7 @@ impl Inner {
         let mut command = Cmd::new();
         command.arg("PUBSUB").arg(if self.is_cluster() { "SHARDNUMSUB" } else { "NUMSUB" });
         names.for_each(|name| _ = command.arg(name));
-        let answer = wire::ask(&mut connection, &lane.place, &command).await.map_err(|_| Unknown)?;
+        let answer = connection::ask(&mut connection, &lane.place, &command).await.map_err(|_| Unknown)?;
         let number = |value: Value| if let Value::Int(number) = value { u64::try_from(number).ok() } else { None };
         match answer {
             // Names and numbers take turns.

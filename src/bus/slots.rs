@@ -46,7 +46,7 @@ pub(super) fn ranges(answer: &Value, host: &str) -> Option<Vec<Range>> {
         let [first, last, Value::Array(master), ..] = row.as_slice() else { return None };
         let [name, port, ..] = master.as_slice() else { return None };
         let name = match name {
-            Value::BulkString(name) if !name.is_empty() => String::from_utf8(name.clone()).ok()?,
+            Value::BulkString(name) if !name.is_empty() && name != b"?" => String::from_utf8(name.clone()).ok()?,
             Value::SimpleString(name) if !name.is_empty() => name.clone(),
             _ => host.to_owned(),
         };

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::connection::{ask, command, connect};
 use super::lane::Lane;
-use super::wire::{ask, command, connect};
 use super::{Chart, Inner, count};
 use crate::bus::Place;
 use crate::bus::slots::{Range, SLOTS, ranges, slot};
@@ -57,25 +57,30 @@ impl Keeper {
         _ = timeout(within, looks.changed()).await;
     }
 
-    async fn reason(&self) {
+    /// Waits for a reason to look; whether it is an urgent one. `patience` is how long those are gathered.
+    async fn reason(&self, patience: Duration) -> bool {
         tokio::select! {
-            () = self.urgent.notified() => sleep(AT_ONCE).await,
+            () = self.urgent.notified() => {
+                sleep(patience).await;
+                true
+            }
             () = self.asked.notified() => tokio::select! {
-                () = self.urgent.notified() => {}
-                () = sleep(SOON) => {}
+                () = self.urgent.notified() => true,
+                () = sleep(SOON) => false,
             },
-            () = sleep(SLOWLY) => {}
+            () = sleep(SLOWLY) => false,
         }
     }
 }
 
 /// Keeps the chart until the bus ends.
 pub(super) async fn keep(inner: Arc<Inner>, seeds: Vec<Place>) {
-    let mut is_said = false;
+    let (mut is_said, mut was_urgent) = (false, false);
     loop {
+        let mut is_fruitless = was_urgent;
         match survey(&inner, &seeds).await {
             Some(found) => {
-                apply(&inner, &seeds, &found);
+                is_fruitless &= !apply(&inner, &seeds, &found);
                 is_said = false;
             }
             None if !std::mem::replace(&mut is_said, true) => {
@@ -84,7 +89,8 @@ pub(super) async fn keep(inner: Arc<Inner>, seeds: Vec<Place>) {
             None => inner.keeper.look_soon(),
         }
         inner.keeper.looks.send_modify(|looks| *looks += 1);
-        inner.keeper.reason().await;
+        // A server that goes on complaining of what nobody else sees is not listened to all the time.
+        was_urgent = inner.keeper.reason(if is_fruitless { SOON } else { AT_ONCE }).await;
     }
 }
 
@@ -126,8 +132,8 @@ async fn told_by(inner: &Inner, place: Place, lane: Option<Arc<Lane>>) -> Option
     ranges(&answer, place.host()).filter(|ranges| !ranges.is_empty())
 }
 
-/// Draws the chart anew if slots have moved, and moves the wishes with them.
-fn apply(inner: &Arc<Inner>, seeds: &[Place], found: &[Range]) {
+/// Draws the chart anew if slots have moved, and moves the wishes with them. Whether they have.
+fn apply(inner: &Arc<Inner>, seeds: &[Place], found: &[Range]) -> bool {
     let before = inner.chart();
     let mut masters: Vec<(&str, u16)> = Vec::new();
     let mut slots: Vec<Option<u16>> = vec![None; usize::from(SLOTS)];
@@ -143,7 +149,7 @@ fn apply(inner: &Arc<Inner>, seeds: &[Place], found: &[Range]) {
         && before.lanes.iter().zip(&masters).all(|(lane, (host, port))| lane.place.is_at(host, *port))
         && before.slots.as_deref() == Some(&slots);
     if is_as_before && !inner.watched().has_lost() {
-        return;
+        return false;
     }
     if !is_as_before {
         redraw(inner, seeds, &before, &masters, slots);
@@ -151,6 +157,7 @@ fn apply(inner: &Arc<Inner>, seeds: &[Place], found: &[Range]) {
     let chart = inner.chart();
     let woken = inner.watched().replace(|whose| inner.lane_of(&chart, whose));
     inner.wake(&woken);
+    !is_as_before
 }
 
 fn redraw(inner: &Arc<Inner>, seeds: &[Place], before: &Chart, masters: &[(&str, u16)], slots: Vec<Option<u16>>) {

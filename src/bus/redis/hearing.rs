@@ -11,9 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::connection::{Ear, Trouble, ask_all, connect, trouble};
 use super::lane::Lane;
 use super::speaking::moved_to;
-use super::wire::{Ear, Trouble, ask_all, connect, trouble};
 use super::{BATCH, Inner, count};
 use crate::bus::watched::Errands;
 use crate::bus::{FeedEvent, News, Whose};
@@ -40,9 +40,10 @@ pub(super) async fn hear(inner: Arc<Inner>, lane: Arc<Lane>) {
             Ok(connection) => {
                 if std::mem::replace(&mut was_up, true) {
                     count(&inner.counters.reconnects, 1);
+                }
+                if std::mem::take(&mut is_said) {
                     info!(bus.place = %lane.place, "{} is back", lane.place);
                 }
-                is_said = false;
                 lane.set_up(true);
                 inner.watched().lane_up(lane.id);
                 lane.wishes.notify_one();
@@ -53,7 +54,12 @@ pub(super) async fn hear(inner: Arc<Inner>, lane: Arc<Lane>) {
             }
         };
         if !std::mem::replace(&mut is_said, true) {
-            warn!(bus.place = %lane.place, "no news come by {}: {trouble}; it is tried again until they do", lane.place);
+            warn!(
+                bus.place = %lane.place,
+                "{} is away ({trouble}): other nodes hear of changes here, and this one of theirs, only by the sweep of \
+                 the database until it is back",
+                lane.place
+            );
         }
         inner.keeper.look_soon();
         sleep(pause()).await;

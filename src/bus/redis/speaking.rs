@@ -8,8 +8,8 @@ use redis::{Pipeline, ServerError, Value};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::connection::{Trouble, ask, ask_all, command, connect};
 use super::lane::Lane;
-use super::wire::{Trouble, ask, ask_all, command, connect};
 use super::{Inner, count, hearing::pause};
 use crate::bus::Place;
 use crate::wire::envelope;
@@ -51,7 +51,8 @@ pub(super) async fn speak(inner: Arc<Inner>, lane: Arc<Lane>, mut parcels: mpsc:
                 trouble
             }
         };
-        if !std::mem::replace(&mut is_said, true) {
+        // When nothing is heard either, that is said already.
+        if lane.is_up() && !std::mem::replace(&mut is_said, true) {
             warn!(bus.place = %lane.place, "events cannot be published by {}: {trouble}; they wait", lane.place);
         }
         inner.keeper.look_soon();

@@ -226,7 +226,7 @@ async fn items_and_marks_of_one_node_reach_the_sockets_of_another_once_and_in_or
     let redis = RedisServer::start(&[]);
     let town = Town::found().await;
     let one = town.node(settings(&[redis.url()])).await;
-    let two = town.node(settings(&[redis.url()])).await;
+    let two = town.node(Settings { grace: Duration::from_millis(100), ..settings(&[redis.url()]) }).await;
     let (mut here, mut there) = (town.bell(&one, "ann").await, town.bell(&two, "ann").await);
     for n in 1..=20 {
         town.trigger(if n % 2 == 0 { &one } else { &two }, "ann", n).await;
@@ -245,6 +245,12 @@ async fn items_and_marks_of_one_node_reach_the_sockets_of_another_once_and_in_or
     assert_eq!(town.get(&two, "/v1/users/eve/presence").await.1, json!({"online": false, "nodes": 0}));
     assert_eq!(two.hub.sockets(), 1);
     assert!(one.core.bus.stats().received > 0);
+    assert_eq!((one.core.bus.stats().watched, two.core.bus.stats().watched), (1, 1));
+    drop(there);
+    until("nobody on the node wants its news", || two.core.bus.stats().watched == 0).await;
+    until("they are not sent there", || redis.ask(&["PUBSUB", "NUMSUB", "bellwire:1:ann"]).ends_with('1')).await;
+    let presence = town.get(&two, "/v1/users/ann/presence").await.1;
+    assert_eq!(presence, json!({"online": true, "nodes": 1}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

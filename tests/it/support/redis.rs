@@ -163,12 +163,12 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// A Cluster in which a master counts as dead after a second.
+    /// A Cluster in which a master counts as dead after some seconds.
     pub fn start() -> RedisCluster {
         let mut nodes: Vec<RedisServer> = Vec::new();
         for _ in 0..4 {
             let bus_port = free_port().to_string();
-            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus_port];
+            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2500", "--cluster-port", &bus_port];
             nodes.push(RedisServer::start(&arguments));
         }
         let cluster = RedisCluster { nodes };
