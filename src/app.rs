@@ -28,6 +28,7 @@ use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
 use crate::engine::work::{abandon, work};
 use crate::hub::Registry;
+use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
@@ -127,6 +128,7 @@ impl App {
             waker: Waker::default(),
             rings: door::Rings::default(),
             turns: Turns::default(),
+            metrics: Metrics::new(),
             store,
             clock,
             catalog,
@@ -288,6 +290,7 @@ fn say_alone(core: &Core) {
 
 fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
+    let metrics = core.metrics.jobs.clone();
     let (worker, closer) = (Arc::clone(core), Arc::clone(core));
     let work = move |job| {
         let core = Arc::clone(&worker);
@@ -297,7 +300,7 @@ fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<(
         let core = Arc::clone(&closer);
         async move { abandon(&core, &job, &why).await }
     };
-    tokio::spawn(queue::run(store, clock, waker, stopped, work, abandon))
+    tokio::spawn(queue::run(store, clock, waker, metrics, stopped, work, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.

@@ -2,6 +2,8 @@
 //!
 //! So a notification that needs no wait costs one fsync, and is on the bell before the trigger is answered.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -37,6 +39,13 @@ pub struct Answer {
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
 pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+    let begun = Instant::now();
+    let answer = triggered(core, asked, body).await?;
+    core.metrics.engine.trigger_seconds.observe(begun.elapsed().as_secs_f64());
+    Ok(answer)
+}
+
+async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -28,11 +29,13 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
         return (face.upgrade)(request).await;
     }
+    let begun = Instant::now();
     if let Some(front) = face.front.as_ref().filter(|front| (front.has)(request.uri().path())) {
-        return (front.answer)(request).await;
+        let response = (front.answer)(request).await;
+        face.core.metrics.http.answered("page", response.status().as_u16(), begun.elapsed());
+        return response;
     }
     let request_id = Uuid::new_v4().to_string();
-    let started = face.core.clock.now();
     let (operation, outcome) = done(&face, request, &request_id).await;
     let answer = outcome.unwrap_or_else(|failure| {
         if let Some(cause) = failure.cause() {
@@ -46,8 +49,9 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         response.headers_mut().insert(REQUEST_ID, id);
     }
     // Neither paths nor bodies: both hold people's addresses (F-FED-43).
-    let duration_us = face.core.clock.now().micros() - started.micros();
-    debug!(request.id = %request_id, operation, status = response.status().as_u16(), duration_us, "request answered");
+    let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
+    face.core.metrics.http.answered(operation, status, elapsed);
+    debug!(request.id = %request_id, operation, status, duration_us = elapsed.as_micros(), "request answered");
     response
 }
 

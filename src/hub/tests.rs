@@ -100,6 +100,7 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
         rings: Default::default(),
         turns: Default::default(),
+        metrics: Default::default(),
     });
     let settings = Settings { sweep, ..Settings::default() };
     let hub = Hub::new(Arc::clone(&core), registry, settings);

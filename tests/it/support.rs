@@ -165,6 +165,7 @@ impl World {
             catalog: Catalog::new(environments.into(), channels, workflows),
             rings: door::Rings::default(),
             turns: Default::default(),
+            metrics: Default::default(),
         });
         core.catalog.set_active(own.number, "asleep", false);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
