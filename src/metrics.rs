@@ -327,7 +327,11 @@ impl Store {
         registry.register("store_batches_per_commit", help, own.batches_per_commit.clone());
         let help = "How long commits took";
         registry.register_with_unit("store_commit_duration", help, Unit::Seconds, own.commit_seconds.clone());
-        registry.register("store_up", "Whether the database answered when these figures were asked for", own.up.clone());
+        registry.register(
+            "store_up",
+            "Whether the database answered when these figures were asked for",
+            own.up.clone(),
+        );
         own
     }
 }

@@ -23,6 +23,10 @@ const ANEW: usize = 3;
 pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
     match out {
         Out::Say(text) => link.answer(Frame::Text(text)),
+        Out::Refuse(text) => {
+            hub.core.metrics.hub.joined("refused");
+            link.answer(Frame::Text(text));
+        }
         Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
         Out::Join(enter) => return Some(Box::pin(join(Arc::clone(hub), Arc::clone(link), session.vsn(), enter))),
         Out::Ask(request) => {
@@ -51,6 +55,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         Ok(head) => head,
         Err(error) => {
             tracing::error!(%error, "a feed could not be read for a join");
+            core.metrics.hub.joined("failed");
             let reason = "the feed cannot be read now: join again";
             link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
             drop(expected);
@@ -58,8 +63,9 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         }
     };
     let is_own = view.own.is_some();
-    let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
+    let response = if is_own { welcome(&hub, head.version) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
+    core.metrics.hub.joined("ok");
     // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
     // look costs it one request; an item that stays unseen costs more.
     let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
@@ -75,6 +81,13 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let prefix: Arc<str> = Push::head(join_ref).into();
     expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
     None
+}
+
+/// What our own client is told when it is in: the feed's version, and how long to wait, at least and at most, before it
+/// dials again should the connection be lost. The more sockets this node holds, the longer their clients spread out.
+fn welcome(hub: &Inner, version: i64) -> String {
+    let (least, most) = hub.gate.reconnect_ms(hub.sockets());
+    format!(r#"{{"version":{version},"reconnect_ms":[{least},{most}]}}"#)
 }
 
 struct Asking {

@@ -49,6 +49,8 @@ pub(crate) struct Socket {
     written: usize,
     busy: Option<Busy>,
     phase: Phase,
+    /// Why it ends, as it is counted; none when the connection was lost.
+    why: Option<&'static str>,
 }
 
 /// With whom it speaks.
@@ -89,6 +91,7 @@ impl Socket {
             written: 0,
             busy: None,
             phase: Phase::Open,
+            why: None,
         }
     }
 
@@ -96,7 +99,8 @@ impl Socket {
         let is_blocked = !self.writing.is_empty();
         let is_behind = !is_blocked && self.go_on(cx);
         let orders = self.link.orders(cx, !is_blocked && self.phase == Phase::Open);
-        if orders.end == Some(End::Drop) {
+        if let Some(end @ End::Drop(_)) = orders.end {
+            self.why.get_or_insert(end.reason());
             return Turn::Over;
         }
         match self.writing.is_empty() {
@@ -202,6 +206,7 @@ impl Socket {
 
     /// The client closes: it is answered with its own code, unless it answers ours.
     fn hear_close(&mut self, code: Option<u16>) {
+        self.why.get_or_insert("client");
         if self.phase == Phase::Open {
             let payload = code.map_or_else(Vec::new, |code| close_payload(code, ""));
             self.say_last(payload);
@@ -211,6 +216,7 @@ impl Socket {
 
     /// Sends a close frame and awaits the client's; the sweep sees to it that this ends.
     fn close(&mut self, code: u16) {
+        self.why.get_or_insert(End::Close(code).reason());
         self.link.end(End::Close(code));
         self.say_last(close_payload(code, reason(code)));
         self.phase = Phase::Closing;
@@ -333,7 +339,7 @@ impl Drop for Socket {
         if let Talk::Feeds { hub, session, .. } = &self.talk {
             let now = hub.core.clock.now();
             session.joined().for_each(|name| hub.registry.leave(name, &self.link, false, now));
-            hub.forget(&self.link);
+            hub.forget(&self.link, self.why.unwrap_or("lost"));
         }
     }
 }
