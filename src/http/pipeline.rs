@@ -4,12 +4,13 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error};
 use uuid::Uuid;
 
@@ -18,14 +19,35 @@ use super::cx::Cx;
 use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
-use super::{Face, SOCKET_PATH, auth, body, cors, open};
+use super::vitals::{Door, Entry};
+use super::{Face, SOCKET_PATH, auth, body, cors, open, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers a request, whatever happens.
-pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(face: Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
+    let mut response = match entry.door {
+        Door::Callers => called(&face, entry, request).await,
+        Door::Operators => watched(&face, entry, request).await,
+    };
+    if face.is_stopping.load(Ordering::Acquire) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Whoever sends requests over kept connections sends the next over a new one, to another node.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Answers an operator.
+async fn watched(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
+    let answer = vitals::answer(face, entry, request.method(), request.uri().path(), request.headers()).await;
+    let answer = answer.unwrap_or_else(|| Err(ApiError::no_route()));
+    answer.unwrap_or_else(ApiError::into_answer).into_response()
+}
+
+/// Answers a caller.
+async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
     if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
         return (face.upgrade)(request).await;
     }
@@ -36,7 +58,7 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         return response;
     }
     let request_id = Uuid::new_v4().to_string();
-    let (operation, outcome) = done(&face, request, &request_id).await;
+    let (operation, outcome) = done(face, entry, request, &request_id).await;
     let answer = outcome.unwrap_or_else(|failure| {
         if let Some(cause) = failure.cause() {
             error!(request.id = %request_id, operation, error = cause, "request `{request_id}` failed");
@@ -58,13 +80,18 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
 /// The steps up to the handler, and the handler. Also says which operation it was.
 async fn done(
     face: &Arc<Face>,
+    entry: Entry,
     request: Request<Incoming>,
     request_id: &str,
 ) -> (&'static str, Result<Answer, ApiError>) {
     if request.method() == Method::OPTIONS {
         return ("preflight", Ok(cors::preflight(request.headers())));
     }
-    if let Some(answer) = open::answer(face, request.method(), request.uri().path()).await {
+    let (method, path) = (request.method(), request.uri().path());
+    if let Some(answer) = vitals::answer(face, entry, method, path, request.headers()).await {
+        return ("vitals", answer);
+    }
+    if let Some(answer) = open::answer(face, method, path) {
         return ("open", answer);
     }
     match face.table.find(request.method(), request.uri().path()) {
