@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tracing::{error, warn};
+use tracing::{Instrument as _, error, error_span, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -115,10 +115,12 @@ pub async fn run<W, A, F, G>(
             };
             let (Some(job), Ok(slot)) = (claimed.pop_front(), slot) else { break };
             let (desk, work, abandon) = (desk.clone(), work.clone(), abandon.clone());
-            tokio::spawn(async move {
+            let span = error_span!("job", job.id = job.id, job.kind = %job.kind, subject = %job.subject);
+            let turn = async move {
                 desk.see_to(job, work, abandon).await;
                 drop(slot);
-            });
+            };
+            tokio::spawn(turn.instrument(span));
         }
         desk.hand_back(claimed.into()).await;
         if found < CLAIM {
@@ -183,14 +185,15 @@ impl Desk {
         G: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let own = job.clone();
-        let Err(failure) = self.attend(&job, tokio::spawn(async move { work(own).await })).await else {
+        let Err(failure) = self.attend(&job, tokio::spawn(async move { work(own).await }.in_current_span())).await
+        else {
             return self.metrics.ended(&job.kind, JobEnd::Done);
         };
         if job.attempts + 1 < ATTEMPTS {
             return self.back_off(&job, &failure).await;
         }
         let (own, why) = (job.clone(), failure.to_string());
-        match self.attend(&job, tokio::spawn(async move { abandon(own, why).await })).await {
+        match self.attend(&job, tokio::spawn(async move { abandon(own, why).await }.in_current_span())).await {
             Ok(()) => {
                 self.metrics.ended(&job.kind, JobEnd::GivenUp);
                 error!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempts = job.attempts + 1, error = %failure,

@@ -91,7 +91,8 @@ fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
     let filter: EnvFilter = level.parse()?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        // `spans` says on whose behalf: from the request or the job to the run.
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(true).init(),
         LogFormat::Text => lines.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
     }
     Ok(())

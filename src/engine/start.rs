@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::run::{Input, Outcome};
@@ -67,7 +68,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
         }
         start(core, &order, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
-            Ok(_) => return Ok(Answer { body: answer, original_request_id: None }),
+            Ok(_) => {
+                debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
+                return Ok(Answer { body: answer, original_request_id: None });
+            }
             // The same key, or the same recipient, was written meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),

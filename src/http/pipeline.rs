@@ -11,7 +11,7 @@ use std::time::Instant;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tracing::{debug, error};
+use tracing::{Instrument as _, Span, debug, error, error_span, field};
 use uuid::Uuid;
 
 use super::answer::{Answer, Body};
@@ -25,6 +25,9 @@ use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Questions about the node itself. No page may read their answers.
+const VITALS: &str = "vitals";
 
 /// Answers a request, whatever happens.
 pub(crate) async fn answer(face: Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
@@ -58,7 +61,9 @@ async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> R
         return response;
     }
     let request_id = Uuid::new_v4().to_string();
-    let (operation, outcome) = done(face, entry, request, &request_id).await;
+    // Whatever is said on the way bears the id.
+    let span = error_span!("request", request.id = %request_id, operation = field::Empty);
+    let (operation, outcome) = done(face, entry, request, &request_id).instrument(span).await;
     let answer = outcome.unwrap_or_else(|failure| {
         if let Some(cause) = failure.cause() {
             error!(request.id = %request_id, operation, error = cause, "request `{request_id}` failed");
@@ -66,7 +71,9 @@ async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> R
         failure.into_answer()
     });
     let mut response = answer.into_response();
-    cors::open(response.headers_mut());
+    if operation != VITALS {
+        cors::open(response.headers_mut());
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -89,13 +96,17 @@ async fn done(
     }
     let (method, path) = (request.method(), request.uri().path());
     if let Some(answer) = vitals::answer(face, entry, method, path, request.headers()).await {
-        return ("vitals", answer);
+        return (VITALS, answer);
     }
     if let Some(answer) = open::answer(face, method, path) {
         return ("open", answer);
     }
     match face.table.find(request.method(), request.uri().path()) {
-        Ok(found) => (found.route.operation, routed(face, found, request, request_id).await),
+        Ok(found) => {
+            let operation = found.route.operation;
+            Span::current().record("operation", operation);
+            (operation, routed(face, found, request, request_id).await)
+        }
         Err(missing) => ("none", Err(missing)),
     }
 }
@@ -127,7 +138,7 @@ async fn routed(
         return unharmed(answering).await;
     }
     // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
-    let task = tokio::spawn(unharmed(answering));
+    let task = tokio::spawn(unharmed(answering).in_current_span());
     task.await.unwrap_or_else(|_| Err(ApiError::internal("the handler's task was stopped")))
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::Inner;
 use super::channels::feed::{Name, granted};
 use super::outbox::{Frame, Link};
@@ -54,7 +56,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
         Ok(head) => head,
         Err(error) => {
-            tracing::error!(%error, "a feed could not be read for a join");
+            error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "a feed could not be read for a join");
             core.metrics.hub.joined("failed");
             let reason = "the feed cannot be read now: join again";
             link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
@@ -75,7 +77,9 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         let _reader = hub.registry.reader().await;
         match view.since(core, &name, &head, told, is_own).await {
             Ok(found) => first = Some(found),
-            Err(error) => tracing::error!(%error, "a feed could not be read for a join; it is tried again"),
+            Err(error) => {
+                error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "a feed could not be read for a join; it is tried again");
+            }
         }
     }
     let prefix: Arc<str> = Push::head(join_ref).into();
@@ -100,8 +104,11 @@ struct Asking {
 impl Asking {
     async fn run(self, vsn: Vsn) {
         if let Err(error) = self.answer(vsn).await {
-            let (reason, code) = explain(&error);
             let Request { name, join_ref, reference, .. } = &*self.request;
+            if let Error::Store(inside) = &error {
+                error!(socket.id = self.link.id, env = name.env, channel.id = %name.channel, error = %inside, "a push on a feed failed");
+            }
+            let (reason, code) = explain(&error);
             let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
             self.link.answer(Frame::Text(text));
         }
@@ -189,13 +196,10 @@ enum Marking {
     All(crate::model::mark::Mark, Arc<crate::model::feed::Filter>),
 }
 
-/// What the client is told; what went wrong inside is for the operator.
+/// What the client is told; what went wrong inside was for the operator.
 fn explain(error: &Error) -> (String, &'static str) {
     match error {
-        Error::Store(inside) => {
-            tracing::error!(error = %inside, "a push on a feed failed");
-            ("The server could not do this now: try again.".to_owned(), "internal_error")
-        }
+        Error::Store(_) => ("The server could not do this now: try again.".to_owned(), "internal_error"),
         Error::Forbidden(_) => (error.to_string(), "authorization"),
         Error::ChannelInvalid(_) => (error.to_string(), "channel_invalid"),
         _ => (error.to_string(), "invalid_params"),

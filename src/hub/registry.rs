@@ -338,7 +338,8 @@ impl Registry {
             drop(reader);
             count(Some(&core), topic.tell(&found));
             if let Some(error) = failure {
-                error!(%error, "a feed could not be read for its sockets; it is tried again");
+                let Name { env, channel, .. } = &topic.name;
+                error!(env, channel.id = %channel, %error, "a feed could not be read for its sockets; it is tried again");
                 topic.retry();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
