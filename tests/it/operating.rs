@@ -1,0 +1,6 @@
+//! What those who run a server rely on: figures, readiness, stopping, logs.
+
+mod exposition;
+mod figures;
+mod logs;
+mod stopping;
