@@ -197,7 +197,8 @@ impl App {
     pub async fn drain(self) -> bool {
         let App { core, mut faces, stop, workers, notice, patience, _lock: lock, .. } = self;
         let begun = tokio::time::Instant::now();
-        let deadline = begun + patience - LAST_STEPS.min(patience / 4);
+        let last_steps = LAST_STEPS.min(patience / 4);
+        let deadline = begun + patience - last_steps;
         let finish = async {
             faces.drain(notice, patience - notice).await;
             stop.send_replace(true);
@@ -212,7 +213,7 @@ impl App {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         core.bus.flush(LAST_NEWS.min(left.max(LAST_STEPS / 4))).await;
         // The last handle waits for the writer, which a disk may hold up: nothing acknowledged is lost.
-        match timeout_at(begun + patience, tokio::task::spawn_blocking(move || drop(core))).await {
+        match timeout_at(deadline + last_steps / 2, tokio::task::spawn_blocking(move || drop(core))).await {
             Ok(_) => drop(lock),
             Err(_) => {
                 in_time = false;

@@ -48,6 +48,7 @@ pub struct Config {
     pub hub: Hub,
     pub bus: Bus,
     pub metrics: Metrics,
+    pub telemetry: Telemetry,
     pub log: Log,
     /// By slug.
     pub environments: BTreeMap<String, Settings>,
@@ -174,6 +175,15 @@ pub struct Bus {
     pub authorities: Option<Vec<u8>>,
 }
 
+/// `[telemetry]`: spans for a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where the collector takes OTLP over HTTP; none means that no spans are sent.
+    pub otlp_endpoint: Option<String>,
+    /// Of a hundred requests and jobs, how many are followed.
+    pub sample_percent: u64,
+}
+
 /// `[log]`: what is told to the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -244,6 +254,7 @@ impl Default for Config {
                 authorities: None,
             },
             metrics: Metrics { enabled: true, listen: None, token: None },
+            telemetry: Telemetry { otlp_endpoint: None, sample_percent: 100 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
             channels: vec![Declared::built_in(BUILT_IN_AT)],
@@ -291,10 +302,10 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "log"].map(&mut take);
+        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
         let (environments, channels) = (take("environments"), take("channels"));
         root.finish();
-        let [server, store, workflows, limits, hub, bus, metrics, log] = sections;
+        let [server, store, workflows, limits, hub, bus, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
         read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
@@ -304,6 +315,7 @@ impl Config {
         config.fit_drain(names_spread, reading);
         config.bus.read(reading.section(bus, "bus"));
         config.metrics.read(reading.section(metrics, "metrics"));
+        config.telemetry.read(reading.section(telemetry, "telemetry"));
         config.log.read(reading.section(log, "log"));
         if let Some(environments) = environments {
             config.environments = read_environments(environments, reading);
@@ -464,6 +476,25 @@ impl Bus {
                 Err(error) => section.wrong("ca_file", format!("`{file}` can't be read: {error}")),
             }
         }
+        section.finish();
+    }
+}
+
+impl Telemetry {
+    fn read(&mut self, mut section: Section<'_>) {
+        if let Some(endpoint) = section.text("otlp_endpoint").filter(|endpoint| !endpoint.is_empty()) {
+            let is_address = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+            if !cfg!(feature = "otel") {
+                let message = "this program was built without OpenTelemetry: build it with `--features otel`, or leave this empty";
+                section.wrong("otlp_endpoint", message);
+            } else if !is_address {
+                let message = "must be like http://127.0.0.1:4318: a collector beside this node, which sees to TLS";
+                section.wrong("otlp_endpoint", message);
+            } else {
+                self.otlp_endpoint = Some(endpoint);
+            }
+        }
+        section.number("sample_percent", 1..=100, &mut self.sample_percent);
         section.finish();
     }
 }
@@ -749,6 +780,16 @@ mod tests {
         let said = read("[metrics]\ntoken = \"secret\"\nlisten = \"9464\"\n", &[]).expect_err("two mistakes");
         assert!(said[0].starts_with("b.toml: metrics.listen: must be an address and a port"), "{said:?}");
         assert!(said[1].starts_with("b.toml: metrics.token: must have at least 16 characters"), "{said:?}");
+    }
+
+    #[test]
+    fn spans_that_cannot_be_sent_are_refused() {
+        let said = read("[telemetry]\notlp_endpoint = \"https://collector:4318\"\n", &[]).expect_err("a mistake");
+        let start = match cfg!(feature = "otel") {
+            true => "b.toml: telemetry.otlp_endpoint: must be like http://127.0.0.1:4318",
+            false => "b.toml: telemetry.otlp_endpoint: this program was built without OpenTelemetry",
+        };
+        assert!(said[0].starts_with(start), "{said:?}");
     }
 
     #[test]

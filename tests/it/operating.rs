@@ -3,4 +3,6 @@
 mod exposition;
 mod figures;
 mod logs;
+#[cfg(feature = "otel")]
+mod spans;
 mod stopping;
