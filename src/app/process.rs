@@ -46,8 +46,10 @@ fn cpu_ticks() -> Option<u64> {
     Some(user + system)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
 
     #[test]

@@ -56,7 +56,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
         Ok(head) => head,
         Err(error) => {
-            error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "a feed could not be read for a join");
+            complain(&link, &name, &error, "a feed could not be read for a join");
             core.metrics.hub.joined("failed");
             let reason = "the feed cannot be read now: join again";
             link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
@@ -77,14 +77,17 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         let _reader = hub.registry.reader().await;
         match view.since(core, &name, &head, told, is_own).await {
             Ok(found) => first = Some(found),
-            Err(error) => {
-                error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "a feed could not be read for a join; it is tried again");
-            }
+            Err(error) => complain(&link, &name, &error, "a feed could not be read for a join; it is tried again"),
         }
     }
     let prefix: Arc<str> = Push::head(join_ref).into();
     expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
     None
+}
+
+/// Tells the operator what went wrong, and for which socket. Whose feed it is stands in no log.
+fn complain(link: &Link, name: &Name, error: &impl std::fmt::Display, what: &str) {
+    error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "{what}");
 }
 
 /// What our own client is told when it is in: the feed's version, and how long to wait, at least and at most, before it
@@ -106,7 +109,7 @@ impl Asking {
         if let Err(error) = self.answer(vsn).await {
             let Request { name, join_ref, reference, .. } = &*self.request;
             if let Error::Store(inside) = &error {
-                error!(socket.id = self.link.id, env = name.env, channel.id = %name.channel, error = %inside, "a push on a feed failed");
+                complain(&self.link, name, inside, "a push on a feed failed");
             }
             let (reason, code) = explain(&error);
             let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
@@ -196,7 +199,7 @@ enum Marking {
     All(crate::model::mark::Mark, Arc<crate::model::feed::Filter>),
 }
 
-/// What the client is told; what went wrong inside was for the operator.
+/// What the client is told; what went wrong inside is for the operator.
 fn explain(error: &Error) -> (String, &'static str) {
     match error {
         Error::Store(_) => ("The server could not do this now: try again.".to_owned(), "internal_error"),

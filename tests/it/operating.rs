@@ -3,6 +3,7 @@
 mod exposition;
 mod figures;
 mod logs;
+mod readiness;
 #[cfg(feature = "otel")]
 mod spans;
 mod stopping;

@@ -57,6 +57,9 @@ pub struct Setup {
     pub listener: Box<dyn Fn(&FeedEvent) + Send + Sync>,
     pub upgrade: Upgrade,
     pub pages: Vec<http::Page>,
+    /// Another store than a new one.
+    pub store: Option<Store>,
+    pub vitals: http::Vitals,
 }
 
 impl Default for Setup {
@@ -75,6 +78,8 @@ impl Default for Setup {
                 content_type: HeaderValue::from_static("text/html"),
                 body: "<p>demo</p>".into(),
             }],
+            store: None,
+            vitals: http::Vitals::default(),
         }
     }
 }
@@ -126,7 +131,10 @@ impl World {
     pub async fn with(setup: Setup) -> World {
         let directory = std::env::temp_dir().join(format!("bellwire-it-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&directory).unwrap();
-        let (store, _) = store(&directory).await;
+        let store = match setup.store {
+            Some(store) => store,
+            None => store(&directory).await.0,
+        };
         let own = store.ensure_environment("development", START).await.unwrap();
         let foreign = store.ensure_environment("production", START).await.unwrap();
         let (pk, sk) =
@@ -171,7 +179,8 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let face = Arc::new(Face::new(Arc::clone(&core), setup.settings, setup.upgrade, setup.pages));
+        let face = Face::new(Arc::clone(&core), setup.settings, setup.upgrade, setup.pages);
+        let face = Arc::new(face.with_vitals(setup.vitals));
         let server = Some(tokio::spawn(http::serve(listener, face, stopped)));
         World { core, clock: setup.clock, address, env: own.number, pk, sk, foreign_sk, stop, server, directory }
     }

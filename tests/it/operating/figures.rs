@@ -1,10 +1,10 @@
-//! Figures and readiness: who is told what, and that each thing moves its own number.
+//! Figures: who is told them, and that each thing moves its own.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::exposition::Exposition;
 use crate::hardening::line::{Heard, Line};
@@ -155,14 +155,4 @@ async fn operators_may_have_an_address_of_their_own() {
     }
     let off = Process::start("[metrics]\nenabled = false\n");
     assert_eq!(status(off.address, "/metrics").await, "404");
-}
-
-#[tokio::test]
-async fn readiness_tells_of_each_part() {
-    let server = Process::start("");
-    let (head, body) = get(server.address, "/readyz", HERE).await;
-    assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-type: application/json"), "{head}");
-    let parts: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(parts, json!({"ready": true, "draining": false, "store": "ok", "bus": "ok"}));
-    assert_eq!(get(server.address, "/healthz", HERE).await.1, "ok");
 }
