@@ -55,7 +55,7 @@ use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
 
 use gate::Gate;
-use outbox::{End, Link, Silence, UNANSWERED};
+use outbox::{End, Fault, Link, Silence};
 use passes::{Passes, Standing};
 use session::Session;
 use socket::{MOST_INCOMING, Socket, Talk};
@@ -213,7 +213,7 @@ impl Hub {
         }
         if tokio::time::timeout_at(deadline, self.inner.is_empty()).await.is_err() {
             for shard in &self.inner.links {
-                self.inner.links_of(shard).iter().for_each(|link| link.end(End::Drop(UNANSWERED)));
+                self.inner.links_of(shard).iter().for_each(|link| link.end(End::Drop(Fault::Unanswered)));
             }
             // Dropping takes a turn of each task, no client's help.
             _ = tokio::time::timeout(LAST_TURNS, self.inner.is_empty()).await;

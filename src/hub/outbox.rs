@@ -20,10 +20,6 @@ const MOST_BYTES: usize = 128 * 1024;
 /// Passes of the sweep for which a full outbox may stay full (each some seconds, see [`super::Settings`]).
 const PATIENCE: u8 = 3;
 
-/// Why a socket was dropped: its client did not answer the close frame, took nothing in, or said nothing.
-pub(crate) const UNANSWERED: &str = "unanswered";
-const SLOW: &str = "slow";
-const SILENT: &str = "silent";
 /// A message that was larger than is taken (RFC 6455, 7.4.1).
 const TOO_LARGE: u16 = 1009;
 
@@ -72,8 +68,19 @@ impl Frame {
 pub(crate) enum End {
     /// With a close frame of this code.
     Close(u16),
-    /// At once, for the reason that is counted.
-    Drop(&'static str),
+    /// At once.
+    Drop(Fault),
+}
+
+/// Why a socket is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its client does not answer the close frame.
+    Unanswered,
+    /// Its client takes nothing in.
+    Slow,
+    /// Its client says nothing.
+    Silent,
 }
 
 impl End {
@@ -81,7 +88,9 @@ impl End {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             End::Close(code) => reason(code),
-            End::Drop(reason) => reason,
+            End::Drop(Fault::Unanswered) => "unanswered",
+            End::Drop(Fault::Slow) => "slow",
+            End::Drop(Fault::Silent) => "silent",
         }
     }
 }
@@ -258,11 +267,11 @@ impl Link {
         }
         let is_dead = silent_for >= silence.close_after * 1_000_000;
         if outbox.ending_for > PATIENCE {
-            outbox.end = Some(End::Drop(UNANSWERED));
+            outbox.end = Some(End::Drop(Fault::Unanswered));
         } else if outbox.starved_for > PATIENCE {
-            outbox.end = Some(End::Drop(SLOW));
+            outbox.end = Some(End::Drop(Fault::Slow));
         } else if is_dead {
-            outbox.end = Some(End::Drop(SILENT));
+            outbox.end = Some(End::Drop(Fault::Silent));
         } else if let Some(code) = ended.filter(|_| outbox.end.is_none()) {
             outbox.end = Some(End::Close(code));
         } else if silent_for >= silence.ping_after * 1_000_000 && outbox.end.is_none() {
@@ -351,7 +360,7 @@ mod tests {
             assert_eq!(link.lock().end, None);
         }
         link.nudge(NOW, SILENCE);
-        assert_eq!(link.lock().end, Some(End::Drop(SLOW)));
+        assert_eq!(link.lock().end, Some(End::Drop(Fault::Slow)));
     }
 
     #[test]
@@ -365,7 +374,7 @@ mod tests {
         one.nudge(NOW.plus_seconds(76), SILENCE);
         assert_eq!(orders(&one).end, None);
         one.nudge(NOW.plus_seconds(125), SILENCE);
-        assert_eq!(orders(&one).end, Some(End::Drop(SILENT)), "F-SOC-05");
+        assert_eq!(orders(&one).end, Some(End::Drop(Fault::Silent)), "F-SOC-05");
 
         let two = link(Some(NOW.plus_seconds(10)));
         two.nudge(NOW.plus_seconds(9), SILENCE);
@@ -375,6 +384,6 @@ mod tests {
         for _ in 0..=PATIENCE {
             two.nudge(NOW.plus_seconds(10), SILENCE);
         }
-        assert_eq!(orders(&two).end, Some(End::Drop(UNANSWERED)), "a close that is not answered has an end");
+        assert_eq!(orders(&two).end, Some(End::Drop(Fault::Unanswered)), "a close that is not answered has an end");
     }
 }

@@ -49,8 +49,8 @@ pub(crate) struct Socket {
     written: usize,
     busy: Option<Busy>,
     phase: Phase,
-    /// Why it ends, as it is counted; none when the connection was lost.
-    why: Option<&'static str>,
+    /// How it ends, to be counted; none when the connection was lost.
+    ended: Option<Ended>,
 }
 
 /// With whom it speaks.
@@ -72,6 +72,14 @@ enum Phase {
     Lingering,
 }
 
+/// By whom it was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Here(End),
+    /// By the client.
+    There,
+}
+
 enum Turn {
     Again,
     Wait,
@@ -91,7 +99,7 @@ impl Socket {
             written: 0,
             busy: None,
             phase: Phase::Open,
-            why: None,
+            ended: None,
         }
     }
 
@@ -100,7 +108,7 @@ impl Socket {
         let is_behind = !is_blocked && self.go_on(cx);
         let orders = self.link.orders(cx, !is_blocked && self.phase == Phase::Open);
         if let Some(end @ End::Drop(_)) = orders.end {
-            self.why.get_or_insert(end.reason());
+            self.ended.get_or_insert(Ended::Here(end));
             return Turn::Over;
         }
         match self.writing.is_empty() {
@@ -206,7 +214,7 @@ impl Socket {
 
     /// The client closes: it is answered with its own code, unless it answers ours.
     fn hear_close(&mut self, code: Option<u16>) {
-        self.why.get_or_insert("client");
+        self.ended.get_or_insert(Ended::There);
         if self.phase == Phase::Open {
             let payload = code.map_or_else(Vec::new, |code| close_payload(code, ""));
             self.say_last(payload);
@@ -216,7 +224,7 @@ impl Socket {
 
     /// Sends a close frame and awaits the client's; the sweep sees to it that this ends.
     fn close(&mut self, code: u16) {
-        self.why.get_or_insert(End::Close(code).reason());
+        self.ended.get_or_insert(Ended::Here(End::Close(code)));
         self.link.end(End::Close(code));
         self.say_last(close_payload(code, reason(code)));
         self.phase = Phase::Closing;
@@ -339,7 +347,12 @@ impl Drop for Socket {
         if let Talk::Feeds { hub, session, .. } = &self.talk {
             let now = hub.core.clock.now();
             session.joined().for_each(|name| hub.registry.leave(name, &self.link, false, now));
-            hub.forget(&self.link, self.why.unwrap_or("lost"));
+            let reason = match self.ended {
+                Some(Ended::Here(end)) => end.reason(),
+                Some(Ended::There) => "client",
+                None => "lost",
+            };
+            hub.forget(&self.link, reason);
         }
     }
 }
