@@ -302,7 +302,8 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
+        let sections =
+            ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
         let (environments, channels) = (take("environments"), take("channels"));
         root.finish();
         let [server, store, workflows, limits, hub, bus, metrics, telemetry, log] = sections;

@@ -35,7 +35,7 @@ use crate::verbs;
 pub use answer::Body;
 pub use open::Page;
 pub use server::{serve, serve_operators};
-pub use vitals::{Telling, Vitals};
+pub use vitals::{Measure, Telling};
 
 /// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/ws/v1/websocket";
@@ -106,7 +106,7 @@ pub struct Face {
     front: Option<Front>,
     table: router::Table,
     buckets: limits::Buckets,
-    vitals: Vitals,
+    measure: Measure,
     /// Turns to ask the database how it is.
     asking: Arc<Semaphore>,
     is_stopping: AtomicBool,
@@ -123,7 +123,7 @@ impl Face {
             front: None,
             table: router::Table::new(api::routes()),
             buckets: limits::Buckets::default(),
-            vitals: Vitals::default(),
+            measure: Box::new(|_| {}),
             asking: Arc::new(Semaphore::new(1)),
             is_stopping: AtomicBool::new(false),
         }
@@ -134,9 +134,9 @@ impl Face {
         Face { front: Some(front), ..self }
     }
 
-    /// The same face, told how the rest of the node is.
-    pub fn with_vitals(self, vitals: Vitals) -> Self {
-        Face { vitals, ..self }
+    /// The same face, whose figures of the rest of the node are set by `measure`.
+    pub fn measured(self, measure: Measure) -> Self {
+        Face { measure, ..self }
     }
 
     /// Makes `/readyz` say no, so that no new callers are sent here, and has those who are here come anew.

@@ -102,6 +102,8 @@ pub struct Bus {
     published: Counter,
     received: Counter,
     dropped: Counter,
+    reconnects: Counter,
+    waiting: Gauge,
     lag_seconds: Gauge<f64, AtomicU64>,
     up: Gauge,
 }
@@ -113,16 +115,13 @@ pub struct BusReading {
     pub published: u64,
     pub received: u64,
     pub dropped: u64,
+    /// Connections that were made anew.
+    pub reconnects: u64,
+    /// News that wait to be sent.
+    pub waiting: u64,
     /// How long news took to come back to this node, last time.
     pub lag: Duration,
     pub is_up: bool,
-}
-
-impl Default for BusReading {
-    /// A bus within this process: nothing travels, and nothing is late.
-    fn default() -> Self {
-        BusReading { published: 0, received: 0, dropped: 0, lag: Duration::ZERO, is_up: true }
-    }
 }
 
 /// The process, as the system sees it; set when it is asked for.
@@ -342,6 +341,8 @@ impl Bus {
         registry.register("bus_published", "News sent to other nodes", own.published.clone());
         registry.register("bus_received", "News received from other nodes", own.received.clone());
         registry.register("bus_dropped", "News that was dropped; the sweep makes up for it", own.dropped.clone());
+        registry.register("bus_reconnects", "Connections to servers that were made anew", own.reconnects.clone());
+        registry.register("bus_waiting", "News that wait to be sent", own.waiting.clone());
         let help = "How long news of this node's own took to come back, last time";
         registry.register_with_unit("bus_lag", help, Unit::Seconds, own.lag_seconds.clone());
         registry.register("bus_up", "Whether news between nodes passes", own.up.clone());
@@ -353,6 +354,8 @@ impl Bus {
         self.published.inner().store(reading.published, Ordering::Relaxed);
         self.received.inner().store(reading.received, Ordering::Relaxed);
         self.dropped.inner().store(reading.dropped, Ordering::Relaxed);
+        self.reconnects.inner().store(reading.reconnects, Ordering::Relaxed);
+        self.waiting.set(i64::try_from(reading.waiting).unwrap_or(i64::MAX));
         self.lag_seconds.set(reading.lag.as_secs_f64());
         self.up.set(i64::from(reading.is_up));
     }

@@ -18,9 +18,9 @@ use super::process;
 use crate::bus;
 use crate::config::Config;
 use crate::http::limits::Limits;
-use crate::http::{self, Body, Face, Front, Fronted, Telling, Vitals};
+use crate::http::{self, Body, Face, Front, Fronted, Measure, Telling};
 use crate::hub::{self, Hub, Registry};
-use crate::metrics::{BusReading, Metrics};
+use crate::metrics::Metrics;
 use crate::model::time::Time;
 use crate::verbs::Core;
 
@@ -71,7 +71,7 @@ impl Faces {
     ) -> Faces {
         let (stop, stopped) = watch::channel(false);
         let (stop_operators, operators_stopped) = watch::channel(false);
-        let vitals = vitals(registry.clone(), core.clock.now());
+        let measure = measure(registry.clone(), core.clock.now());
         let hub = Hub::new(Arc::clone(core), registry, hub_settings(config));
         let sockets = hub.clone();
         let upgrade: http::Upgrade = Box::new(move |request| {
@@ -79,7 +79,7 @@ impl Faces {
             Box::pin(async move { sockets.upgrade(request).await })
         });
         let face = Face::new(Arc::clone(core), settings(config), upgrade, Vec::new());
-        let face = Arc::new(face.behind(front(pages)).with_vitals(vitals));
+        let face = Arc::new(face.behind(front(pages)).measured(measure));
         let server = tokio::spawn(http::serve(listeners.callers, Arc::clone(&face), stopped));
         if let Some(listener) = listeners.operators {
             tokio::spawn(http::serve_operators(listener, Arc::clone(&face), operators_stopped));
@@ -100,16 +100,13 @@ impl Faces {
     }
 }
 
-/// What is measured of the node besides what is counted, and whether its parts are well.
-fn vitals(registry: Registry, started_at: Time) -> Vitals {
-    let measure = move |metrics: &Metrics| {
+/// What is measured of the node besides what is counted.
+fn measure(registry: Registry, started_at: Time) -> Measure {
+    Box::new(move |metrics: &Metrics| {
         metrics.hub.topics.set(i64::try_from(registry.topics()).unwrap_or(i64::MAX));
-        metrics.bus.show(BusReading::default());
         metrics.process.start_time_seconds.set(Duration::from_micros(started_at.micros().unsigned_abs()).as_secs_f64());
         process::measure(&metrics.process);
-    };
-    // News that stays within this process has no way to get lost.
-    Vitals { bus: Box::new(|| Ok(())), measure: Box::new(measure) }
+    })
 }
 
 fn hub_settings(config: &Config) -> hub::Settings {

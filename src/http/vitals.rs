@@ -17,7 +17,8 @@ use tracing::warn;
 use super::Face;
 use super::answer::Answer;
 use super::error::ApiError;
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::bus::{BusStats, Health};
+use crate::metrics::{BusReading, CONTENT_TYPE, Metrics};
 use crate::store;
 
 /// How long the database may take to answer: whoever asks whether the node is ready does not wait for ever.
@@ -36,20 +37,8 @@ pub struct Telling {
     pub token: Option<String>,
 }
 
-/// What the faces cannot know themselves.
-pub struct Vitals {
-    /// Whether news between nodes passes; a sentence when it does not.
-    pub bus: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Sets the figures that are only read when they are asked for.
-    pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
-}
-
-impl Default for Vitals {
-    /// Those of a node that is alone, with nothing more to measure.
-    fn default() -> Self {
-        Vitals { bus: Box::new(|| Ok(())), measure: Box::new(|_| {}) }
-    }
-}
+/// Sets the figures that are only read when they are asked for, and that the face does not know itself.
+pub type Measure = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// By which address a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +88,7 @@ fn plain(text: &'static str) -> Answer {
 /// Ready means: not stopping, the database answers, and news between nodes passes.
 async fn ready(face: &Arc<Face>) -> Answer {
     let is_draining = face.is_stopping.load(Ordering::Acquire);
-    let (store, bus) = (store(face).await, (face.vitals.bus)());
+    let (store, bus) = (store(face).await, bus(&face.core.bus.health()));
     let is_ready = !is_draining && store.is_ok() && bus.is_ok();
     let told = |part: Result<(), String>| part.err().unwrap_or_else(|| "ok".to_owned());
     let body = json!({"ready": is_ready, "draining": is_draining, "store": told(store), "bus": told(bus)});
@@ -116,6 +105,18 @@ async fn store(face: &Arc<Face>) -> Result<(), String> {
             Err("the database fails".to_owned())
         }
         None => Err("the database does not answer".to_owned()),
+    }
+}
+
+/// Whether the node hears itself through every server of the bus. Where these are is nobody's business.
+fn bus(health: &Health) -> Result<(), String> {
+    let deaf = health.lanes.iter().filter(|lane| !lane.is_hearing).count();
+    match health.is_well() {
+        true => Ok(()),
+        false if deaf > 0 => {
+            Err(format!("the node does not hear itself through {deaf} of {} servers", health.lanes.len()))
+        }
+        false => Err("some users have no server".to_owned()),
     }
 }
 
@@ -173,7 +174,10 @@ fn is_of_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
 /// Everything that is counted, as it is now.
 async fn figures(face: &Arc<Face>) -> Answer {
     let metrics = &face.core.metrics;
-    (face.vitals.measure)(metrics);
+    (face.measure)(metrics);
+    let BusStats { published, received, dropped, reconnects, waiting, lag, .. } = face.core.bus.stats();
+    let is_up = face.core.bus.health().is_well();
+    metrics.bus.show(BusReading { published, received, dropped, reconnects, waiting, lag, is_up });
     let core = Arc::clone(&face.core);
     let backlog = within(STORE_PATIENCE, &face.asking, async move { core.store.job_backlog().await }).await;
     metrics.store.up.set(i64::from(matches!(backlog, Some(Ok(_)))));

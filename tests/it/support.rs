@@ -59,7 +59,6 @@ pub struct Setup {
     pub pages: Vec<http::Page>,
     /// Another store than a new one.
     pub store: Option<Store>,
-    pub vitals: http::Vitals,
 }
 
 impl Default for Setup {
@@ -79,7 +78,6 @@ impl Default for Setup {
                 body: "<p>demo</p>".into(),
             }],
             store: None,
-            vitals: http::Vitals::default(),
         }
     }
 }
@@ -179,8 +177,7 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let face = Face::new(Arc::clone(&core), setup.settings, setup.upgrade, setup.pages);
-        let face = Arc::new(face.with_vitals(setup.vitals));
+        let face = Arc::new(Face::new(Arc::clone(&core), setup.settings, setup.upgrade, setup.pages));
         let server = Some(tokio::spawn(http::serve(listener, face, stopped)));
         World { core, clock: setup.clock, address, env: own.number, pk, sk, foreign_sk, stop, server, directory }
     }

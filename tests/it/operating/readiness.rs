@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bellwire::http::Vitals;
 use bellwire::store::Store;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::process::{Process, get};
 use crate::support::postgres::{Server, place};
+use crate::support::redis::RedisServer;
 use crate::support::{Setup, World};
 
 const HERE: &str = "host: 127.0.0.1\r\n";
@@ -27,12 +27,30 @@ async fn a_node_that_is_well_says_so_part_by_part() {
 }
 
 #[tokio::test]
-async fn a_bus_that_hears_nothing_makes_the_node_unready() {
-    let vitals = Vitals { bus: Box::new(|| Err("nothing comes back".to_owned())), ..Vitals::default() };
-    let world = World::with(Setup { vitals, ..Setup::default() }).await;
-    let parts = world.get("/readyz").await.ok(503);
-    assert_eq!(parts, json!({"ready": false, "draining": false, "store": "ok", "bus": "nothing comes back"}));
-    assert_eq!(world.get("/healthz").await.status, 200);
+async fn a_bus_that_hears_nothing_makes_the_node_unready_and_shows_in_its_figures() {
+    let mut redis = RedisServer::start(&[]);
+    let server = Process::start(&format!("[bus]\nurls = [\"{}\"]\n", redis.url()));
+    let ready = async || get(server.address, "/readyz", HERE).await;
+    let until = async |start: &str| {
+        let began = Instant::now();
+        while !ready().await.0.starts_with(start) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", server.tail());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("HTTP/1.1 200").await;
+    redis.kill();
+    until("HTTP/1.1 503").await;
+    let parts: Value = serde_json::from_str(&ready().await.1).unwrap();
+    let deaf = "the node does not hear itself through 1 of 1 servers";
+    assert_eq!(parts, json!({"ready": false, "draining": false, "store": "ok", "bus": deaf}));
+    assert_eq!(get(server.address, "/healthz", HERE).await.1, "ok", "it is alive all the same");
+    assert!(get(server.address, "/metrics", HERE).await.1.contains("\nbellwire_bus_up 0\n"));
+    redis.run();
+    until("HTTP/1.1 200").await;
+    let figures = get(server.address, "/metrics", HERE).await.1;
+    assert!(figures.contains("\nbellwire_bus_up 1\n"), "{figures}");
+    assert!(!figures.contains("\nbellwire_bus_reconnects_total 0\n"), "{figures}");
 }
 
 /// A way to `port` on which nothing passes while it is frozen.
