@@ -4,6 +4,7 @@ pub mod development;
 mod faces;
 pub mod keys;
 pub mod pages;
+mod process;
 mod reload;
 mod sweep;
 
@@ -18,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::{error, info, warn};
 
 use crate::bus::{self, Bus};
@@ -28,6 +29,7 @@ use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
 use crate::engine::work::{abandon, work};
 use crate::hub::Registry;
+use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
 use crate::queue::{self, Waker};
@@ -35,7 +37,7 @@ use crate::store::{self, Batch, Place, Store};
 use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
 use development::Identity;
-use faces::Faces;
+use faces::{Faces, Listeners};
 use pages::{Demo, Pages};
 
 /// How often what has run out is swept away.
@@ -43,6 +45,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 
 /// How long a stop waits for news that other nodes have not been told yet.
 const LAST_NEWS: Duration = Duration::from_secs(1);
+/// What of the time that a stop may take is kept for its last steps.
+const LAST_STEPS: Duration = Duration::from_secs(1);
 
 /// Why the server did not start, as sentences that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +96,9 @@ pub struct App {
     faces: Faces,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    /// How long callers are served after `/readyz` has said that no more should come.
+    notice: Duration,
+    /// How long a stop may take, with that.
     patience: Duration,
     /// Held as long as the database file is in use.
     _lock: Option<File>,
@@ -102,7 +109,11 @@ impl App {
     pub async fn start(mut config: Config, mode: Mode) -> Result<App, StartError> {
         let clock = Clock::system();
         say_unsupported(&config.channels);
-        let listener = bind(config.server.listen, config.server.backlog)?;
+        let listener = bind(config.server.listen, config.server.backlog, "`listen` of [server], or `dev --port`")?;
+        let operators = match config.metrics.listen.filter(|_| config.metrics.enabled) {
+            Some(address) => Some(bind(address, config.server.backlog, "`listen` of [metrics]")?),
+            None => None,
+        };
         let address = listener.local_addr().map_err(|error| StartError::Said(format!("no address: {error}")))?;
         let origin = config.origin(address);
         let place = config.store.place();
@@ -127,6 +138,7 @@ impl App {
             waker: Waker::default(),
             rings: door::Rings::default(),
             turns: Turns::default(),
+            metrics: Metrics::new(),
             store,
             clock,
             catalog,
@@ -141,7 +153,7 @@ impl App {
         let demo = identity.clone().and_then(|identity| demo(&core, identity, &origin));
         let pages = Pages::new(Arc::clone(&core), demo);
         let (stop, stopped) = watch::channel(false);
-        let faces = Faces::start(&core, registry.clone(), pages, listener, &config);
+        let faces = Faces::start(&core, registry.clone(), pages, Listeners { callers: listener, operators }, &config);
         let mut workers = vec![
             spawn_queue(&core, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
@@ -153,7 +165,10 @@ impl App {
         }
         say_alone(&core);
         let patience = Duration::from_secs(config.server.drain_seconds);
-        Ok(App { core, address, origin, identity, faces, stop, workers, patience, _lock: lock })
+        // A developer has no load balancer.
+        let notice = if mode == Mode::Serve { config.server.drain_notice_seconds } else { 0 };
+        let notice = Duration::from_secs(notice);
+        Ok(App { core, address, origin, identity, faces, stop, workers, notice, patience, _lock: lock })
     }
 
     /// The address it listens on.
@@ -176,13 +191,16 @@ impl App {
         self.identity.as_ref()
     }
 
-    /// Stops: takes no more callers, tells sockets to come back elsewhere, finishes what has begun, closes the store.
-    /// At once when idle, and never later than the configuration allows; true when nothing was cut off.
+    /// Stops: says so to load balancers, takes no more callers, tells sockets to come back elsewhere, finishes what has
+    /// begun, closes the store. At once when idle and no notice is to be given, and never later than the configuration
+    /// allows; true when nothing was cut off.
     pub async fn drain(self) -> bool {
-        let App { core, faces, stop, workers, patience, _lock: lock, .. } = self;
+        let App { core, mut faces, stop, workers, notice, patience, _lock: lock, .. } = self;
         let begun = tokio::time::Instant::now();
+        let last_steps = LAST_STEPS.min(patience / 4);
+        let deadline = begun + patience - last_steps;
         let finish = async {
-            faces.drain(patience).await;
+            faces.drain(notice, patience - notice).await;
             stop.send_replace(true);
             for worker in workers {
                 if let Err(fault) = worker.await {
@@ -190,11 +208,19 @@ impl App {
                 }
             }
         };
-        let in_time = timeout(patience, finish).await.is_ok();
-        core.bus.flush(LAST_NEWS).await;
-        // The last handle waits for the writer: nothing acknowledged is lost.
-        drop(core);
-        drop(lock);
+        let mut in_time = timeout_at(deadline, finish).await.is_ok();
+        drop(faces);
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        core.bus.flush(LAST_NEWS.min(left.max(LAST_STEPS / 4))).await;
+        // The last handle waits for the writer, which a disk may hold up: nothing acknowledged is lost.
+        match timeout_at(deadline + last_steps / 2, tokio::task::spawn_blocking(move || drop(core))).await {
+            Ok(_) => drop(lock),
+            Err(_) => {
+                in_time = false;
+                // The writer may still write: nobody else is let at the database before this process is gone.
+                std::mem::forget(lock);
+            }
+        }
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match in_time {
             true => info!(duration_ms, "stopped"),
@@ -288,6 +314,7 @@ fn say_alone(core: &Core) {
 
 fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
+    let metrics = core.metrics.jobs.clone();
     let (worker, closer) = (Arc::clone(core), Arc::clone(core));
     let work = move |job| {
         let core = Arc::clone(&worker);
@@ -297,7 +324,7 @@ fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<(
         let core = Arc::clone(&closer);
         async move { abandon(&core, &job, &why).await }
     };
-    tokio::spawn(queue::run(store, clock, waker, stopped, work, abandon))
+    tokio::spawn(queue::run(store, clock, waker, metrics, stopped, work, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.
@@ -316,7 +343,8 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, StartError> {
+/// Listens on `address`, which is `key` of the configuration.
+fn bind(address: SocketAddr, backlog: u64, key: &str) -> Result<TcpListener, StartError> {
     let listen = || -> std::io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -328,12 +356,12 @@ fn bind(address: SocketAddr, backlog: u64) -> Result<TcpListener, StartError> {
     listen().map_err(|error| {
         StartError::Said(match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                format!("{address} is in use by another program: stop it, or listen elsewhere (`listen` of [server], or `dev --port`).")
+                format!("{address} is in use by another program: stop it, or listen elsewhere ({key}).")
             }
             std::io::ErrorKind::PermissionDenied => {
-                format!("{address} may not be listened on by this user: choose a port above 1023 (`listen` of [server]).")
+                format!("{address} may not be listened on by this user: choose a port above 1023 ({key}).")
             }
-            _ => format!("{address} can't be listened on: {error}. Change `listen` of [server]."),
+            _ => format!("{address} can't be listened on: {error}. Change {key}."),
         })
     })
 }

@@ -5,6 +5,8 @@ mod health;
 mod keys;
 mod rows;
 mod serve;
+#[cfg(feature = "otel")]
+mod spans;
 mod token;
 
 use std::fmt::Display;

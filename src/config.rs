@@ -33,6 +33,8 @@ pub const DEVELOPMENT: &str = "development";
 const USUAL_FILE: &str = "config/bellwire.toml";
 /// When the built-in channel was declared.
 const BUILT_IN_AT: Time = Time::from_micros(1_767_225_600_000_000);
+/// The shortest token that opens the figures.
+const LEAST_TOKEN: usize = 16;
 /// Requests per second of each rate tier (F-RAT-01).
 const TIERS: [u64; 5] = [1, 5, 60, 200, 1000];
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     pub hub: Hub,
     pub bus: Bus,
+    pub metrics: Metrics,
+    pub telemetry: Telemetry,
     pub log: Log,
     /// By slug.
     pub environments: BTreeMap<String, Settings>,
@@ -72,6 +76,8 @@ pub struct Server {
     pub backlog: u64,
     /// How long a stop may take.
     pub drain_seconds: u64,
+    /// How long of it callers are still served while `/readyz` says that no more should be sent here.
+    pub drain_notice_seconds: u64,
 }
 
 /// `[store]`: where rows are kept.
@@ -132,6 +138,22 @@ pub struct Hub {
     pub ping_after_seconds: u64,
     /// Seconds of silence after which it is given up.
     pub close_after_seconds: u64,
+    /// Sockets that are let in per second.
+    pub accept_per_second: u64,
+    /// Sockets that are let in at once after a pause.
+    pub accept_burst: u64,
+    /// Over how long the closes of many sockets are spread at a stop.
+    pub drain_spread_seconds: u64,
+}
+
+/// `[metrics]`: figures for monitoring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    pub enabled: bool,
+    /// An address of their own, where `/healthz` and `/readyz` are answered too.
+    pub listen: Option<SocketAddr>,
+    /// What whoever asks must show; none means that only this machine is told.
+    pub token: Option<String>,
 }
 
 /// `[bus]`: how nodes tell each other what changed.
@@ -151,6 +173,15 @@ pub struct Bus {
     pub waiting_events: u64,
     /// The certificates, in PEM, of those who may vouch for a server with TLS; none means those of the system.
     pub authorities: Option<Vec<u8>>,
+}
+
+/// `[telemetry]`: spans for a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where the collector takes OTLP over HTTP; none means that no spans are sent.
+    pub otlp_endpoint: Option<String>,
+    /// Of a hundred requests and jobs, how many are followed.
+    pub sample_percent: u64,
 }
 
 /// `[log]`: what is told to the operator.
@@ -195,6 +226,7 @@ impl Default for Config {
                 public_writes_need_token: false,
                 backlog: 4096,
                 drain_seconds: 30,
+                drain_notice_seconds: 0,
             },
             store: StorePlace {
                 path: PathBuf::from("bellwire-data/bellwire.db"),
@@ -205,7 +237,13 @@ impl Default for Config {
             },
             workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
             limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
-            hub: Hub { ping_after_seconds: 45, close_after_seconds: 75 },
+            hub: Hub {
+                ping_after_seconds: 45,
+                close_after_seconds: 75,
+                accept_per_second: 5_000,
+                accept_burst: 10_000,
+                drain_spread_seconds: 10,
+            },
             bus: Bus {
                 places: Places::Here,
                 prefix: "bellwire".to_owned(),
@@ -215,6 +253,8 @@ impl Default for Config {
                 waiting_events: 10_000,
                 authorities: None,
             },
+            metrics: Metrics { enabled: true, listen: None, token: None },
+            telemetry: Telemetry { otlp_endpoint: None, sample_percent: 100 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
             channels: vec![Declared::built_in(BUILT_IN_AT)],
@@ -262,16 +302,21 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "log"].map(&mut take);
+        let sections =
+            ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
         let (environments, channels) = (take("environments"), take("channels"));
         root.finish();
-        let [server, store, workflows, limits, hub, bus, log] = sections;
+        let [server, store, workflows, limits, hub, bus, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
         read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
         config.limits.read(reading.section(limits, "limits"));
+        let names_spread = hub.as_ref().is_some_and(|hub| hub.get("drain_spread_seconds").is_some());
         config.hub.read(reading.section(hub, "hub"));
+        config.fit_drain(names_spread, reading);
         config.bus.read(reading.section(bus, "bus"));
+        config.metrics.read(reading.section(metrics, "metrics"));
+        config.telemetry.read(reading.section(telemetry, "telemetry"));
         config.log.read(reading.section(log, "log"));
         if let Some(environments) = environments {
             config.environments = read_environments(environments, reading);
@@ -280,6 +325,23 @@ impl Config {
             config.channels = channels::read(channels, &config.environments, reading, changed_at);
         }
         config
+    }
+
+    /// What a stop consists of must fit into the time it may take; what nobody has set is made to fit.
+    fn fit_drain(&mut self, names_spread: bool, reading: &mut Reading) {
+        let (whole, notice) = (self.server.drain_seconds, self.server.drain_notice_seconds);
+        if notice >= whole {
+            let message = "must be less than drain_seconds: there has to be time left to stop in";
+            return reading.wrong("server.drain_notice_seconds", message);
+        }
+        let most = (whole - notice) * 3 / 4;
+        if names_spread && self.hub.drain_spread_seconds > most {
+            let message = format!(
+                "must be at most {most}: three quarters of drain_seconds of [server] less drain_notice_seconds"
+            );
+            reading.wrong("hub.drain_spread_seconds", message);
+        }
+        self.hub.drain_spread_seconds = self.hub.drain_spread_seconds.min(most);
     }
 
     /// The address under which clients reach a server that listens on `listening`.
@@ -306,6 +368,7 @@ impl Server {
         section.flag("public_writes_need_token", &mut self.public_writes_need_token);
         section.number("backlog", 1..=65_535, &mut self.backlog);
         section.number("drain_seconds", 1..=3_600, &mut self.drain_seconds);
+        section.number("drain_notice_seconds", 0..=3_600, &mut self.drain_notice_seconds);
         section.finish();
     }
 }
@@ -361,6 +424,30 @@ impl Hub {
             section
                 .wrong("close_after_seconds", "must be more than ping_after_seconds: an answer to the ping takes time");
         }
+        section.number("accept_per_second", 1..=1_000_000, &mut self.accept_per_second);
+        section.number("accept_burst", 1..=1_000_000, &mut self.accept_burst);
+        section.number("drain_spread_seconds", 0..=3_600, &mut self.drain_spread_seconds);
+        section.finish();
+    }
+}
+
+impl Metrics {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.flag("enabled", &mut self.enabled);
+        if let Some(listen) = section.text("listen").filter(|listen| !listen.is_empty()) {
+            match listen.parse() {
+                Ok(address) => self.listen = Some(address),
+                Err(_) => section.wrong("listen", "must be an address and a port, such as 127.0.0.1:9464, or empty"),
+            }
+        }
+        match section.text("token") {
+            Some(token) if !token.is_empty() && token.len() < LEAST_TOKEN => {
+                section
+                    .wrong("token", format!("must have at least {LEAST_TOKEN} characters, so that nobody guesses it"));
+            }
+            Some(token) if !token.is_empty() => self.token = Some(token),
+            _ => {}
+        }
         section.finish();
     }
 }
@@ -390,6 +477,25 @@ impl Bus {
                 Err(error) => section.wrong("ca_file", format!("`{file}` can't be read: {error}")),
             }
         }
+        section.finish();
+    }
+}
+
+impl Telemetry {
+    fn read(&mut self, mut section: Section<'_>) {
+        if let Some(endpoint) = section.text("otlp_endpoint").filter(|endpoint| !endpoint.is_empty()) {
+            let is_address = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+            if !cfg!(feature = "otel") {
+                let message = "this program was built without OpenTelemetry: build it with `--features otel`, or leave this empty";
+                section.wrong("otlp_endpoint", message);
+            } else if !is_address {
+                let message = "must be like http://127.0.0.1:4318: a collector beside this node, which sees to TLS";
+                section.wrong("otlp_endpoint", message);
+            } else {
+                self.otlp_endpoint = Some(endpoint);
+            }
+        }
+        section.number("sample_percent", 1..=100, &mut self.sample_percent);
         section.finish();
     }
 }
@@ -655,6 +761,36 @@ mod tests {
         let said = read("", &[("BELLWIRE_BUS_URLS", "http://u:secret@a")]).expect_err("a mistake");
         let expected = "the environment variable BELLWIRE_BUS_URLS: bus.urls: address 1 of 1 begins with none of";
         assert!(said[0].starts_with(expected) && !said[0].contains("secret"), "{said:?}");
+    }
+
+    #[test]
+    fn a_stop_has_room_for_its_parts() {
+        let said = |text| read(text, &[]).expect_err("it does not fit");
+        let notice = "b.toml: server.drain_notice_seconds: must be less than drain_seconds";
+        assert!(said("[server]\ndrain_seconds = 20\ndrain_notice_seconds = 20\n")[0].starts_with(notice));
+        let spread = "b.toml: hub.drain_spread_seconds: must be at most 9: three quarters of drain_seconds";
+        let short = "[server]\ndrain_seconds = 20\ndrain_notice_seconds = 8\n";
+        assert!(said(&format!("{short}[hub]\ndrain_spread_seconds = 10\n"))[0].starts_with(spread));
+        assert_eq!(read(short, &[]).expect("it is made to fit").hub.drain_spread_seconds, 9);
+        let text = "[server]\ndrain_seconds = 20\ndrain_notice_seconds = 8\n[hub]\ndrain_spread_seconds = 9\n";
+        assert_eq!(read(text, &[]).expect("it fits").hub.drain_spread_seconds, 9);
+    }
+
+    #[test]
+    fn figures_are_not_opened_by_a_token_that_anybody_guesses() {
+        let said = read("[metrics]\ntoken = \"secret\"\nlisten = \"9464\"\n", &[]).expect_err("two mistakes");
+        assert!(said[0].starts_with("b.toml: metrics.listen: must be an address and a port"), "{said:?}");
+        assert!(said[1].starts_with("b.toml: metrics.token: must have at least 16 characters"), "{said:?}");
+    }
+
+    #[test]
+    fn spans_that_cannot_be_sent_are_refused() {
+        let said = read("[telemetry]\notlp_endpoint = \"https://collector:4318\"\n", &[]).expect_err("a mistake");
+        let start = match cfg!(feature = "otel") {
+            true => "b.toml: telemetry.otlp_endpoint: must be like http://127.0.0.1:4318",
+            false => "b.toml: telemetry.otlp_endpoint: this program was built without OpenTelemetry",
+        };
+        assert!(said[0].starts_with(start), "{said:?}");
     }
 
     #[test]

@@ -18,20 +18,24 @@ mod cors;
 mod idempotency;
 mod open;
 mod pipeline;
+mod vitals;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::sync::Semaphore;
 
 use crate::verbs;
 
 pub use answer::Body;
 pub use open::Page;
-pub use server::serve;
+pub use server::{serve, serve_operators};
+pub use vitals::{Measure, Telling};
 
 /// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/ws/v1/websocket";
@@ -73,6 +77,8 @@ pub struct Settings {
     pub connections: usize,
     /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
     pub public_writes_need_token: bool,
+    /// Who is told the figures.
+    pub telling: Telling,
 }
 
 impl Default for Settings {
@@ -86,6 +92,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(10),
             connections: 10_000,
             public_writes_need_token: false,
+            telling: Telling { is_on: true, ..Telling::default() },
         }
     }
 }
@@ -99,6 +106,9 @@ pub struct Face {
     front: Option<Front>,
     table: router::Table,
     buckets: limits::Buckets,
+    measure: Measure,
+    /// Turns to ask the database how it is.
+    asking: Arc<Semaphore>,
     is_stopping: AtomicBool,
 }
 
@@ -113,6 +123,8 @@ impl Face {
             front: None,
             table: router::Table::new(api::routes()),
             buckets: limits::Buckets::default(),
+            measure: Box::new(|_| {}),
+            asking: Arc::new(Semaphore::new(1)),
             is_stopping: AtomicBool::new(false),
         }
     }
@@ -122,7 +134,12 @@ impl Face {
         Face { front: Some(front), ..self }
     }
 
-    /// Makes `/readyz` say no, so that no new callers are sent here.
+    /// The same face, whose figures of the rest of the node are set by `measure`.
+    pub fn measured(self, measure: Measure) -> Self {
+        Face { measure, ..self }
+    }
+
+    /// Makes `/readyz` say no, so that no new callers are sent here, and has those who are here come anew.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }

@@ -8,6 +8,8 @@
 //! | 1012 | the node stops | dial again |
 //! | 4001 | its user token has run out, or the key that signed it was retired | dial again with a new token |
 //!
+//! One who comes while too many others do, or while the node stops, is refused with 503 and told when to come again.
+//!
 //! Never 1000, after which official clients stay away (F-SOC-23). They dial again after any other, and wait longer
 //! each time they are refused.
 
@@ -15,6 +17,7 @@ pub mod registry;
 
 mod acts;
 mod channels;
+mod gate;
 mod outbox;
 mod passes;
 mod session;
@@ -22,6 +25,7 @@ mod socket;
 mod topic;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -32,7 +36,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
@@ -49,7 +54,8 @@ use crate::verbs::door::{Admitted, Barred};
 use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
 
-use outbox::{End, Link, Silence};
+use gate::Gate;
+use outbox::{End, Fault, Link, Silence};
 use passes::{Passes, Standing};
 use session::Session;
 use socket::{MOST_INCOMING, Socket, Talk};
@@ -66,6 +72,10 @@ const TOKEN_ENDED: u16 = 4001;
 const REVOKED: u16 = 1008;
 /// Parts into which open sockets are split, so that the sweep holds no lock for long.
 const SHARDS: usize = 64;
+/// Sockets that are closed at once when the node stops; more are closed little by little.
+const AT_ONCE: usize = 64;
+/// How long dropped sockets have to be gone.
+const LAST_TURNS: Duration = Duration::from_secs(1);
 /// Parts of the sweep between two looks at which keys are still live.
 const INSPECTED_EVERY: usize = SHARDS / 4;
 /// Parts of the sweep between two looks at which bursts of changes are over.
@@ -85,11 +95,23 @@ pub struct Settings {
     pub close_after_seconds: i64,
     /// How long a sweep over all sockets takes; it never rests, so that a wave of connects is no wave of pings.
     pub sweep: Duration,
+    /// Sockets that are let in per second, and at once after a pause.
+    pub accept_per_second: u32,
+    pub accept_burst: u32,
+    /// Over how long the closes of many sockets are spread when the node stops.
+    pub drain_spread: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { ping_after_seconds: 45, close_after_seconds: 75, sweep: Duration::from_secs(4) }
+        Settings {
+            ping_after_seconds: 45,
+            close_after_seconds: 75,
+            sweep: Duration::from_secs(4),
+            accept_per_second: 5_000,
+            accept_burst: 10_000,
+            drain_spread: Duration::from_secs(10),
+        }
     }
 }
 
@@ -110,6 +132,7 @@ pub(crate) struct Inner {
     plain: Arc<Filter>,
     links: Box<[Shard]>,
     passes: Passes,
+    gate: Gate,
     next_id: AtomicU64,
     open: AtomicUsize,
     is_draining: AtomicBool,
@@ -129,6 +152,7 @@ impl Hub {
             plain: Arc::new(Filter::default()),
             links: (0..SHARDS).map(|_| Mutex::default()).collect(),
             passes: Passes::default(),
+            gate: Gate::new(settings.accept_per_second, settings.accept_burst),
             next_id: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
@@ -140,20 +164,26 @@ impl Hub {
 
     /// Sockets that are open.
     pub fn sockets(&self) -> usize {
-        self.inner.open.load(Ordering::Relaxed)
+        self.inner.sockets()
     }
 
     /// Judges the upgrade of a request; a good one is answered 101, and its socket served by a task of its own.
     /// Bad keys and tokens are refused before the upgrade, with 403 and an empty body: a connection that opens and
     /// closes would reset every client's patience (socket.md 3.1).
     pub async fn upgrade(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let Some(accept) = accepted_key(&request) else { return empty(StatusCode::BAD_REQUEST) };
+        let Some(accept) = accepted_key(&request) else { return self.inner.refuse(Refusal::Malformed) };
         if self.inner.is_draining.load(Ordering::Acquire) {
-            return empty(StatusCode::SERVICE_UNAVAILABLE);
+            return self.inner.refuse(Refusal::Draining);
+        }
+        if !self.inner.gate.enter(self.inner.core.clock.now()) {
+            return self.inner.refuse(Refusal::Storm);
         }
         let (vsn, admitted) = match self.inner.admit(request.uri().query().unwrap_or_default()).await {
             Ok(admitted) => admitted,
-            Err(status) => return empty(status),
+            Err(refusal) => {
+                self.inner.gate.give_back();
+                return self.inner.refuse(refusal);
+            }
         };
         let upgraded = hyper::upgrade::on(&mut request);
         let inner = Arc::clone(&self.inner);
@@ -171,49 +201,101 @@ impl Hub {
         response
     }
 
-    /// Closes every socket with 1012 and lets no more in. When there are many they are closed little by little, so that
-    /// their clients don't all come back in the same instant. Those still open `within` that time are dropped.
+    /// Closes every socket with 1012 and lets no more in. When there are many, each is closed at a moment of its own, so
+    /// that their clients don't all come back in the same instant. Those still open `within` that time are dropped.
     pub async fn drain(&self, within: Duration) {
         self.inner.is_draining.store(true, Ordering::Release);
-        let pause = if self.sockets() > SHARDS { within / 2 / SHARDS as u32 } else { Duration::ZERO };
         let deadline = tokio::time::Instant::now() + within;
-        for shard in &self.inner.links {
-            self.inner.links_of(shard).iter().for_each(|link| link.end(End::Close(RESTARTS)));
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+        let spread = self.inner.settings.drain_spread.min(within * 3 / 4);
+        tokio::select! {
+            () = self.inner.say_farewell(if self.sockets() > AT_ONCE { spread } else { Duration::ZERO }) => {}
+            () = self.inner.is_empty() => return,
         }
         if tokio::time::timeout_at(deadline, self.inner.is_empty()).await.is_err() {
             for shard in &self.inner.links {
-                self.inner.links_of(shard).iter().for_each(|link| link.end(End::Drop));
+                self.inner.links_of(shard).iter().for_each(|link| link.end(End::Drop(Fault::Unanswered)));
             }
             // Dropping takes a turn of each task, no client's help.
-            _ = tokio::time::timeout(Duration::from_secs(1), self.inner.is_empty()).await;
+            _ = tokio::time::timeout(LAST_TURNS, self.inner.is_empty()).await;
         }
     }
 }
 
+/// Why a socket is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The request asks for no socket.
+    Malformed,
+    /// The key or the token does not do.
+    Key,
+    /// More come in at once than are let in.
+    Storm,
+    Draining,
+    /// The keys could not be read.
+    Store,
+}
+
 impl Inner {
-    /// Who connects, and in which serializer they speak; else the status to refuse with.
-    async fn admit(&self, query: &str) -> Result<(Vsn, Admitted), StatusCode> {
-        let refused = |_| StatusCode::FORBIDDEN;
-        let query = Query::parse(query).map_err(refused)?;
-        let vsn = Vsn::parse(query.get("vsn")).ok_or(StatusCode::FORBIDDEN)?;
-        let key = ApiKey::parse(query.get("api_key").unwrap_or_default()).map_err(|_| StatusCode::FORBIDDEN)?;
+    /// Who connects, and in which serializer they speak; else why not.
+    async fn admit(&self, query: &str) -> Result<(Vsn, Admitted), Refusal> {
+        let query = Query::parse(query).map_err(|_| Refusal::Key)?;
+        let vsn = Vsn::parse(query.get("vsn")).ok_or(Refusal::Key)?;
+        let key = ApiKey::parse(query.get("api_key").unwrap_or_default()).map_err(|_| Refusal::Key)?;
         if key.kind() == Kind::Secret {
             // Secret keys don't belong into addresses (F-AMB-52).
-            return Err(StatusCode::FORBIDDEN);
+            return Err(Refusal::Key);
         }
         match self.core.admit(&key, query.get("user_token"), query.get("user_id")).await {
             Ok(admitted) => Ok((vsn, admitted)),
             Err(Barred::Refused(refusal)) => {
                 debug!(code = refusal.code.as_str(), "refused a socket");
-                Err(StatusCode::FORBIDDEN)
+                Err(Refusal::Key)
             }
             Err(Barred::Store(error)) => {
                 error!(%error, "the keys could not be read for a socket");
-                Err(StatusCode::SERVICE_UNAVAILABLE)
+                Err(Refusal::Store)
             }
+        }
+    }
+
+    fn sockets(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The answer that refuses a socket. Whoever may come again is told when: all together would be too many again.
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        let (reason, status) = match refusal {
+            Refusal::Malformed => ("malformed", StatusCode::BAD_REQUEST),
+            Refusal::Key => ("key", StatusCode::FORBIDDEN),
+            Refusal::Storm => ("storm", StatusCode::SERVICE_UNAVAILABLE),
+            Refusal::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE),
+            Refusal::Store => ("store", StatusCode::SERVICE_UNAVAILABLE),
+        };
+        self.core.metrics.hub.refused(reason);
+        let mut response = empty(status);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+            let seconds = self.gate.retry_after(number, self.sockets());
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    /// Closes all who are there with 1012, each at a moment of its own within `spread`.
+    async fn say_farewell(&self, spread: Duration) {
+        let dice = RandomState::new();
+        let mut leaving: Vec<(Duration, Arc<Link>)> = Vec::with_capacity(self.sockets());
+        for link in self.links.iter().flat_map(|shard| self.links_of(shard)) {
+            let share = dice.hash_one(link.id) as f64 / u64::MAX as f64;
+            leaving.push((spread.mul_f64(share), link));
+        }
+        leaving.sort_unstable_by_key(|(after, _)| *after);
+        let begun = tokio::time::Instant::now();
+        for (after, link) in leaving {
+            if after > begun.elapsed() {
+                tokio::time::sleep_until(begun + after).await;
+            }
+            link.end(End::Close(RESTARTS));
         }
     }
 
@@ -244,6 +326,8 @@ impl Inner {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(id, vsn, standing, ends_at, now));
         self.open.fetch_add(1, Ordering::AcqRel);
+        self.core.metrics.hub.sockets.inc();
+        self.core.metrics.hub.opened.inc();
         let mut shard = self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
         shard.insert(id, Arc::clone(&link));
         drop(shard);
@@ -254,7 +338,10 @@ impl Inner {
         link
     }
 
-    fn forget(&self, link: &Link) {
+    /// Lets go of a socket that has ended for `reason`.
+    fn forget(&self, link: &Link, reason: &'static str) {
+        self.core.metrics.hub.sockets.dec();
+        self.core.metrics.hub.closed(reason);
         let mut shard = self.shard(link.id).lock().unwrap_or_else(PoisonError::into_inner);
         shard.remove(&link.id);
         drop(shard);

@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | holds |
 //! |---|---|---|
-//! | 0 | model wire rules template sign clock | values in, values out: no tokio, no sockets, no database |
+//! | 0 | model wire rules template sign clock metrics | values in, values out: no tokio, no sockets, no database |
 //! | 1 | store | rows: one file per noun with its SQL |
 //! | 2 | bus queue | news about commits; durable jobs and timers |
 //! | 3 | verbs | changes someone else hears about, one transaction each |
@@ -14,6 +14,7 @@
 
 // floor 0
 pub mod clock;
+pub mod metrics;
 pub mod model;
 pub mod rules;
 pub mod sign;

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tracing::{error, warn};
+use tracing::{Instrument as _, error, error_span, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::metrics::{JobEnd, Jobs};
 use crate::model::time::Time;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Store};
@@ -79,6 +80,7 @@ pub async fn run<W, A, F, G>(
     store: Store,
     clock: Clock,
     waker: Waker,
+    metrics: Jobs,
     mut stop: watch::Receiver<bool>,
     work: W,
     abandon: A,
@@ -88,7 +90,7 @@ pub async fn run<W, A, F, G>(
     F: Future<Output = Result<(), Failure>> + Send + 'static,
     G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let desk = Desk { store, clock, waker, renew: RENEW, node: Uuid::new_v4() };
+    let desk = Desk { store, clock, waker, metrics, renew: RENEW, node: Uuid::new_v4() };
     let slots = Arc::new(Semaphore::new(WORKERS));
     let mut round = 0u64;
     while !is_stopped(&stop) {
@@ -113,10 +115,12 @@ pub async fn run<W, A, F, G>(
             };
             let (Some(job), Ok(slot)) = (claimed.pop_front(), slot) else { break };
             let (desk, work, abandon) = (desk.clone(), work.clone(), abandon.clone());
-            tokio::spawn(async move {
+            let span = error_span!("job", job.id = job.id, job.kind = %job.kind, subject = %job.subject);
+            let turn = async move {
                 desk.see_to(job, work, abandon).await;
                 drop(slot);
-            });
+            };
+            tokio::spawn(turn.instrument(span));
         }
         desk.hand_back(claimed.into()).await;
         if found < CLAIM {
@@ -137,6 +141,7 @@ struct Desk {
     store: Store,
     clock: Clock,
     waker: Waker,
+    metrics: Jobs,
     /// How often claims are prolonged.
     renew: Duration,
     /// What this node's claims are told by from others'.
@@ -180,13 +185,17 @@ impl Desk {
         G: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let own = job.clone();
-        let Err(failure) = self.attend(&job, tokio::spawn(async move { work(own).await })).await else { return };
+        let Err(failure) = self.attend(&job, tokio::spawn(async move { work(own).await }.in_current_span())).await
+        else {
+            return self.metrics.ended(&job.kind, JobEnd::Done);
+        };
         if job.attempts + 1 < ATTEMPTS {
             return self.back_off(&job, &failure).await;
         }
         let (own, why) = (job.clone(), failure.to_string());
-        match self.attend(&job, tokio::spawn(async move { abandon(own, why).await })).await {
+        match self.attend(&job, tokio::spawn(async move { abandon(own, why).await }.in_current_span())).await {
             Ok(()) => {
+                self.metrics.ended(&job.kind, JobEnd::GivenUp);
                 error!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempts = job.attempts + 1, error = %failure,
                 "gave up job `{}` about `{}`", job.kind, job.subject)
             }
@@ -213,6 +222,7 @@ impl Desk {
     }
 
     async fn back_off(&self, job: &Job, failure: &Failure) {
+        self.metrics.ended(&job.kind, JobEnd::Failed);
         let due = self.clock.now().plus_seconds(pause_seconds(job.attempts));
         warn!(job.id = job.id, job.kind = %job.kind, subject = %job.subject, attempt = job.attempts + 1, error = %failure,
             "a job failed and will be tried again");
@@ -271,6 +281,7 @@ mod tests {
             store: store.clone(),
             clock: clock.clone(),
             waker: Waker::default(),
+            metrics: Jobs::default(),
             renew: Duration::from_millis(1),
             node: Uuid::nil(),
         };

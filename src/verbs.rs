@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::model::invalid::Invalid;
 use crate::queue::Waker;
 use crate::store::{self, Store};
@@ -33,6 +34,7 @@ pub struct Core {
     pub catalog: Catalog,
     pub rings: door::Rings,
     pub turns: turns::Turns,
+    pub metrics: Metrics,
 }
 
 /// Why a verb refused.

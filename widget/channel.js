@@ -91,6 +91,7 @@ export class Channel extends EventTarget {
     this.answer = reply.response;
     if (reply.status === "ok") {
       this.#attempt = 0;
+      this.#socket.pace(reply.response.reconnect_ms);
       return this.#become("joined");
     }
     if (reply.status === "timeout") this.#sayLeave();

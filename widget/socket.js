@@ -37,15 +37,36 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const TOKEN_ENDED = 4001;
 const POLICY_VIOLATION = 1008;
 
+/** The longest that a server may ask its clients to wait. */
+const LONGEST_SPREAD_MS = 300_000;
+
 /**
- * Full jitter between the floor and a ceiling that doubles with every attempt.
+ * @typedef {[least: number, most: number]} Spread Over how long the clients of a server that goes spread their return.
+ * @type {Spread}
+ */
+const NO_SPREAD = [BACKOFF_FLOOR_MS, 0];
+
+/**
+ * Full jitter between the floor and a ceiling that doubles with every attempt, and is no less than the server asked for.
  * @param {number} attempt counted from 0
  * @param {number} random in [0, 1)
  * @param {number} [ceiling]
+ * @param {Spread} [spread]
  */
-export function backoff(attempt, random, ceiling = BACKOFF_CEILING_MS) {
-  const top = Math.min(ceiling, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 16));
-  return BACKOFF_FLOOR_MS + random * (top - BACKOFF_FLOOR_MS);
+export function backoff(attempt, random, ceiling = BACKOFF_CEILING_MS, [least, most] = NO_SPREAD) {
+  const top = Math.max(most, Math.min(ceiling, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 16)));
+  return least + random * (top - least);
+}
+
+/**
+ * What a server says of its clients' return, if it makes sense.
+ * @param {unknown} said
+ * @returns {Spread}
+ */
+function spreadOf(said) {
+  if (!Array.isArray(said) || !said.every(Number.isFinite)) return NO_SPREAD;
+  const [least, most] = said;
+  return 0 <= least && least <= most && most <= LONGEST_SPREAD_MS ? [least, most] : NO_SPREAD;
 }
 
 /**
@@ -84,6 +105,7 @@ export class Socket extends EventTarget {
   #nextRef = 1;
   #turn = 0;
   #attempt = 0;
+  #spread = NO_SPREAD;
   #openedAt = 0;
   #heardAt = 0;
   #tokenEndsAt = Infinity;
@@ -129,6 +151,11 @@ export class Socket extends EventTarget {
   /** @param {Listener} listener */
   detach(listener) {
     this.#listeners.delete(listener);
+  }
+
+  /** The server says over how long its clients are to spread their return, should it go. @param {unknown} said */
+  pace(said) {
+    this.#spread = spreadOf(said);
   }
 
   /** A reference never used before on this socket. */
@@ -207,7 +234,7 @@ export class Socket extends EventTarget {
   /** @param {boolean} wasOpen */
   #retry(wasOpen) {
     if (wasOpen && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
-    const delay = backoff(this.#attempt++, Math.random());
+    const delay = backoff(this.#attempt++, Math.random(), BACKOFF_CEILING_MS, this.#spread);
     this.#become("waiting");
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => void this.#dial(), delay);

@@ -139,6 +139,7 @@ fn lay_out(room: &Path, address: SocketAddr) -> Result<PathBuf> {
     let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
     let config = format!(
         "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
+         [hub]\naccept_per_second = 1000000\naccept_burst = 1000000\n\n\
          [environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
          name = \"Feed\"\n",
         room.join("bellwire.db"),

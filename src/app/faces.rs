@@ -14,11 +14,14 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::pages::Pages;
+use super::process;
 use crate::bus;
 use crate::config::Config;
 use crate::http::limits::Limits;
-use crate::http::{self, Body, Face, Front, Fronted};
+use crate::http::{self, Body, Face, Front, Fronted, Measure, Telling};
 use crate::hub::{self, Hub, Registry};
+use crate::metrics::Metrics;
+use crate::model::time::Time;
 use crate::verbs::Core;
 
 /// The most that is read of what is sent to a page.
@@ -40,11 +43,21 @@ pub(super) fn bus_settings(config: &Config) -> bus::Settings {
     }
 }
 
+/// Where requests come in.
+pub(super) struct Listeners {
+    pub(super) callers: TcpListener,
+    /// The operators' own address.
+    pub(super) operators: Option<TcpListener>,
+}
+
 /// Everything that answers callers.
 pub(super) struct Faces {
     hub: Hub,
+    face: Arc<Face>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
+    /// Never said: operators are answered until it is dropped.
+    _stop_operators: watch::Sender<bool>,
 }
 
 impl Faces {
@@ -53,29 +66,47 @@ impl Faces {
         core: &Arc<Core>,
         registry: Registry,
         pages: Pages,
-        listener: TcpListener,
+        listeners: Listeners,
         config: &Config,
     ) -> Faces {
         let (stop, stopped) = watch::channel(false);
+        let (stop_operators, operators_stopped) = watch::channel(false);
+        let measure = measure(registry.clone(), core.clock.now());
         let hub = Hub::new(Arc::clone(core), registry, hub_settings(config));
         let sockets = hub.clone();
         let upgrade: http::Upgrade = Box::new(move |request| {
             let sockets = sockets.clone();
             Box::pin(async move { sockets.upgrade(request).await })
         });
-        let face = Face::new(Arc::clone(core), settings(config), upgrade, Vec::new()).behind(front(pages));
-        let server = tokio::spawn(http::serve(listener, Arc::new(face), stopped));
-        Faces { hub, stop, server }
+        let face = Face::new(Arc::clone(core), settings(config), upgrade, Vec::new());
+        let face = Arc::new(face.behind(front(pages)).measured(measure));
+        let server = tokio::spawn(http::serve(listeners.callers, Arc::clone(&face), stopped));
+        if let Some(listener) = listeners.operators {
+            tokio::spawn(http::serve_operators(listener, Arc::clone(&face), operators_stopped));
+        }
+        Faces { hub, face, stop, server, _stop_operators: stop_operators }
     }
 
-    /// Takes no more callers, sends the sockets away, and finishes with the requests that are there, within `patience`.
-    pub(super) async fn drain(self, patience: Duration) {
+    /// Says for as long as `notice` that nobody should be sent here any more. Then takes no more callers, sends the sockets
+    /// away, and finishes with the requests that are there, within `patience`. Operators are answered until this is dropped.
+    pub(super) async fn drain(&mut self, notice: Duration, patience: Duration) {
+        self.face.stop();
+        tokio::time::sleep(notice).await;
         self.stop.send_replace(true);
-        let ((), served) = tokio::join!(self.hub.drain(most_of(patience)), self.server);
+        let ((), served) = tokio::join!(self.hub.drain(most_of(patience)), &mut self.server);
         if let Err(fault) = served {
             error!(error = %fault, "the server failed while stopping");
         }
     }
+}
+
+/// What is measured of the node besides what is counted.
+fn measure(registry: Registry, started_at: Time) -> Measure {
+    Box::new(move |metrics: &Metrics| {
+        metrics.hub.topics.set(i64::try_from(registry.topics()).unwrap_or(i64::MAX));
+        metrics.process.start_time_seconds.set(Duration::from_micros(started_at.micros().unsigned_abs()).as_secs_f64());
+        process::measure(&metrics.process);
+    })
 }
 
 fn hub_settings(config: &Config) -> hub::Settings {
@@ -83,6 +114,9 @@ fn hub_settings(config: &Config) -> hub::Settings {
     hub::Settings {
         ping_after_seconds: seconds(config.hub.ping_after_seconds),
         close_after_seconds: seconds(config.hub.close_after_seconds),
+        accept_per_second: rate(config.hub.accept_per_second),
+        accept_burst: rate(config.hub.accept_burst),
+        drain_spread: Duration::from_secs(config.hub.drain_spread_seconds),
         ..hub::Settings::default()
     }
 }
@@ -93,16 +127,25 @@ fn settings(config: &Config) -> http::Settings {
         body_limit: fitting(server.max_body_bytes),
         limits: Limits {
             is_on: limits.enabled,
-            per_second: limits.tiers.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
+            per_second: limits.tiers.map(rate),
             dedupes: limits.enabled && limits.dedupe,
         },
         origin: server.origin.clone(),
         header_timeout: Duration::from_secs(server.header_seconds),
         body_timeout: Duration::from_secs(server.body_seconds),
-        drain_timeout: most_of(Duration::from_secs(server.drain_seconds)),
+        drain_timeout: most_of(Duration::from_secs(server.drain_seconds - server.drain_notice_seconds)),
         connections: fitting(server.connections),
         public_writes_need_token: server.public_writes_need_token,
+        telling: Telling {
+            is_on: config.metrics.enabled,
+            is_elsewhere: config.metrics.listen.is_some(),
+            token: config.metrics.token.clone(),
+        },
     }
+}
+
+fn rate(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn fitting(number: u64) -> usize {

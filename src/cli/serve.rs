@@ -8,8 +8,13 @@ use bellwire::config::{Config, LogFormat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
+#[cfg(feature = "otel")]
+use super::spans::Spans;
 use super::{Development, Failure, Place, say};
 
 /// The code of a process that was interrupted.
@@ -40,10 +45,19 @@ pub(super) fn develop(asked: Development, log: Option<LogFormat>) -> Result<Exit
 
 fn run(config: Config, mode: Mode, log: Option<LogFormat>) -> Result<ExitCode, Failure> {
     let format = log.unwrap_or(if mode == Mode::Development { LogFormat::Text } else { config.log.format });
-    start_logging(format, &config.log.level)?;
-    open_many();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    #[cfg(feature = "otel")]
+    let spans = config.telemetry.otlp_endpoint.as_deref();
+    #[cfg(feature = "otel")]
+    let spans = spans.map(|at| Spans::start(at, &config.telemetry, runtime.handle().clone())).transpose()?;
+    let layers = tracing_subscriber::registry().with(config.log.level.parse::<EnvFilter>()?);
+    #[cfg(feature = "otel")]
+    let layers = layers.with(spans.as_ref().map(Spans::layer));
+    layers.with(lines(format)).init();
+    open_many();
     let done = runtime.block_on(until_stopped(config, mode));
+    #[cfg(feature = "otel")]
+    spans.into_iter().for_each(Spans::stop);
     // What outlived its time is not waited for.
     runtime.shutdown_background();
     done
@@ -87,14 +101,17 @@ fn open_many() {
     }
 }
 
-fn start_logging(format: LogFormat, level: &str) -> Result<(), Failure> {
-    let filter: EnvFilter = level.parse()?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+/// Writes what is said, line by line.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Text => lines.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
+        // `spans` says on whose behalf: from the request or the job to the run.
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
+        LogFormat::Text => lines.with_target(false).with_ansi(io::stderr().is_terminal()).boxed(),
     }
-    Ok(())
 }
 
 /// Tells a developer what to do next.

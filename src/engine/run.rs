@@ -99,7 +99,8 @@ impl<'a> Stretch<'a> {
             if !self.scene.is_active {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
-            match self.execute(&position, step) {
+            let metrics = self.scene.metrics;
+            match metrics.step(label(step), || self.execute(&position, step)) {
                 Ok(Ended::On(after)) => {
                     self.run.state.is_waiting = false;
                     self.run.state.failures = 0;
@@ -221,6 +222,16 @@ fn kind(step: &Step) -> &str {
         StepKind::Delay(_) => "delay",
         StepKind::Branch(_) => "branch",
         StepKind::Later(kind) => kind,
+    }
+}
+
+/// A step's type as figures name it: those that are not known here share a name.
+fn label(step: &Step) -> &'static str {
+    match &step.kind {
+        StepKind::Channel(_) => "channel",
+        StepKind::Delay(_) => "delay",
+        StepKind::Branch(_) => "branch",
+        StepKind::Later(_) => "other",
     }
 }
 

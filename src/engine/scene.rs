@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::lookup::Looked;
+use crate::metrics::Engine;
 use crate::model::channel::Channel;
 use crate::model::environment::Environment;
 use crate::model::recipient::{RecipientRef, TENANTS};
@@ -22,6 +23,8 @@ pub struct Scene<'a> {
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub lookup: Looked<'a>,
+    /// Counts what steps take; no step depends on it.
+    pub metrics: &'a Engine,
     /// Whether the workflow is active here (W-ENV-08).
     pub is_active: bool,
     pub now: Time,
@@ -67,6 +70,7 @@ impl<'a> Scene<'a> {
             vars: &environment.settings.all_vars,
             default_zone: environment.settings.timezone.as_deref(),
             lookup: Looked::new(&core.store, environment.number),
+            metrics: &core.metrics.engine,
             is_active: core.catalog.is_active(environment.number, &workflow.key),
             now: core.clock.now(),
             actor,

@@ -2,7 +2,10 @@
 //!
 //! So a notification that needs no wait costs one fsync, and is on the bell before the trigger is answered.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value, json};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::run::{Input, Outcome};
@@ -37,6 +40,13 @@ pub struct Answer {
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
 pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+    let begun = Instant::now();
+    let answer = triggered(core, asked, body).await?;
+    core.metrics.engine.trigger_seconds.observe(begun.elapsed().as_secs_f64());
+    Ok(answer)
+}
+
+async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
@@ -58,7 +68,10 @@ pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answ
         }
         start(core, &order, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
-            Ok(_) => return Ok(Answer { body: answer, original_request_id: None }),
+            Ok(_) => {
+                debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
+                return Ok(Answer { body: answer, original_request_id: None });
+            }
             // The same key, or the same recipient, was written meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! The worker: takes runs on when their time has come.
 
 use serde_json::{Map, Value, json};
+use tracing::{Instrument as _, debug, error_span};
 
 use super::run::Input;
 use super::scene::{Common, Scene};
@@ -21,7 +22,7 @@ const FINISHED: usize = 0;
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
-        RUN_JOB => resume(core, job).await,
+        RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
@@ -82,7 +83,10 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
         }
         match core.commit(change).await {
             // The job is gone: a cancellation, or another worker, was here, and what they did stands.
-            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
+            Ok(_) | Err(store::Error::Refused(FINISHED)) => {
+                debug!(run.id = %job.subject, job.id = job.id, "took run `{}` on", job.subject);
+                return Ok(());
+            }
             // The run, or somebody in it, has changed meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use dashmap::DashMap;
 
 use crate::model::time::Time;
+use crate::rules::cell_rate;
 use crate::store::Env;
 
 /// How often an operation may be called; the same for all accounts.
@@ -61,7 +62,7 @@ const SECOND: i64 = 1_000_000;
 /// Buckets kept; beyond it the idle ones go first, and if all are busy new callers are not counted.
 const MAX_BUCKETS: usize = 200_000;
 
-/// One number per bucket: when it will be empty again (the generic cell rate algorithm).
+/// One number per bucket: when it will be empty again.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     empty_at: DashMap<Key, i64>,
@@ -77,13 +78,7 @@ impl Buckets {
         }
         let share = SECOND / i64::from(per_second.max(1));
         let mut empty_at = self.empty_at.entry(key).or_insert(now);
-        // A clock that was set back must not lock anybody out.
-        let from = (*empty_at).clamp(now, now + SECOND);
-        let over = from + share - (now + SECOND);
-        if over > 0 {
-            return Err(over);
-        }
-        *empty_at = from + share;
+        *empty_at = cell_rate::pass(*empty_at, share, SECOND, now)?;
         Ok(())
     }
 

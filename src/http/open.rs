@@ -1,10 +1,8 @@
-//! What needs no key: health, the API description, and static pages.
-
-use std::sync::atomic::Ordering;
+//! What needs no key: the API description, and static pages.
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use hyper::{Method, StatusCode};
 
 use super::Face;
 use super::answer::Answer;
@@ -33,10 +31,8 @@ impl Page {
 }
 
 /// The answer at an open path; none at any other.
-pub(crate) async fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
+pub(crate) fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
     let answer = match path {
-        "/healthz" => plain("ok"),
-        "/readyz" => ready(face).await,
         "/v1/openapi" => Answer::json(&face.table.description()),
         _ => {
             let exact = face.pages.iter().find(|page| page.path == path);
@@ -46,23 +42,5 @@ pub(crate) async fn answer(face: &Face, method: &Method, path: &str) -> Option<R
     match *method {
         Method::GET | Method::HEAD => Some(Ok(answer)),
         _ => Some(Err(ApiError::no_method("GET, OPTIONS"))),
-    }
-}
-
-fn plain(text: &'static str) -> Answer {
-    Answer::text(HeaderValue::from_static("text/plain; charset=utf-8"), text)
-}
-
-/// Ready means: not stopping, the database answers, and news come and go.
-async fn ready(face: &Face) -> Answer {
-    if face.is_stopping.load(Ordering::Acquire) {
-        return plain("stopping").status(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    match face.core.store.ping().await {
-        Ok(()) if !face.core.bus.health().is_well() => {
-            plain("the bus does not hear itself").status(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        Ok(()) => plain("ready"),
-        Err(_) => plain("the database does not answer").status(StatusCode::SERVICE_UNAVAILABLE),
     }
 }

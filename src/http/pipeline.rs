@@ -4,12 +4,14 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Request, Response};
-use tracing::{debug, error};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tracing::{Instrument as _, Span, debug, error, error_span, field};
 use uuid::Uuid;
 
 use super::answer::{Answer, Body};
@@ -17,23 +19,51 @@ use super::cx::Cx;
 use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
-use super::{Face, SOCKET_PATH, auth, body, cors, open};
+use super::vitals::{Door, Entry};
+use super::{Face, SOCKET_PATH, auth, body, cors, open, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Questions about the node itself. No page may read their answers.
+const VITALS: &str = "vitals";
+
 /// Answers a request, whatever happens.
-pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(face: Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
+    let mut response = match entry.door {
+        Door::Callers => called(&face, entry, request).await,
+        Door::Operators => watched(&face, entry, request).await,
+    };
+    if face.is_stopping.load(Ordering::Acquire) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Whoever sends requests over kept connections sends the next over a new one, to another node.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Answers an operator.
+async fn watched(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
+    let answer = vitals::answer(face, entry, request.method(), request.uri().path(), request.headers()).await;
+    let answer = answer.unwrap_or_else(|| Err(ApiError::no_route()));
+    answer.unwrap_or_else(ApiError::into_answer).into_response()
+}
+
+/// Answers a caller.
+async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
     if request.uri().path() == SOCKET_PATH && request.method() == Method::GET {
         return (face.upgrade)(request).await;
     }
+    let begun = Instant::now();
     if let Some(front) = face.front.as_ref().filter(|front| (front.has)(request.uri().path())) {
-        return (front.answer)(request).await;
+        let response = (front.answer)(request).await;
+        face.core.metrics.http.answered("page", response.status().as_u16(), begun.elapsed());
+        return response;
     }
     let request_id = Uuid::new_v4().to_string();
-    let started = face.core.clock.now();
-    let (operation, outcome) = done(&face, request, &request_id).await;
+    // Whatever is said on the way bears the id.
+    let span = error_span!("request", request.id = %request_id, operation = field::Empty);
+    let (operation, outcome) = done(face, entry, request, &request_id).instrument(span).await;
     let answer = outcome.unwrap_or_else(|failure| {
         if let Some(cause) = failure.cause() {
             error!(request.id = %request_id, operation, error = cause, "request `{request_id}` failed");
@@ -41,30 +71,42 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         failure.into_answer()
     });
     let mut response = answer.into_response();
-    cors::open(response.headers_mut());
+    if operation != VITALS {
+        cors::open(response.headers_mut());
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     // Neither paths nor bodies: both hold people's addresses (F-FED-43).
-    let duration_us = face.core.clock.now().micros() - started.micros();
-    debug!(request.id = %request_id, operation, status = response.status().as_u16(), duration_us, "request answered");
+    let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
+    face.core.metrics.http.answered(operation, status, elapsed);
+    debug!(request.id = %request_id, operation, status, duration_us = elapsed.as_micros(), "request answered");
     response
 }
 
 /// The steps up to the handler, and the handler. Also says which operation it was.
 async fn done(
     face: &Arc<Face>,
+    entry: Entry,
     request: Request<Incoming>,
     request_id: &str,
 ) -> (&'static str, Result<Answer, ApiError>) {
     if request.method() == Method::OPTIONS {
         return ("preflight", Ok(cors::preflight(request.headers())));
     }
-    if let Some(answer) = open::answer(face, request.method(), request.uri().path()).await {
+    let (method, path) = (request.method(), request.uri().path());
+    if let Some(answer) = vitals::answer(face, entry, method, path, request.headers()).await {
+        return (VITALS, answer);
+    }
+    if let Some(answer) = open::answer(face, method, path) {
         return ("open", answer);
     }
     match face.table.find(request.method(), request.uri().path()) {
-        Ok(found) => (found.route.operation, routed(face, found, request, request_id).await),
+        Ok(found) => {
+            let operation = found.route.operation;
+            Span::current().record("operation", operation);
+            (operation, routed(face, found, request, request_id).await)
+        }
         Err(missing) => ("none", Err(missing)),
     }
 }
@@ -96,7 +138,7 @@ async fn routed(
         return unharmed(answering).await;
     }
     // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
-    let task = tokio::spawn(unharmed(answering));
+    let task = tokio::spawn(unharmed(answering).in_current_span());
     task.await.unwrap_or_else(|_| Err(ApiError::internal("the handler's task was stopped")))
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
+use super::vitals::{Door, Entry};
 use super::{Face, pipeline};
 
 /// The most that a request line with its headers may take, in bytes.
@@ -23,9 +25,29 @@ const BREATHER: Duration = Duration::from_millis(100);
 /// A client that takes in nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Connections of operators served at once.
+const OPERATORS: usize = 64;
+
 /// Serves connections until `stop` says so, then waits until those there are have ended.
 pub async fn serve(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver<bool>) {
-    let seats = u32::try_from(face.settings.connections).unwrap_or(u32::MAX).max(1);
+    let seats = face.settings.connections;
+    serve_at(Door::Callers, listener, Arc::clone(&face), seats, stop, || face.stop()).await;
+}
+
+/// Serves operators at an address of their own: they are told how the node is, and nothing else.
+pub async fn serve_operators(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver<bool>) {
+    serve_at(Door::Operators, listener, face, OPERATORS, stop, || {}).await;
+}
+
+async fn serve_at(
+    door: Door,
+    listener: TcpListener,
+    face: Arc<Face>,
+    seats: usize,
+    stop: watch::Receiver<bool>,
+    stopping: impl FnOnce(),
+) {
+    let seats = u32::try_from(seats).unwrap_or(u32::MAX).max(1);
     let slots = Arc::new(Semaphore::new(seats as usize));
     prepare(&listener);
     loop {
@@ -34,11 +56,12 @@ pub async fn serve(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver
             () = stopped(stop.clone()) => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        if let Some((stream, slot)) = accepted {
-            tokio::spawn(connection(stream, Arc::clone(&face), stop.clone(), slot));
+        if let Some((stream, peer, slot)) = accepted {
+            let entry = Entry { door, peer };
+            tokio::spawn(connection(stream, entry, Arc::clone(&face), stop.clone(), slot));
         }
     }
-    face.stop();
+    stopping();
     drop(listener);
     // Every connection gives its slot back: none outlives the drain timeout.
     let _ = slots.acquire_many(seats).await;
@@ -49,10 +72,10 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
+        Ok((stream, peer)) => Some((stream, peer.ip(), slot)),
         Err(error) => {
             warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(BREATHER).await;
@@ -61,11 +84,17 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
     }
 }
 
-async fn connection(stream: TcpStream, face: Arc<Face>, stop: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    entry: Entry,
+    face: Arc<Face>,
+    stop: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+) {
     let settings = face.settings.clone();
     let service = service_fn(move |request| {
         let face = Arc::clone(&face);
-        async move { Ok::<_, Infallible>(pipeline::answer(face, request).await) }
+        async move { Ok::<_, Infallible>(pipeline::answer(face, entry, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

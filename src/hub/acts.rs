@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::Inner;
 use super::channels::feed::{Name, granted};
 use super::outbox::{Frame, Link};
@@ -23,6 +25,10 @@ const ANEW: usize = 3;
 pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
     match out {
         Out::Say(text) => link.answer(Frame::Text(text)),
+        Out::Refuse(text) => {
+            hub.core.metrics.hub.joined("refused");
+            link.answer(Frame::Text(text));
+        }
         Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
         Out::Join(enter) => return Some(Box::pin(join(Arc::clone(hub), Arc::clone(link), session.vsn(), enter))),
         Out::Ask(request) => {
@@ -50,7 +56,8 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
         Ok(head) => head,
         Err(error) => {
-            tracing::error!(%error, "a feed could not be read for a join");
+            complain(&link, &name, &error, "a feed could not be read for a join");
+            core.metrics.hub.joined("failed");
             let reason = "the feed cannot be read now: join again";
             link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
             drop(expected);
@@ -58,8 +65,9 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         }
     };
     let is_own = view.own.is_some();
-    let response = if is_own { format!(r#"{{"version":{}}}"#, head.version) } else { "{}".to_owned() };
+    let response = if is_own { welcome(&hub, head.version) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
+    core.metrics.hub.joined("ok");
     // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
     // look costs it one request; an item that stays unseen costs more.
     let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
@@ -69,12 +77,24 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         let _reader = hub.registry.reader().await;
         match view.since(core, &name, &head, told, is_own).await {
             Ok(found) => first = Some(found),
-            Err(error) => tracing::error!(%error, "a feed could not be read for a join; it is tried again"),
+            Err(error) => complain(&link, &name, &error, "a feed could not be read for a join; it is tried again"),
         }
     }
     let prefix: Arc<str> = Push::head(join_ref).into();
     expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
     None
+}
+
+/// Tells the operator what went wrong, and for which socket. Whose feed it is stands in no log.
+fn complain(link: &Link, name: &Name, error: &impl std::fmt::Display, what: &str) {
+    error!(socket.id = link.id, env = name.env, channel.id = %name.channel, %error, "{what}");
+}
+
+/// What our own client is told when it is in: the feed's version, and how long to wait, at least and at most, before it
+/// dials again should the connection be lost. The more sockets this node holds, the longer their clients spread out.
+fn welcome(hub: &Inner, version: i64) -> String {
+    let (least, most) = hub.gate.reconnect_ms(hub.sockets());
+    format!(r#"{{"version":{version},"reconnect_ms":[{least},{most}]}}"#)
 }
 
 struct Asking {
@@ -87,8 +107,11 @@ struct Asking {
 impl Asking {
     async fn run(self, vsn: Vsn) {
         if let Err(error) = self.answer(vsn).await {
-            let (reason, code) = explain(&error);
             let Request { name, join_ref, reference, .. } = &*self.request;
+            if let Error::Store(inside) = &error {
+                complain(&self.link, name, inside, "a push on a feed failed");
+            }
+            let (reason, code) = explain(&error);
             let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
             self.link.answer(Frame::Text(text));
         }
@@ -179,10 +202,7 @@ enum Marking {
 /// What the client is told; what went wrong inside is for the operator.
 fn explain(error: &Error) -> (String, &'static str) {
     match error {
-        Error::Store(inside) => {
-            tracing::error!(error = %inside, "a push on a feed failed");
-            ("The server could not do this now: try again.".to_owned(), "internal_error")
-        }
+        Error::Store(_) => ("The server could not do this now: try again.".to_owned(), "internal_error"),
         Error::Forbidden(_) => (error.to_string(), "authorization"),
         Error::ChannelInvalid(_) => (error.to_string(), "channel_invalid"),
         _ => (error.to_string(), "invalid_params"),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use super::TOKEN_ENDED;
 use super::passes::Standing;
+use super::{MALFORMED, RESTARTS, REVOKED, TOKEN_ENDED};
 use crate::model::time::Time;
 use crate::wire::phoenix::{Push, Vsn};
 use crate::wire::websocket::Opcode;
@@ -19,6 +19,9 @@ const MOST_FRAMES: usize = 64;
 const MOST_BYTES: usize = 128 * 1024;
 /// Passes of the sweep for which a full outbox may stay full (each some seconds, see [`super::Settings`]).
 const PATIENCE: u8 = 3;
+
+/// A message that was larger than is taken (RFC 6455, 7.4.1).
+const TOO_LARGE: u16 = 1009;
 
 /// A message ready to be written.
 #[derive(Debug, Clone)]
@@ -66,7 +69,42 @@ pub(crate) enum End {
     /// With a close frame of this code.
     Close(u16),
     /// At once.
-    Drop,
+    Drop(Fault),
+}
+
+/// Why a socket is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its client does not answer the close frame.
+    Unanswered,
+    /// Its client takes nothing in.
+    Slow,
+    /// Its client says nothing.
+    Silent,
+}
+
+impl End {
+    /// Its reason, as it is counted.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            End::Close(code) => reason(code),
+            End::Drop(Fault::Unanswered) => "unanswered",
+            End::Drop(Fault::Slow) => "slow",
+            End::Drop(Fault::Silent) => "silent",
+        }
+    }
+}
+
+/// The name of a close code, as it is counted.
+fn reason(code: u16) -> &'static str {
+    match code {
+        REVOKED => "revoked",
+        TOKEN_ENDED => "token_ended",
+        RESTARTS => "restart",
+        MALFORMED => "malformed",
+        TOO_LARGE => "too_large",
+        _ => "protocol",
+    }
 }
 
 /// One open socket, as others know it.
@@ -171,7 +209,7 @@ impl Link {
     /// Ends the socket; the harder end counts.
     pub(crate) fn end(&self, end: End) {
         let mut outbox = self.lock();
-        if outbox.end.is_none() || end == End::Drop {
+        if outbox.end.is_none() || matches!(end, End::Drop(_)) {
             outbox.end = Some(end);
         }
         let waker = outbox.waker.take();
@@ -191,6 +229,11 @@ impl Link {
             orders.ping = std::mem::take(&mut outbox.wants_ping);
         }
         orders
+    }
+
+    /// Whether a push was refused because the outbox was full.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.lock().is_starved
     }
 
     /// Takes what waits.
@@ -223,8 +266,12 @@ impl Link {
             outbox.ending_for = outbox.ending_for.saturating_add(1);
         }
         let is_dead = silent_for >= silence.close_after * 1_000_000;
-        if is_dead || outbox.starved_for > PATIENCE || outbox.ending_for > PATIENCE {
-            outbox.end = Some(End::Drop);
+        if outbox.ending_for > PATIENCE {
+            outbox.end = Some(End::Drop(Fault::Unanswered));
+        } else if outbox.starved_for > PATIENCE {
+            outbox.end = Some(End::Drop(Fault::Slow));
+        } else if is_dead {
+            outbox.end = Some(End::Drop(Fault::Silent));
         } else if let Some(code) = ended.filter(|_| outbox.end.is_none()) {
             outbox.end = Some(End::Close(code));
         } else if silent_for >= silence.ping_after * 1_000_000 && outbox.end.is_none() {
@@ -313,7 +360,7 @@ mod tests {
             assert_eq!(link.lock().end, None);
         }
         link.nudge(NOW, SILENCE);
-        assert_eq!(link.lock().end, Some(End::Drop));
+        assert_eq!(link.lock().end, Some(End::Drop(Fault::Slow)));
     }
 
     #[test]
@@ -327,7 +374,7 @@ mod tests {
         one.nudge(NOW.plus_seconds(76), SILENCE);
         assert_eq!(orders(&one).end, None);
         one.nudge(NOW.plus_seconds(125), SILENCE);
-        assert_eq!(orders(&one).end, Some(End::Drop), "F-SOC-05");
+        assert_eq!(orders(&one).end, Some(End::Drop(Fault::Silent)), "F-SOC-05");
 
         let two = link(Some(NOW.plus_seconds(10)));
         two.nudge(NOW.plus_seconds(9), SILENCE);
@@ -337,6 +384,6 @@ mod tests {
         for _ in 0..=PATIENCE {
             two.nudge(NOW.plus_seconds(10), SILENCE);
         }
-        assert_eq!(orders(&two).end, Some(End::Drop), "a close that is not answered has an end");
+        assert_eq!(orders(&two).end, Some(End::Drop(Fault::Unanswered)), "a close that is not answered has an end");
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
 use super::outbox::Link;
-use super::topic::{Heard, Joining, Topic};
+use super::topic::{Heard, Joining, Tally, Topic};
 use crate::bus::{FeedEvent, Listener, Whose};
 use crate::model::feed::Head;
 use crate::model::time::Time;
@@ -108,7 +108,9 @@ impl Registry {
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
         let now = Time::from_micros(self.inner.now.load(Ordering::Relaxed));
-        let Heard { begins_burst, wants_catch_up } = topic.hear(self.core().as_deref(), event, now);
+        let core = self.core();
+        let Heard { begins_burst, wants_catch_up, tally } = topic.hear(core.as_deref(), event, now);
+        count(core.as_deref(), tally);
         if begins_burst {
             self.bursting().push(Arc::clone(&topic));
         }
@@ -287,6 +289,9 @@ impl Registry {
         if let Some(topic) = self.topic(name)
             && topic.resume(link)
         {
+            if let Some(core) = self.core() {
+                core.metrics.hub.resyncs.inc();
+            }
             self.catch_up(topic);
         }
     }
@@ -302,6 +307,9 @@ impl Registry {
     /// Starts the topic's catch-up.
     pub(crate) fn catch_up(&self, topic: Arc<Topic>) {
         let Some(home) = self.inner.home.get() else { return };
+        if let Some(core) = self.core() {
+            core.metrics.hub.catch_ups.inc();
+        }
         let registry = self.clone();
         home.runtime.spawn(async move { registry.tell_the_rest(&topic).await });
     }
@@ -328,14 +336,26 @@ impl Registry {
                 }
             }
             drop(reader);
-            topic.tell(&found);
+            count(Some(&core), topic.tell(&found));
             if let Some(error) = failure {
-                error!(%error, "a feed could not be read for its sockets; it is tried again");
+                let Name { env, channel, .. } = &topic.name;
+                error!(env, channel.id = %channel, %error, "a feed could not be read for its sockets; it is tried again");
                 topic.retry();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
         shift.is_over = true;
+    }
+}
+
+/// Counts what was told: once for all that hear of a change, since they are many.
+fn count(core: Option<&Core>, tally: Tally) {
+    let Some(metrics) = core.map(|core| &core.metrics.hub) else { return };
+    if tally.frames > 0 {
+        metrics.deliveries.inc_by(tally.frames as u64);
+    }
+    if tally.overflows > 0 {
+        metrics.overflows.inc_by(tally.overflows as u64);
     }
 }
 
@@ -369,7 +389,10 @@ impl Expected {
 
     /// Lets one in; see [`Topic::enter`].
     pub(crate) fn enter(self, head: Head, joining: Joining) {
-        if self.topic.enter(head, joining) {
+        let mut tally = Tally::default();
+        let wants_catch_up = self.topic.enter(head, joining, &mut tally);
+        count(self.registry.core().as_deref(), tally);
+        if wants_catch_up {
             self.registry.catch_up(Arc::clone(&self.topic));
         }
     }

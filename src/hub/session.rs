@@ -48,6 +48,8 @@ struct Joined {
 pub(crate) enum Out {
     /// Send this.
     Say(String),
+    /// Send this, the refusal of a join.
+    Refuse(String),
     /// Let the client in, and answer it.
     Join(Box<Enter>),
     /// Let the client out.
@@ -137,7 +139,7 @@ impl Session {
             }
             (Topic::Feed { channel, user }, phoenix::JOIN) => self.join(frame, channel, user, catalog, plain),
             (Topic::Guides { .. }, phoenix::JOIN) => vec![self.refusal(frame, "guides are not offered by this server")],
-            (_, phoenix::JOIN) => vec![self.unmatched(frame)],
+            (_, phoenix::JOIN) => vec![Out::Refuse(self.unmatched(frame))],
             (_, phoenix::LEAVE) => self.leave(frame, topic),
             _ => self.push(frame, topic, plain),
         }
@@ -234,7 +236,7 @@ impl Session {
             Topic::Feed { channel, user } => self.position(channel, user),
             _ => None,
         };
-        let Some(at) = at else { return vec![self.unmatched(frame)] };
+        let Some(at) = at else { return vec![Out::Say(self.unmatched(frame))] };
         let joined = &self.joins[at];
         let payload = frame.payload.get();
         let what = match &*frame.event {
@@ -295,11 +297,11 @@ impl Session {
 
     fn refusal(&self, frame: &Frame<'_>, reason: &str) -> Out {
         let (join_ref, reference) = (frame.join_ref.as_deref(), frame.reference.as_deref());
-        Out::Say(phoenix::refuse(self.vsn, join_ref, reference, &frame.topic, reason))
+        Out::Refuse(phoenix::refuse(self.vsn, join_ref, reference, &frame.topic, reason))
     }
 
-    fn unmatched(&self, frame: &Frame<'_>) -> Out {
-        Out::Say(phoenix::unmatched(self.vsn, frame.reference.as_deref(), &frame.topic))
+    fn unmatched(&self, frame: &Frame<'_>) -> String {
+        phoenix::unmatched(self.vsn, frame.reference.as_deref(), &frame.topic)
     }
 }
 

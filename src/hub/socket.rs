@@ -49,6 +49,8 @@ pub(crate) struct Socket {
     written: usize,
     busy: Option<Busy>,
     phase: Phase,
+    /// How it ends, to be counted; none when the connection was lost.
+    ended: Option<Ended>,
 }
 
 /// With whom it speaks.
@@ -70,6 +72,14 @@ enum Phase {
     Lingering,
 }
 
+/// By whom it was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Here(End),
+    /// By the client.
+    There,
+}
+
 enum Turn {
     Again,
     Wait,
@@ -89,6 +99,7 @@ impl Socket {
             written: 0,
             busy: None,
             phase: Phase::Open,
+            ended: None,
         }
     }
 
@@ -96,7 +107,8 @@ impl Socket {
         let is_blocked = !self.writing.is_empty();
         let is_behind = !is_blocked && self.go_on(cx);
         let orders = self.link.orders(cx, !is_blocked && self.phase == Phase::Open);
-        if orders.end == Some(End::Drop) {
+        if let Some(end @ End::Drop(_)) = orders.end {
+            self.ended.get_or_insert(Ended::Here(end));
             return Turn::Over;
         }
         match self.writing.is_empty() {
@@ -202,6 +214,7 @@ impl Socket {
 
     /// The client closes: it is answered with its own code, unless it answers ours.
     fn hear_close(&mut self, code: Option<u16>) {
+        self.ended.get_or_insert(Ended::There);
         if self.phase == Phase::Open {
             let payload = code.map_or_else(Vec::new, |code| close_payload(code, ""));
             self.say_last(payload);
@@ -211,6 +224,7 @@ impl Socket {
 
     /// Sends a close frame and awaits the client's; the sweep sees to it that this ends.
     fn close(&mut self, code: u16) {
+        self.ended.get_or_insert(Ended::Here(End::Close(code)));
         self.link.end(End::Close(code));
         self.say_last(close_payload(code, reason(code)));
         self.phase = Phase::Closing;
@@ -333,7 +347,12 @@ impl Drop for Socket {
         if let Talk::Feeds { hub, session, .. } = &self.talk {
             let now = hub.core.clock.now();
             session.joined().for_each(|name| hub.registry.leave(name, &self.link, false, now));
-            hub.forget(&self.link);
+            let reason = match self.ended {
+                Some(Ended::Here(end)) => end.reason(),
+                Some(Ended::There) => "client",
+                None => "lost",
+            };
+            hub.forget(&self.link, reason);
         }
     }
 }

@@ -69,12 +69,16 @@ async fn house(is_enhanced: bool) -> House {
 }
 
 async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
+    house_with(is_enhanced, Settings { sweep, ..Settings::default() }).await
+}
+
+async fn house_with(is_enhanced: bool, settings: Settings) -> House {
     let directory = std::env::temp_dir().join(format!("bellwire-hub-{}", Uuid::new_v4()));
     std::fs::create_dir_all(&directory).unwrap();
     let store = Store::open(&directory.join("test.db")).unwrap();
     let row = store.ensure_environment("development", NOW).await.unwrap();
-    let settings = EnvironmentSettings { enhanced_security: is_enhanced, ..EnvironmentSettings::default() };
-    let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
+    let own = EnvironmentSettings { enhanced_security: is_enhanced, ..EnvironmentSettings::default() };
+    let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings: own };
     let (public, secret) = (ApiKey::mint(Kind::Public, [1; 32]), ApiKey::mint(Kind::Secret, [2; 32]));
     let mut batch = Batch::new();
     for key in [&public, &secret] {
@@ -100,8 +104,8 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
         rings: Default::default(),
         turns: Default::default(),
+        metrics: Default::default(),
     });
-    let settings = Settings { sweep, ..Settings::default() };
     let hub = Hub::new(Arc::clone(&core), registry, settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
@@ -153,6 +157,14 @@ impl House {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The figure called `name`, with its labels.
+    #[track_caller]
+    fn figure(&self, name: &str) -> u64 {
+        let text = self.core.metrics.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     async fn client(&self) -> Client {
@@ -447,7 +459,7 @@ async fn our_own_client_has_the_feed_live_marks_in_it_and_resumes() {
     let house = house(false).await;
     let first = house.notify("ann").await;
     let (mut one, mut two) = (house.client().await, house.client().await);
-    let welcome = json!({"status": "ok", "response": {"version": 1}});
+    let welcome = json!({"status": "ok", "response": {"version": 1, "reconnect_ms": [250, 1000]}});
     assert_eq!(one.join("1", "ann", json!({"bellwire": {"since": null, "page_size": 2}})).await, welcome);
     let frame = one.next().await;
     assert_eq!((&frame[0], &frame[3]), (&json!("1"), &json!("feed.snapshot")));
@@ -491,7 +503,7 @@ async fn our_own_client_has_the_feed_live_marks_in_it_and_resumes() {
     drop(two);
     house.notify("ann").await;
     let mut two = house.client().await;
-    let welcome = json!({"status": "ok", "response": {"version": 5}});
+    let welcome = json!({"status": "ok", "response": {"version": 5, "reconnect_ms": [250, 1000]}});
     assert_eq!(two.join("1", "ann", json!({"bellwire": {"since": 3}})).await, welcome);
     let delta = two.next().await;
     assert_eq!(
@@ -690,6 +702,56 @@ async fn a_node_that_stops_closes_all_with_1012_and_lets_nobody_in() {
     assert_eq!((house.hub.sockets(), house.hub.inner.registry.topics()), (0, 0));
     assert_eq!(house.connect(&format!("api_key={}&vsn=2.0.0", house.key)).await.map(drop), Err(503));
     drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_sockets_are_sent_away_one_by_one() {
+    let spread = Duration::from_millis(1_500);
+    let house = house_with(false, Settings { drain_spread: spread, ..Settings::default() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(house.client().await);
+    }
+    let (hub, begun) = (house.hub.clone(), tokio::time::Instant::now());
+    let ends = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move {
+            assert_eq!(client.closed().await, Some(1012), "F-SOC-23");
+            begun.elapsed()
+        })
+    });
+    let ends: Vec<_> = ends.collect();
+    hub.drain(Duration::from_secs(30)).await;
+    let mut parts = [0; 5];
+    for end in ends {
+        let part = end.await.unwrap().as_millis() * 5 / spread.as_millis();
+        parts[(part as usize).min(4)] += 1;
+    }
+    assert!(parts.iter().all(|part| *part >= 10), "of 200 in each fifth of the time: {parts:?}");
+    assert_eq!(house.figure(r#"bellwire_sockets_closed_total{reason="restart"}"#), 200);
+    assert_eq!(house.figure("bellwire_sockets"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_is_turned_away_with_a_time_to_come_back_and_bad_keys_take_nobodys_place() {
+    let house = house_with(false, Settings { accept_per_second: 10, accept_burst: 3, ..Settings::default() }).await;
+    for _ in 0..20 {
+        assert_eq!(house.connect("vsn=2.0.0&api_key=pk_nobody").await.map(drop), Err(403));
+    }
+    let _in = (house.client().await, house.client().await, house.client().await);
+    for _ in 0..5 {
+        let stream = TcpStream::connect(house.address).await.unwrap();
+        let url = format!("ws://{}/ws/v1/websocket?vsn=2.0.0&api_key=pk_nobody", house.address);
+        let Err(WsError::Http(response)) = tokio_tungstenite::client_async(url, stream).await else {
+            panic!("it was let in")
+        };
+        assert_eq!(response.status(), 503, "before its key is looked at");
+        assert_eq!(response.headers()["retry-after"], "1", "the least spread there is");
+    }
+    house.core.clock.advance(100_000);
+    let _fourth = house.client().await;
+    assert_eq!(house.figure(r#"bellwire_sockets_refused_total{reason="key"}"#), 20);
+    assert_eq!(house.figure(r#"bellwire_sockets_refused_total{reason="storm"}"#), 5);
+    assert_eq!((house.figure("bellwire_sockets_opened_total"), house.figure("bellwire_sockets")), (4, 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

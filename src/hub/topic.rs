@@ -97,6 +97,16 @@ pub(crate) struct Heard {
     pub(crate) begins_burst: bool,
     /// The catch-up has to be started.
     pub(crate) wants_catch_up: bool,
+    pub(crate) tally: Tally,
+}
+
+/// What was told, to be counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Frames that were put into outboxes.
+    pub(crate) frames: usize,
+    /// Outboxes that were full.
+    pub(crate) overflows: usize,
 }
 
 /// What the catch-up has to find out: for a view, since which version.
@@ -134,7 +144,7 @@ impl Topic {
 
     /// Lets one in, and tells it what it is told first; `head` was read after [`Topic::begin_join`], so that every later
     /// change was heard of here. Whether the catch-up has to be started.
-    pub(crate) fn enter(&self, head: Head, joining: Joining) -> bool {
+    pub(crate) fn enter(&self, head: Head, joining: Joining, tally: &mut Tally) -> bool {
         let mut state = self.lock();
         if head.version > state.head.version {
             state.head = head;
@@ -142,7 +152,7 @@ impl Topic {
         let Joining { link, head, view, told, awaits_first, first } = joining;
         let mut member = Member { link, head, told, is_owed: false, is_stalled: false, awaits_first, sure: None };
         if let Some(first) = first
-            && member.push(&first.pushes, first.version)
+            && member.push(&first.pushes, first.version, tally)
         {
             member.awaits_first = false;
         }
@@ -181,11 +191,11 @@ impl Topic {
         if event.head.version > state.head.version {
             state.head = event.head;
         }
-        let mut wants = false;
+        let (mut wants, mut tally) = (false, Tally::default());
         for group in &mut state.groups {
-            wants |= group.hear(core, &self.name, event, is_recounted);
+            wants |= group.hear(core, &self.name, event, is_recounted, &mut tally);
         }
-        Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse() }
+        Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse(), tally }
     }
 
     /// Changes up to `version` were made somewhere, or some whose version nobody knows. Whether the head has to be read
@@ -313,7 +323,8 @@ impl Topic {
     }
 
     /// Tells what was found out, to all who still want just that.
-    pub(crate) fn tell(&self, found: &[(Question, Told)]) {
+    pub(crate) fn tell(&self, found: &[(Question, Told)]) -> Tally {
+        let mut tally = Tally::default();
         let mut state = self.lock();
         let State { groups, head, .. } = &mut *state;
         let mut is_behind = false;
@@ -324,7 +335,7 @@ impl Topic {
                         && (question.since, question.must_answer) == (member.told, member.awaits_first)
                 });
                 if let Some((_, told)) = answer
-                    && member.push(&told.pushes, told.version)
+                    && member.push(&told.pushes, told.version, &mut tally)
                 {
                     member.awaits_first = false;
                     member.is_owed = told.version < head.version;
@@ -334,6 +345,7 @@ impl Topic {
         }
         state.wants_catch_up |= is_behind;
         state.give_answers();
+        tally
     }
 
     /// The catch-up failed and will try again.
@@ -404,7 +416,14 @@ impl State {
 
 impl Group {
     /// Tells of a change; whether the catch-up has something to do.
-    fn hear(&mut self, core: Option<&Core>, name: &Name, event: &FeedEvent, is_recounted: bool) -> bool {
+    fn hear(
+        &mut self,
+        core: Option<&Core>,
+        name: &Name,
+        event: &FeedEvent,
+        is_recounted: bool,
+        tally: &mut Tally,
+    ) -> bool {
         let version = event.head.version;
         // Made for the first member that wants it, shared by all.
         let mut prepared: Option<AtOnce> = None;
@@ -422,7 +441,7 @@ impl Group {
                     let at_once = prepared
                         .get_or_insert_with(|| view.at_once(core, name, &event.head, &event.news, is_recounted));
                     match at_once {
-                        AtOnce::Pushes(pushes) => drop(member.push(pushes, version)),
+                        AtOnce::Pushes(pushes) => drop(member.push(pushes, version, tally)),
                         AtOnce::Ask => (member.is_owed, wants) = (true, true),
                     }
                 }
@@ -435,13 +454,15 @@ impl Group {
 
 impl Member {
     /// Queues pushes that lead to `version`; false when its outbox was full.
-    fn push(&mut self, pushes: &[Arc<Push>], version: i64) -> bool {
+    fn push(&mut self, pushes: &[Arc<Push>], version: i64, tally: &mut Tally) -> bool {
         if !pushes.is_empty() {
             if !self.link.tell(pushes, &self.head) {
+                tally.overflows += usize::from(self.link.is_starved());
                 self.is_stalled = true;
                 self.is_owed = true;
                 return false;
             }
+            tally.frames += pushes.len();
             self.sure = self.sure.or(self.told);
         }
         self.told = Some(version);
@@ -519,7 +540,7 @@ mod tests {
     #[test]
     fn what_is_next_is_told_at_once_what_leaves_a_gap_by_the_catch_up_and_nothing_twice() {
         let (topic, ann) = (topic(), link(1));
-        assert!(!topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0))));
+        assert!(!topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), &mut Tally::default()));
         assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
         assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
         assert_eq!(totals(&ann), [1]);
@@ -538,21 +559,21 @@ mod tests {
         topic.begin_join();
         let read = head(1);
         topic.hear(None, &change(2), NOW);
-        assert!(topic.enter(read, joining(&ann, r#"{"client_a":{}}"#, Some(1))));
+        assert!(topic.enter(read, joining(&ann, r#"{"client_a":{}}"#, Some(1)), &mut Tally::default()));
         topic.end_join();
         catch_up(&topic, 2);
         assert_eq!(totals(&ann), [2]);
         let bob = link(2);
         let first = Told { version: 2, pushes: vec![Arc::new(Push::new("t", "feed.snapshot", "{}"))] };
         let joins = Joining { first: Some(first), ..joining(&bob, r#"{"bellwire":{}}"#, None) };
-        assert!(!topic.enter(head(2), joins), "it was told all there is");
+        assert!(!topic.enter(head(2), joins, &mut Tally::default()), "it was told all there is");
         assert_eq!(totals(&bob), [-1]);
     }
 
     #[test]
     fn a_head_that_was_read_tells_nothing_to_those_who_know_it_and_all_to_those_who_do_not() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)));
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), &mut Tally::default());
         assert!(!topic.suspect(Some(1)), "it is known");
         assert!(topic.suspect(Some(2)));
         assert!(!topic.suspect(None), "it is looked at already");
@@ -572,7 +593,7 @@ mod tests {
     #[test]
     fn a_catch_up_that_broke_off_is_taken_up_by_the_next_change() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)));
+        topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), &mut Tally::default());
         assert!(topic.hear(None, &change(2), NOW).wants_catch_up);
         assert!(topic.questions().is_some_and(|questions| questions.len() == 1));
         topic.break_off();
@@ -584,7 +605,7 @@ mod tests {
     #[test]
     fn answers_wait_for_what_they_answer_but_not_without_bound_and_leaving_does_not_lose_them() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(0), joining(&ann, r#"{"bellwire":{}}"#, None));
+        topic.enter(head(0), joining(&ann, r#"{"bellwire":{}}"#, None), &mut Tally::default());
         let answer = |number: i64| {
             let text = format!(r#"[null,null,"t","phx_reply",{{"metadata":{{"total_count":{number}}}}}]"#);
             topic.answer_after(&ann, number, Frame::Text(text))

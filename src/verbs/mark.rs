@@ -48,6 +48,7 @@ impl Core {
         let ids: Vec<String> = ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
         let messages: Vec<Message> =
             self.store.messages_by_ids(env, &ids).await?.into_iter().filter(|message| reach.covers(message)).collect();
+        self.metrics.marked(mark.name(), messages.len());
         let data = metadata.map(|map| Value::Object(map.clone()).to_string());
         let mut by_feed: BTreeMap<Option<FeedName>, Vec<String>> = BTreeMap::new();
         let mut kept = Vec::with_capacity(messages.len());
@@ -104,6 +105,7 @@ impl Core {
             let found = self.store.feed_ids(feed.id, filter, next..=head.version, CHUNK).await?;
             let Some((last, _)) = found.last() else { break };
             next = last + 1;
+            self.metrics.marked(mark.name(), found.len());
             let ids: Vec<String> = found.into_iter().map(|(_, id)| id).collect();
             self.mark_feed(&feed, &ids, mark, None).await?;
         }

@@ -1,6 +1,6 @@
 //! Bad and hostile peers: each gets a clear answer or a bounded end, and nobody else notices.
 
-mod line;
+pub mod line;
 
 use std::time::Duration;
 

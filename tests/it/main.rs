@@ -11,6 +11,7 @@ mod crash;
 mod deploy;
 mod engine;
 mod hardening;
+mod operating;
 mod process;
 mod queue;
 mod sdk;

@@ -13,6 +13,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -42,6 +43,11 @@ pub struct Reply {
 impl Process {
     /// Lays out a directory with workflows and keys; nothing runs yet. `more` is added to the configuration.
     pub fn laid_out(more: &str) -> Process {
+        Process::laid_out_with("", more)
+    }
+
+    /// The same, with `server` added to the section of that name.
+    pub fn laid_out_with(server: &str, more: &str) -> Process {
         let directory = std::env::temp_dir().join(format!("bellwire-process-{}", Uuid::new_v4()));
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let feed = |body: &str| {
@@ -59,7 +65,7 @@ impl Process {
             fs::write(home.join("workflow.json"), json!({"name": key, "steps": steps}).to_string()).unwrap();
         }
         let config = format!(
-            "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {:?}\n\n\
+            "[server]\nlisten = \"{address}\"\n{server}\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {:?}\n\n\
              [limits]\nenabled = false\n\n[environments.development]\n\n\
              [environments.production]\nenhanced_security = true\n\n\
              [[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\n{more}",
@@ -95,6 +101,46 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.child = Some(child);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub async fn ended(&mut self, within: Duration) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            let child = self.child.as_mut().expect("the server runs");
+            if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
+                return status.code();
+            }
+            assert!(began.elapsed() < within, "it still runs after {within:?}:\n{}", self.tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for a line of its log that `is_it`.
+    pub async fn said(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let began = Instant::now();
+        loop {
+            let text = fs::read_to_string(self.log()).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| is_it(line)) {
+                return line.to_owned();
+            }
+            assert!(began.elapsed() < ANSWER, "it does not say {what}:\n{}", self.tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The database as another process sees it.
+    pub fn database(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
+        connection.busy_timeout(ANSWER).unwrap();
+        connection
     }
 
     /// Kills the server as `kill -9` does.
@@ -163,6 +209,11 @@ impl Process {
         self.directory.join("server.log")
     }
 
+    /// Everything that the server said.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     /// The end of what the server said.
     pub fn tail(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
@@ -220,6 +271,28 @@ pub async fn call(
         Ok(Reply { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
     };
     tokio::time::timeout(ANSWER, exchange).await.unwrap_or_else(|_| Err("waiting: no answer".to_owned()))
+}
+
+/// Asks for `path` with these headers, on a connection of its own: the answer's head and its body.
+pub async fn get(address: SocketAddr, path: &str, headers: &str) -> (String, String) {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        loop {
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                    return (head.to_owned(), body.to_owned());
+                }
+            }
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(count, 0, "{path}: the server hung up after {text:?}");
+            text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        }
+    };
+    tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| panic!("{path}: no answer"))
 }
 
 /// A port that nothing listens on, from below those that the kernel gives to outgoing connections: a server that is

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellwire::clock::Clock;
+use bellwire::metrics::Jobs;
 use bellwire::model::time::Time;
 use bellwire::queue::{self, ATTEMPTS, Failure, Waker};
 use bellwire::store::jobs::Job;
@@ -83,7 +84,8 @@ impl Desk {
             }
         };
         let (store, clock, waker) = (self.store.clone(), self.clock.clone(), self.waker.clone());
-        self.running = Some(tokio::spawn(queue::run(store, clock, waker, self.stop.subscribe(), work, abandon)));
+        self.running =
+            Some(tokio::spawn(queue::run(store, clock, waker, Jobs::default(), self.stop.subscribe(), work, abandon)));
     }
 
     /// Waits until this holds; what has not come about by then never will.

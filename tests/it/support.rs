@@ -57,6 +57,8 @@ pub struct Setup {
     pub listener: Box<dyn Fn(&FeedEvent) + Send + Sync>,
     pub upgrade: Upgrade,
     pub pages: Vec<http::Page>,
+    /// Another store than a new one.
+    pub store: Option<Store>,
 }
 
 impl Default for Setup {
@@ -75,6 +77,7 @@ impl Default for Setup {
                 content_type: HeaderValue::from_static("text/html"),
                 body: "<p>demo</p>".into(),
             }],
+            store: None,
         }
     }
 }
@@ -126,7 +129,10 @@ impl World {
     pub async fn with(setup: Setup) -> World {
         let directory = std::env::temp_dir().join(format!("bellwire-it-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&directory).unwrap();
-        let (store, _) = store(&directory).await;
+        let store = match setup.store {
+            Some(store) => store,
+            None => store(&directory).await.0,
+        };
         let own = store.ensure_environment("development", START).await.unwrap();
         let foreign = store.ensure_environment("production", START).await.unwrap();
         let (pk, sk) =
@@ -165,6 +171,7 @@ impl World {
             catalog: Catalog::new(environments.into(), channels, workflows),
             rings: door::Rings::default(),
             turns: Default::default(),
+            metrics: Default::default(),
         });
         core.catalog.set_active(own.number, "asleep", false);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

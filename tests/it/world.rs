@@ -179,6 +179,7 @@ impl World {
             catalog: Catalog::new(vec![environment], channels, parsed),
             rings: Default::default(),
             turns: Default::default(),
+            metrics: Default::default(),
         };
         World { core, env: row.number, events, directory, database }
     }
@@ -282,6 +283,7 @@ impl World {
             catalog: Catalog::new(environments, channels, workflows),
             rings: Default::default(),
             turns: Default::default(),
+            metrics: Default::default(),
         }
     }
 

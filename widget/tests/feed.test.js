@@ -220,6 +220,30 @@ test("the back-off has full jitter between a quarter of a second and thirty", ()
   assert.equal(backoff(50, 1), 30_000);
 });
 
+test("the more clients a server has the longer they spread their return", () => {
+  assert.deepEqual([backoff(0, 0, undefined, [250, 20_000]), backoff(0, 1, undefined, [250, 20_000])], [250, 20_000]);
+  assert.equal(backoff(50, 1, undefined, [250, 2_000]), 30_000, "who is refused again and again waits as before");
+});
+
+/** Lets the socket lose its connection, and gives the longest that it may then wait. @param {any} t @param {unknown} said */
+async function longestPause(t, said) {
+  await reconnect();
+  await wire().answer("phx_join", { version: 5, reconnect_ms: said });
+  t.mock.method(Math, "random", () => 1);
+  /** @type {number[]} */ const pauses = [];
+  t.mock.method(globalThis, "setTimeout", (/** @type {any} */ _act, /** @type {number} */ pause) => void pauses.push(pause));
+  wire().hangUp(1012);
+  t.mock.restoreAll();
+  return pauses;
+}
+
+test("a socket waits as long as its server asked, and no nonsense", async (t) => {
+  assert.deepEqual(await longestPause(t, [250, 20_000]), [20_000]);
+  for (const nonsense of [undefined, null, "x", [5], [9, 1], [-1, 5], [0, 9e9], [0, null]]) {
+    assert.deepEqual(await longestPause(t, nonsense), [1_000], JSON.stringify(nonsense));
+  }
+});
+
 test("a fresh token is measured by its own life span, a given one by the clock", () => {
   const token = `h.${btoa(JSON.stringify({ iat: 1_000, exp: 4_600 }))}.s`;
   assert.equal(tokenEnd(token, 9_000_000, true), 9_000_000 + 3_600_000);

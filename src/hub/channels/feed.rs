@@ -333,7 +333,7 @@ fn clients(named: &[(String, Map<String, Value>)], caller: &Caller, plain: &Arc<
     match refused.into_iter().find_map(Result::err) {
         Some(reason) if covered.is_empty() => Err(reason),
         Some(reason) => {
-            tracing::warn!(reason, "a join names a feed that is left out");
+            tracing::warn!(env = caller.env(), reason, "a join names a feed that is left out");
             Ok(Badge::Clients(covered))
         }
         None => Ok(Badge::Clients(covered)),

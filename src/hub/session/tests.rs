@@ -73,7 +73,7 @@ impl Stage {
 
 fn word(out: Out) -> String {
     match out {
-        Out::Say(text) => text,
+        Out::Say(text) | Out::Refuse(text) => text,
         Out::Join(enter) => format!("join {} as {:?}", enter.name.user, enter.join_ref),
         Out::Leave { name, is_clean } => format!("leave {} {is_clean}", name.user),
         Out::Ask(request) => format!("ask {:?}", request.what),

@@ -116,6 +116,7 @@ impl Town {
             catalog: Catalog::new(vec![self.environment.clone()], channels, vec![workflow]),
             rings: Default::default(),
             turns: Default::default(),
+            metrics: Default::default(),
         });
         let hub = Hub::new(Arc::clone(&core), registry.clone(), hub::Settings::default());
         let (sockets, (stop, stopped)) = (hub.clone(), watch::channel(false));
@@ -137,6 +138,7 @@ impl Town {
             core.store.clone(),
             core.clock.clone(),
             core.waker.clone(),
+            core.metrics.jobs.clone(),
             stopped,
             move |job| {
                 let core = Arc::clone(&worker);

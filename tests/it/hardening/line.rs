@@ -10,12 +10,12 @@ use tokio::time::timeout;
 use crate::process::Process;
 
 /// How long an answer may take; other tests share the machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-pub(super) const TEXT: u8 = 1;
+pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 
 /// A connection that was upgraded.
-pub(super) struct Line {
+pub struct Line {
     stream: TcpStream,
     beats: u32,
     /// Frames that were heard while another was waited for.
@@ -24,7 +24,7 @@ pub(super) struct Line {
 
 /// What came from the server.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub enum Heard {
     Frame(Value),
     /// The end, with the code of the close frame if there was one.
     Closed(Option<u16>),
@@ -32,12 +32,12 @@ pub(super) enum Heard {
 }
 
 impl Line {
-    pub(super) async fn open(server: &Process) -> Line {
+    pub async fn open(server: &Process) -> Line {
         Line::open_with(server, &server.public).await
     }
 
     /// Opens one with another key than the server's first.
-    pub(super) async fn open_with(server: &Process, key: &str) -> Line {
+    pub async fn open_with(server: &Process, key: &str) -> Line {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
             "GET /ws/v1/websocket?&api_key={}&&vsn=2.0.0 HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
@@ -54,31 +54,31 @@ impl Line {
         Line { stream, beats: 0, heard: Vec::new() }
     }
 
-    pub(super) async fn raw(&mut self, bytes: &[u8]) {
+    pub async fn raw(&mut self, bytes: &[u8]) {
         let _ = self.try_raw(bytes).await;
     }
 
-    pub(super) async fn try_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub async fn try_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
     /// Begins a frame of `length` bytes.
-    pub(super) async fn announce(&mut self, opcode: u8, length: u64) {
+    pub async fn announce(&mut self, opcode: u8, length: u64) {
         self.raw(&head(0x80 | opcode, length)).await;
     }
 
-    pub(super) async fn send(&mut self, opcode: u8, payload: &[u8]) {
+    pub async fn send(&mut self, opcode: u8, payload: &[u8]) {
         let bytes = self.frames(opcode, payload, 1);
         self.raw(&bytes).await;
     }
 
     /// The same frame, `times` over.
-    pub(super) fn frames(&self, opcode: u8, payload: &[u8], times: usize) -> Vec<u8> {
+    pub fn frames(&self, opcode: u8, payload: &[u8], times: usize) -> Vec<u8> {
         [head(0x80 | opcode, payload.len() as u64).as_slice(), payload].concat().repeat(times)
     }
 
     /// A message of `pieces` pieces of `size` bytes, the last of which is not the last.
-    pub(super) async fn fragments_without_end(&mut self, size: usize, pieces: usize) {
+    pub async fn fragments_without_end(&mut self, size: usize, pieces: usize) {
         let piece = vec![b' '; size];
         for number in 0..pieces {
             let first = if number == 0 { TEXT } else { 0 };
@@ -90,12 +90,12 @@ impl Line {
         }
     }
 
-    pub(super) async fn text(&mut self, text: &str) {
+    pub async fn text(&mut self, text: &str) {
         self.send(TEXT, text.as_bytes()).await;
     }
 
     /// Sends a heartbeat and waits for its answer.
-    pub(super) async fn heartbeat(&mut self) {
+    pub async fn heartbeat(&mut self) {
         self.beats += 1;
         let reference = format!("beat-{}", self.beats);
         self.text(&json!([null, reference, "phoenix", "heartbeat", {}]).to_string()).await;
@@ -103,11 +103,11 @@ impl Line {
     }
 
     /// The payload of the reply to `reference`.
-    pub(super) async fn reply(&mut self, reference: &str) -> Value {
+    pub async fn reply(&mut self, reference: &str) -> Value {
         self.reply_or_end(reference).await.unwrap_or_else(|| panic!("no reply to {reference}: the server hung up"))
     }
 
-    pub(super) async fn reply_or_end(&mut self, reference: &str) -> Option<Value> {
+    pub async fn reply_or_end(&mut self, reference: &str) -> Option<Value> {
         let is_it = |frame: &Value| frame[1] == reference && frame[3] == "phx_reply";
         if let Some(at) = self.heard.iter().position(is_it) {
             return Some(self.heard.remove(at)[4].take());
@@ -123,7 +123,7 @@ impl Line {
     }
 
     /// Waits for a delta or a snapshot that holds an item called `name`.
-    pub(super) async fn until_told(&mut self, name: &str) {
+    pub async fn until_told(&mut self, name: &str) {
         let holds = |frame: &Value| {
             ["items", "entries"]
                 .iter()
@@ -144,12 +144,12 @@ impl Line {
     }
 
     /// What was heard on a topic while something else was waited for.
-    pub(super) fn heard_on(&self, topic: &str) -> Vec<&Value> {
+    pub fn heard_on(&self, topic: &str) -> Vec<&Value> {
         self.heard.iter().filter(|frame| frame[2] == topic).collect()
     }
 
     /// How the connection ends; frames before it are passed over.
-    pub(super) async fn end(&mut self) -> Heard {
+    pub async fn end(&mut self) -> Heard {
         loop {
             match self.hear().await {
                 Heard::Frame(_) => {}
@@ -159,7 +159,7 @@ impl Line {
     }
 
     /// Reads until the server has nothing more to say, or hangs up; how many bytes there were.
-    pub(super) async fn drain(&mut self) -> u64 {
+    pub async fn drain(&mut self) -> u64 {
         let (mut total, mut buffer) = (0, vec![0; 1 << 16]);
         loop {
             match timeout(Duration::from_secs(2), self.stream.read(&mut buffer)).await {
