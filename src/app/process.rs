@@ -48,11 +48,10 @@ fn cpu_ticks() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use super::*;
 
     #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "there is no /proc")]
     fn the_system_says_how_this_process_is() {
         let process = Process::default();
         measure(&process);
