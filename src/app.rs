@@ -143,6 +143,7 @@ impl App {
             clock,
             catalog,
         });
+        core.store.measure(&core.metrics.store);
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
         reload::say_archived(&core).await?;
         deactivate(&core).await?;

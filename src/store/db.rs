@@ -5,13 +5,15 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use rusqlite::types::ValueRef;
 use tokio::sync::{mpsc, oneshot};
 
 use super::postgres::{self, Postgres};
 use super::sqlite::Sqlite;
+use crate::metrics;
 use crate::model::time::Time;
 
 /// Batches that may wait to be written; beyond it callers wait their turn.
@@ -348,6 +350,18 @@ pub struct Store {
 struct Inner {
     writer: mpsc::Sender<Order>,
     driver: Driver,
+    meter: Meter,
+}
+
+/// Where it is noted how much was written at once, and how long that took; known once somebody wants to know.
+pub(super) type Meter = Arc<OnceLock<metrics::Store>>;
+
+/// Notes a commit of so many batches that began then.
+pub(super) fn measured(meter: &Meter, batches: usize, began: Instant) {
+    if let Some(metrics) = meter.get() {
+        metrics.batches_per_commit.observe(batches as f64);
+        metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+    }
 }
 
 enum Driver {
@@ -359,8 +373,9 @@ impl Store {
     /// Opens the database at `path`, creating it if it is not there, and brings its schema up to date.
     pub fn open(path: &Path) -> Result<Store, Error> {
         let (writer, orders) = mpsc::channel(WRITER_QUEUE);
-        let driver = Driver::Sqlite(Sqlite::open(path, orders)?);
-        Ok(Store { inner: Arc::new(Inner { writer, driver }) })
+        let meter = Meter::default();
+        let driver = Driver::Sqlite(Sqlite::open(path, orders, Arc::clone(&meter))?);
+        Ok(Store { inner: Arc::new(Inner { writer, driver, meter }) })
     }
 
     /// Opens the database at `place` and brings its schema up to date.
@@ -369,10 +384,17 @@ impl Store {
             Place::File(path) => Store::open(path),
             Place::Postgres(settings) => {
                 let (writer, orders) = mpsc::channel(WRITER_QUEUE);
-                let driver = Driver::Postgres(Postgres::connect(settings, orders).await?);
-                Ok(Store { inner: Arc::new(Inner { writer, driver }) })
+                let meter = Meter::default();
+                let driver = Driver::Postgres(Postgres::connect(settings, orders, Arc::clone(&meter)).await?);
+                Ok(Store { inner: Arc::new(Inner { writer, driver, meter }) })
             }
         }
+    }
+
+    /// Has every commit measured from now on.
+    pub fn measure(&self, metrics: &metrics::Store) {
+        // A store is measured once: a second meter finds the first.
+        let _ = self.inner.meter.set(metrics.clone());
     }
 
     /// Whether other nodes may use the same database.

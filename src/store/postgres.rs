@@ -21,7 +21,7 @@ use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, error, warn};
 
-use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Order, Param};
+use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Meter, Order, Param, measured};
 use super::{dialect, migrate};
 
 /// Batches and statements that share one transaction at most. Fewer than in the embedded database: others wait for the
@@ -75,7 +75,11 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects, brings the schema up to date, and writes what comes in `orders` until nobody can order any more.
-    pub(super) async fn connect(settings: &Settings, orders: mpsc::Receiver<Order>) -> Result<Postgres, Error> {
+    pub(super) async fn connect(
+        settings: &Settings,
+        orders: mpsc::Receiver<Order>,
+        meter: Meter,
+    ) -> Result<Postgres, Error> {
         let mut client = settings.dial().await.map_err(|error| Error::Open(refusal(&error)))?;
         check(&client).await?;
         migrate::run_on_postgres(&mut client).await?;
@@ -86,7 +90,7 @@ impl Postgres {
             built.map_err(|error| Error::Open(format!("the pool of connections could not be made: {error}")))
         };
         let patience = settings.patience;
-        tokio::spawn(write_until_closed(pool(writers)?, writers, orders, patience));
+        tokio::spawn(write_until_closed(pool(writers)?, writers, orders, patience, meter));
         Ok(Postgres { readers: pool(readers)?, patience })
     }
 
@@ -253,7 +257,13 @@ async fn in_one_go<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output
 }
 
 /// Takes what waits, as many groups at a time as there are connections to write with.
-async fn write_until_closed(pool: Pool<Dialer>, writers: usize, mut orders: mpsc::Receiver<Order>, patience: Duration) {
+async fn write_until_closed(
+    pool: Pool<Dialer>,
+    writers: usize,
+    mut orders: mpsc::Receiver<Order>,
+    patience: Duration,
+    meter: Meter,
+) {
     let slots = Arc::new(Semaphore::new(writers));
     loop {
         // A group is taken when somebody can write it: what comes meanwhile joins the next.
@@ -266,9 +276,11 @@ async fn write_until_closed(pool: Pool<Dialer>, writers: usize, mut orders: mpsc
             statements += next.batch.statements.len();
             group.push(next);
         }
-        let pool = pool.clone();
+        let (pool, meter) = (pool.clone(), Arc::clone(&meter));
         tokio::spawn(async move {
+            let (began, batches) = (std::time::Instant::now(), group.len());
             write(&pool, group, patience).await;
+            measured(&meter, batches, began);
             drop(slot);
         });
     }

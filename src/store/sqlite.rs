@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::mpsc;
 
 use super::checkpoint::Checkpoints;
-use super::db::{Applied, Batch, Cell, Error, Kind, Order, Param, Row, Source};
+use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, measured};
 
 /// Batches that share one transaction at most.
 const GROUP_BATCHES: usize = 1024;
@@ -74,13 +74,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Sqlite {
     /// Opens the database at `path`, creating it if it is not there, and brings its schema up to date. What comes in
     /// `orders` is written until nobody can order any more.
-    pub(super) fn open(path: &Path, orders: mpsc::Receiver<Order>) -> Result<Sqlite, Error> {
+    pub(super) fn open(path: &Path, orders: mpsc::Receiver<Order>, meter: Meter) -> Result<Sqlite, Error> {
         let mut connection = connect(path, false)?;
         super::migrate::run(&mut connection)?;
         let checkpoints = Checkpoints::start(path, &mut connection)?;
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_until_closed(connection, orders, checkpoints))
+            .spawn(move || write_until_closed(connection, orders, checkpoints, &meter))
             .map_err(|error| Error::Open(format!("the writer thread could not be started: {error}")))?;
         Ok(Sqlite {
             path: path.to_owned(),
@@ -197,7 +197,12 @@ fn collect<T>(
 }
 
 /// The writer: takes what waits, applies it in one transaction, answers after the fsync.
-fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Order>, mut checkpoints: Checkpoints) {
+fn write_until_closed(
+    mut connection: Connection,
+    mut orders: mpsc::Receiver<Order>,
+    mut checkpoints: Checkpoints,
+    meter: &Meter,
+) {
     let mut last = 0;
     while let Some(first) = orders.blocking_recv() {
         if last >= BUSY {
@@ -211,7 +216,9 @@ fn write_until_closed(mut connection: Connection, mut orders: mpsc::Receiver<Ord
             group.push(next);
         }
         last = group.len();
+        let began = Instant::now();
         write_group(&mut connection, group);
+        measured(meter, last, began);
         checkpoints.committed(&connection);
     }
     // The thread's connection goes first: the last one that is closed folds the log into the file.
