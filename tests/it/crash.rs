@@ -27,6 +27,11 @@ impl Dice {
         Dice(seed ^ player.wrapping_mul(0xA24B_AED4_963E_E407))
     }
 
+    /// Another player's, from the same seed.
+    pub fn of(&self, player: u64) -> Dice {
+        Dice::new(self.0, player)
+    }
+
     /// A number from `range`.
     pub fn roll(&mut self, range: std::ops::Range<u64>) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

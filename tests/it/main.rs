@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod deploy;
 mod engine;
+mod faults;
 mod hardening;
 mod operating;
 mod process;

@@ -30,6 +30,8 @@ pub struct Process {
     pub secret: String,
     pub public: String,
     directory: PathBuf,
+    /// Variables of the environment that it runs with.
+    variables: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -43,11 +45,20 @@ pub struct Reply {
 impl Process {
     /// Lays out a directory with workflows and keys; nothing runs yet. `more` is added to the configuration.
     pub fn laid_out(more: &str) -> Process {
-        Process::laid_out_with("", more)
+        Process::laid_out_in("", more, &[])
+    }
+
+    /// A server in a town, to run with these variables of the environment.
+    pub fn laid_out_in_town(more: &str, variables: &[(String, String)]) -> Process {
+        Process::laid_out_in("", more, variables)
     }
 
     /// The same, with `server` added to the section of that name.
     pub fn laid_out_with(server: &str, more: &str) -> Process {
+        Process::laid_out_in(server, more, &[])
+    }
+
+    fn laid_out_in(server: &str, more: &str, variables: &[(String, String)]) -> Process {
         let directory = std::env::temp_dir().join(format!("bellwire-process-{}", Uuid::new_v4()));
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let feed = |body: &str| {
@@ -73,7 +84,14 @@ impl Process {
             directory.join("workflows"),
         );
         fs::write(directory.join("bellwire.toml"), config).unwrap();
-        let mut process = Process { address, secret: String::new(), public: String::new(), directory, child: None };
+        let mut process = Process {
+            address,
+            secret: String::new(),
+            public: String::new(),
+            directory,
+            variables: variables.to_vec(),
+            child: None,
+        };
         process.secret = process.key("development", "secret");
         process.public = process.key("development", "public");
         process
@@ -91,6 +109,7 @@ impl Process {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(Process::binary());
         command.args(self.arguments()).current_dir(&self.directory).stdin(Stdio::null());
+        command.envs(self.variables.iter().cloned());
         let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let began = Instant::now();
         while std::net::TcpStream::connect(self.address).is_err() {
@@ -151,6 +170,14 @@ impl Process {
         }
     }
 
+    /// Asks the server to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
     /// The command line under which it runs.
     pub fn arguments(&self) -> Vec<String> {
         vec!["serve".to_owned(), "--config".to_owned(), self.directory.join("bellwire.toml").display().to_string()]
@@ -187,6 +214,7 @@ impl Process {
     fn keys(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new(Process::binary());
         command.arg("keys").args(arguments).arg("--config").arg(self.directory.join("bellwire.toml"));
+        command.envs(self.variables.iter().cloned());
         let output = command.current_dir(&self.directory).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`keys {arguments:?}` failed: {said}");
