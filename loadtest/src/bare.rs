@@ -6,6 +6,7 @@
 pub(crate) mod pages;
 pub(crate) mod push;
 pub(crate) mod record;
+pub(crate) mod redis;
 pub(crate) mod rows;
 
 use std::io::Read as _;

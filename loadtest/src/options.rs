@@ -45,6 +45,16 @@ pub(crate) struct Common {
     /// Where databases are laid for the run; removed afterwards (default: the system's temporary directory)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+    /// Nodes, of which the first takes the triggers and the others hold the sockets and are measured; the bare program then
+    /// hears from Redis what it pushes
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) nodes: u32,
+    /// The PostgreSQL database that the nodes share, empty but for what earlier runs left
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The Redis that joins the nodes, as HOST:PORT
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(crate) bus: Option<String>,
     /// Size of the bare program's frames in bytes, until a round has shown the server's own
     #[arg(long, global = true, default_value_t = 900, value_parser = clap::value_parser!(u32).range(200..=60_000), value_name = "BYTES")]
     pub(crate) frame_bytes: u32,
@@ -207,6 +217,9 @@ pub(crate) struct BarePush {
     /// Where its rows are kept, for the records that ask to be stored first
     #[arg(long)]
     pub(crate) rows: Option<PathBuf>,
+    /// The Redis from which it hears what to push
+    #[arg(long)]
+    pub(crate) from_bus: Option<String>,
 }
 
 /// The bare group commit, run as a child process.

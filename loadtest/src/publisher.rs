@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use hyper::Method;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::bare::record::{Record, Store};
+use crate::bare::redis;
 use crate::http::Pool;
 use crate::progress::Progress;
 use crate::server;
@@ -33,6 +35,7 @@ pub(crate) struct Publisher {
 enum Way {
     Http(Pool),
     Control { stream: TcpStream, store: Store, frame_bytes: usize, buffer: Vec<u8> },
+    Redis { stream: OwnedWriteHalf, frame_bytes: usize, buffer: Vec<u8> },
 }
 
 /// Requests that were not answered with success.
@@ -60,6 +63,18 @@ impl Failures {
 impl Publisher {
     /// For the bare program, `store` says what it does before a push and `frame_bytes` how large its frames are.
     pub(crate) async fn open(target: &Target, store: Store, frame_bytes: usize) -> Result<Publisher> {
+        if let Some(bus) = target.bus().filter(|_| store == Store::Nothing) {
+            let stream = TcpStream::connect(bus).await.context("cannot reach Redis")?;
+            stream.set_nodelay(true)?;
+            let (mut answers, stream) = stream.into_split();
+            tokio::task::spawn_local(async move {
+                // How many heard each: nobody asks.
+                let mut scratch = vec![0; 1 << 14];
+                while answers.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
+            });
+            let way = Way::Redis { stream, frame_bytes, buffer: Vec::new() };
+            return Ok(Publisher { way, failures: Rc::default() });
+        }
         let way = match (target.pool(CONNECTIONS).await?, target.control()) {
             (Some(pool), _) => Way::Http(pool),
             (None, Some(address)) => {
@@ -98,6 +113,14 @@ impl Publisher {
                 for user in users {
                     let text = bare_text(*user, at, *frame_bytes);
                     Record { store: *store, user: *user, text: text.as_bytes() }.write(buffer);
+                }
+                Ok(stream.write_all(buffer).await?)
+            }
+            Way::Redis { stream, frame_bytes, buffer } => {
+                buffer.clear();
+                for user in users {
+                    let text = bare_text(*user, at, *frame_bytes);
+                    redis::command(buffer, &[b"PUBLISH", redis::channel(*user).as_bytes(), text.as_bytes()]);
                 }
                 Ok(stream.write_all(buffer).await?)
             }

@@ -28,8 +28,8 @@ const EXPIRES: u64 = 4_102_444_799;
 /// A running server with the keys to it. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Bellwire {
-    process: Process,
-    address: SocketAddr,
+    /// The nodes; the first takes requests, the last is measured.
+    nodes: Vec<(Process, SocketAddr)>,
     secret_key: String,
     public_key: String,
     signing: Signing,
@@ -52,26 +52,49 @@ impl Bellwire {
                 common.server.display()
             );
         }
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let config = lay_out(room, address)?;
+        if common.nodes > 1 && (common.store.is_none() || common.bus.is_none()) {
+            bail!("several nodes share a database and a Redis: name them with --store and --bus");
+        }
+        let mut laid_out = Vec::new();
+        for number in 0..common.nodes {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+            let home = room.join(format!("node-{number}"));
+            fs::create_dir_all(&home)?;
+            laid_out.push((lay_out(&home, address, common)?, address));
+        }
+        let config = laid_out[0].0.clone();
         let key = |kind| create_key(&common.server, &config, kind);
         let (secret_key, public_key) = (text(&key("secret")?, "key")?, text(&key("public")?, "key")?);
         let signing = Signing::read(&key("signing")?)?;
-        let log = room.join("server.log");
-        let arguments = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let mut process = Process::start(common, &common.server, &arguments, &log)?;
-        await_start(&mut process, address)
-            .await
-            .with_context(|| format!("the server did not start; its log ends: {}", tail(&log)))?;
-        Ok(Bellwire { process, address, secret_key, public_key, signing, join })
+        let mut nodes = Vec::new();
+        for (number, (config, address)) in laid_out.into_iter().enumerate() {
+            let log = room.join(format!("server-{number}.log"));
+            let arguments = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
+            // Where there are several, the one that takes the triggers shares the client's core.
+            let is_driver = common.nodes > 1 && number == 0;
+            let place =
+                if is_driver { Common { server_cpu: common.client_cpu, ..common.clone() } } else { common.clone() };
+            let mut process = Process::start(&place, &common.server, &arguments, &log)?;
+            await_start(&mut process, address)
+                .await
+                .with_context(|| format!("the server did not start; its log ends: {}", tail(&log)))?;
+            nodes.push((process, address));
+        }
+        Ok(Bellwire { nodes, secret_key, public_key, signing, join })
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
+        self.nodes.last().map_or(0, |(process, _)| process.pid())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.nodes[0].1
+    }
+
+    /// The node that a user's sockets are on: one that takes no triggers, if there are several.
+    fn node_of(&self, user: u32) -> SocketAddr {
+        let holders = self.nodes.len().saturating_sub(1).max(1);
+        self.nodes[self.nodes.len() - 1 - user as usize % holders].1
     }
 
     pub(crate) fn secret_key(&self) -> &str {
@@ -95,7 +118,12 @@ impl Bellwire {
             Join::Knock => json!({"client_loadtest-0000000000000": {"mode": "compact"}}),
         };
         let topic = format!("feeds:{CHANNEL}:{}", name(user));
-        Door { address: self.address, user, path, join: json!(["1", "1", topic, "phx_join", payload]).to_string() }
+        Door {
+            address: self.node_of(user),
+            user,
+            path,
+            join: json!(["1", "1", topic, "phx_join", payload]).to_string(),
+        }
     }
 }
 
@@ -135,10 +163,12 @@ impl Signing {
 }
 
 /// Writes the configuration and the one workflow; answers the configuration's path.
-fn lay_out(room: &Path, address: SocketAddr) -> Result<PathBuf> {
+fn lay_out(room: &Path, address: SocketAddr, common: &Common) -> Result<PathBuf> {
     let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
+    let store = common.store.as_ref().map(|url| format!("url = {url:?}\n")).unwrap_or_default();
+    let bus = common.bus.as_ref().map(|place| format!("urls = [\"redis://{place}\"]\n")).unwrap_or_default();
     let config = format!(
-        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
+        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n{store}\n[bus]\n{bus}\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
          [hub]\naccept_per_second = 1000000\naccept_burst = 1000000\n\n\
          [environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
          name = \"Feed\"\n",

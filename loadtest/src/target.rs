@@ -37,6 +37,8 @@ pub(crate) enum Target {
 pub(crate) struct Bare {
     process: Process,
     ports: Ports,
+    /// The Redis from which it hears what to push.
+    bus: Option<String>,
 }
 
 impl Target {
@@ -52,8 +54,12 @@ impl Target {
             return Ok(Target::Bellwire(Box::new(Bellwire::start(common, room, join).await?)));
         }
         let rows = if is_durable { vec!["--rows".to_owned(), room.display().to_string()] } else { Vec::new() };
-        let (process, ports) = bare::start(common, "bare-push", &rows, room).await?;
-        Ok(Target::Bare(Bare { process, ports }))
+        let bus = common.bus.iter().filter(|_| common.nodes > 1);
+        let bus = bus.flat_map(|bus| ["--from-bus".to_owned(), bus.clone()]);
+        let arguments: Vec<String> = rows.into_iter().chain(bus).collect();
+        let (process, ports) = bare::start(common, "bare-push", &arguments, room).await?;
+        let bus = common.bus.clone().filter(|_| common.nodes > 1);
+        Ok(Target::Bare(Bare { process, ports, bus }))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -83,6 +89,14 @@ impl Target {
             Target::Bare(_) => bare::push::REFUSED.to_owned(),
         };
         Door { path, ..self.door(0) }
+    }
+
+    /// The Redis that the bare program hears.
+    pub(crate) fn bus(&self) -> Option<&str> {
+        match self {
+            Target::Bellwire(_) => None,
+            Target::Bare(bare) => bare.bus.as_deref(),
+        }
     }
 
     /// The bare program's control port.

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::record::{self, Store};
+use super::redis;
 use super::rows::{self, Then, Write};
 use super::{end_with_parent, tell};
 use crate::options::BarePush;
@@ -37,6 +39,8 @@ pub(crate) struct Ports {
 struct Hub {
     by_user: RefCell<HashMap<u32, Vec<Rc<TcpStream>>>>,
     scratch: RefCell<Vec<u8>>,
+    /// To Redis, where pushes come from there.
+    bus: RefCell<Option<OwnedWriteHalf>>,
 }
 
 /// The hidden command.
@@ -54,6 +58,11 @@ async fn run(options: &BarePush) -> Result<()> {
         Some(directory) => Some(rows::start(directory, Some(committed))?.0),
         None => None,
     };
+    if let Some(bus) = &options.from_bus {
+        let (from, to) = TcpStream::connect(bus).await.context("cannot reach Redis")?.into_split();
+        hub.bus.replace(Some(to));
+        tokio::task::spawn_local(hear(Rc::clone(&hub), from));
+    }
     tokio::task::spawn_local(push_commits(Rc::clone(&hub), commits));
     tokio::task::spawn_local(accept(Rc::clone(&hub), sockets));
     loop {
@@ -78,7 +87,14 @@ async fn accept(hub: Rc<Hub>, listener: TcpListener) {
 async fn live(hub: Rc<Hub>, stream: TcpStream) {
     let stream = Rc::new(stream);
     let Ok(user) = enter(&hub, &stream).await else { return };
+    let is_first = !hub.by_user.borrow().contains_key(&user);
     hub.by_user.borrow_mut().entry(user).or_insert_with(|| Vec::with_capacity(1)).push(Rc::clone(&stream));
+    if is_first && let Some(bus) = &*hub.bus.borrow() {
+        let mut subscribe = Vec::with_capacity(64);
+        redis::command(&mut subscribe, &[b"SUBSCRIBE", redis::channel(user).as_bytes()]);
+        // A few bytes on a connection that carries nothing else this way.
+        let _ = bus.try_write(&subscribe);
+    }
     while stream.readable().await.is_ok() && hub.drain(&stream) {}
     if let Some(streams) = hub.by_user.borrow_mut().get_mut(&user) {
         streams.retain(|other| !Rc::ptr_eq(other, &stream));
@@ -178,6 +194,21 @@ async fn obey(hub: &Rc<Hub>, mut stream: TcpStream, writer: Option<&mpsc::Sender
         }
     }
     Ok(())
+}
+
+/// Pushes what Redis says.
+async fn hear(hub: Rc<Hub>, mut from: OwnedReadHalf) {
+    let (mut bytes, mut frame) = (Vec::with_capacity(1 << 16), Vec::new());
+    while from.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+        let mut used = 0;
+        while let Some((length, words)) = redis::read(&bytes[used..]) {
+            if let Some((user, text)) = redis::message(&words) {
+                hub.push(&mut frame, user, text);
+            }
+            used += length;
+        }
+        bytes.drain(..used);
+    }
 }
 
 /// Pushes what has been committed.

@@ -311,3 +311,28 @@ async fn changes_are_found_in_whatever_order_they_are_committed() {
     store.apply(batch).await.unwrap();
     assert_eq!(store.query("SELECT feed FROM changes", &[], |row| row.int(0)).await.unwrap(), [] as [i64; 0]);
 }
+
+/// What `sslmode` says is what is done, and `ca_file` says whom to trust.
+#[tokio::test]
+async fn a_server_is_spoken_to_encrypted_and_trusted_as_the_address_says() {
+    let (server, certificate) = Server::start_with_tls();
+    let connect = async |host: &str, mode: &str, authority: &std::path::Path| {
+        let text = format!(
+            "[store]\nurl = \"postgres://bellwire@{host}:{}/postgres?sslmode={mode}\"\nca_file = {authority:?}\ntimeout_seconds = 5\n",
+            server.port
+        );
+        let config = bellwire::config::Config::parse(&text, "b.toml".as_ref(), Time::default(), Vec::new()).unwrap();
+        let store = Store::connect(&config.store.place()).await.map_err(|error| error.to_string())?;
+        let ask = "SELECT CAST(ssl AS int) FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        Ok::<_, String>(store.query(ask, &[], |row| row.int(0)).await.unwrap()[0])
+    };
+    let (nobody, own) = (std::path::Path::new(""), certificate.as_path());
+    assert_eq!(connect("localhost", "disable", nobody).await, Ok(0));
+    assert_eq!(connect("localhost", "prefer", nobody).await, Ok(1));
+    assert_eq!(connect("localhost", "require", nobody).await, Ok(1), "encrypted, and nobody is asked who it is");
+    assert_eq!(connect("localhost", "verify-full", own).await, Ok(1));
+    let other = connect("127.0.0.1", "verify-full", own).await.unwrap_err();
+    assert!(other.contains("NotValidForName") || other.contains("not valid for name"), "{other}");
+    let stranger = connect("localhost", "verify-full", nobody).await.unwrap_err();
+    assert!(stranger.contains("certificate") && stranger.contains("`url` of [store]"), "{stranger}");
+}

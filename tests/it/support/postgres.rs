@@ -81,6 +81,23 @@ impl Server {
         server
     }
 
+    /// Starts a server that speaks encrypted; whoever is to trust it trusts the file that is given, too.
+    pub fn start_with_tls() -> (Server, PathBuf) {
+        let server = Server::start();
+        let make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+                    -addext subjectAltName=DNS:localhost -keyout server.key -out server.crt && chmod 600 server.key";
+        let made = command(Path::new("sh")).args(["-c", make]).current_dir(&server.directory).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let settings = std::fs::read_to_string(server.options()).unwrap();
+        std::fs::write(server.options(), format!("{settings} -c ssl=on")).unwrap();
+        server.down();
+        server.up();
+        // The directory is the server's alone.
+        let certificate = server.directory.with_extension("crt");
+        std::fs::copy(server.directory.join("server.crt"), &certificate).unwrap();
+        (server, certificate)
+    }
+
     fn options(&self) -> PathBuf {
         self.directory.with_extension("options")
     }
@@ -184,6 +201,7 @@ impl Drop for Server {
             let _ = watchdog.wait();
         }
         let _ = std::fs::remove_file(self.options());
+        let _ = std::fs::remove_file(self.directory.with_extension("crt"));
     }
 }
 
