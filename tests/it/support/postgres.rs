@@ -85,7 +85,7 @@ impl Server {
     pub fn start_with_tls() -> (Server, PathBuf) {
         let server = Server::start();
         let make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-                    -addext subjectAltName=DNS:localhost -keyout server.key -out server.crt && chmod 600 server.key";
+                    -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout server.key -out server.crt && chmod 600 server.key";
         let made = command(Path::new("sh")).args(["-c", make]).current_dir(&server.directory).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let settings = std::fs::read_to_string(server.options()).unwrap();
