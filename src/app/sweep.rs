@@ -63,13 +63,16 @@ impl Sweep {
     async fn once(&mut self, core: &Core, registry: &Registry) -> Result<(), store::Error> {
         let now = core.store.changes_now().await?;
         match self.seen.back() {
-            Some(before) if *before <= now => {
+            Some(before) if before.leads_to(&now) => {
                 let changed = core.store.changes_since(before).await?;
                 let named = changed.iter();
                 registry.suspect(named.map(|feed| (feed.env, &*feed.channel, &*feed.recipient, feed.version)));
             }
-            // The database is another than it was.
-            _ => self.is_blind = true,
+            // What was known of changes is gone, or the database is another than it was.
+            _ => {
+                self.seen.clear();
+                self.is_blind = true;
+            }
         }
         self.seen.push_back(now);
         if self.seen.len() > KEPT

@@ -50,7 +50,9 @@ fn run(config: Config, mode: Mode, log: Option<LogFormat>) -> Result<ExitCode, F
     let spans = config.telemetry.otlp_endpoint.as_deref();
     #[cfg(feature = "otel")]
     let spans = spans.map(|at| Spans::start(at, &config.telemetry, runtime.handle().clone())).transpose()?;
-    let layers = tracing_subscriber::registry().with(config.log.level.parse::<EnvFilter>()?);
+    // What the driver says of statements bears their parameters, and what the database says is told where it matters.
+    let filter = config.log.level.parse::<EnvFilter>()?.add_directive("tokio_postgres=error".parse()?);
+    let layers = tracing_subscriber::registry().with(filter);
     #[cfg(feature = "otel")]
     let layers = layers.with(spans.as_ref().map(Spans::layer));
     layers.with(lines(format)).init();

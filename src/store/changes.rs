@@ -1,13 +1,26 @@
 //! What has changed of late in a database that several nodes share: how a node finds what the bus has not told it.
 
+use uuid::Uuid;
+
 use super::Env;
 use super::db::{Batch, Error, Store};
 use crate::params;
 
 /// Until where changes have been seen. Of two transactions the one that began first may end last: what a mark leaves
 /// behind it has surely been seen, and what lies ahead may be seen once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen(i64);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    tx: i64,
+    /// What is known of changes is lost when the database crashes; from then on it has another life.
+    life: String,
+}
+
+impl Seen {
+    /// Whether everything that has changed between the two is still known.
+    pub fn leads_to(&self, later: &Seen) -> bool {
+        self.life == later.life && self.tx <= later.tx
+    }
+}
 
 /// A feed that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +37,28 @@ impl Store {
     /// Where changes stand: everything that was committed before is behind it.
     pub async fn changes_now(&self) -> Result<Seen, Error> {
         // The number of a transaction has 64 bits, of which the first is never used.
-        let ask = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)";
-        let now = self.query_one(ask, &[], |row| row.int(0)).await?;
-        now.map(Seen).ok_or_else(|| Error::Damaged("the database has no transactions".to_owned()))
+        let ask =
+            "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint), life FROM changes_life";
+        for _ in 0..2 {
+            let now = self.query_one(ask, &[], |row| Ok(Seen { tx: row.int(0)?, life: row.string(1)? })).await?;
+            if let Some(now) = now {
+                return Ok(now);
+            }
+            let mut batch = Batch::new();
+            batch.push(
+                "INSERT INTO changes_life (one, life) VALUES (1, ?1) ON CONFLICT DO NOTHING",
+                params![Uuid::new_v4()],
+            );
+            self.apply(batch).await?;
+        }
+        Err(Error::Damaged("the life of `changes` is not there after it was named".to_owned()))
     }
 
     /// The feeds that have changed since `seen`, each once.
     pub async fn changes_since(&self, seen: &Seen) -> Result<Vec<ChangedFeed>, Error> {
         let ask = "SELECT f.env, f.channel, f.recipient, f.version FROM feeds f \
                    WHERE f.id IN (SELECT feed FROM changes WHERE tx >= CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8))";
-        self.scan(ask, params![seen.0], |row| {
+        self.scan(ask, params![seen.tx], |row| {
             Ok(ChangedFeed {
                 env: row.int(0)?,
                 channel: row.string(1)?,
@@ -48,6 +73,6 @@ impl Store {
 impl Batch {
     /// Adds that changes behind `seen` need not be known any more.
     pub fn forget_changes(&mut self, seen: &Seen) {
-        self.push("DELETE FROM changes WHERE tx < CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8)", params![seen.0]);
+        self.push("DELETE FROM changes WHERE tx < CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8)", params![seen.tx]);
     }
 }

@@ -13,12 +13,13 @@ use crate::crash::Dice;
 use town::{Fault, Town};
 
 /// What may happen to a town.
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::NodeKilled,
     Fault::NodeFrozen,
     Fault::RedisKilled,
     Fault::RedisFrozen,
     Fault::RedisCut,
+    Fault::RedisGone,
     Fault::DatabaseKilled,
     Fault::DatabaseCut,
     Fault::NodeStopped,
@@ -42,13 +43,16 @@ async fn nothing_is_lost_doubled_or_out_of_order_whatever_dies() {
             let fault = left.swap_remove(dice.roll(0..left.len() as u64) as usize);
             tokio::time::sleep(Duration::from_millis(dice.roll(200..700))).await;
             println!("{fault:?}");
-            town.suffer(fault, &mut dice).await;
+            town.suffer(fault, &mut dice, &writers).await;
+            let told = writers.told();
+            for bell in &bells {
+                bell.is_whole(&town, &told).await;
+            }
+            town.mend(fault);
             town.until_items_flow().await;
+            writers.go_on();
         }
     }
-    let told = writers.rest().await;
-    println!("{} items told, to {} bells", told.values().map(BTreeSet::len).sum::<usize>(), bells.len());
-    for bell in bells {
-        bell.settle(&town, &told).await;
-    }
+    println!("{} items told, to {} bells", writers.told().values().map(BTreeSet::len).sum::<usize>(), bells.len());
+    writers.stop().await;
 }

@@ -5,6 +5,11 @@ CREATE UNLOGGED TABLE changes (
     feed BIGINT NOT NULL
 );
 CREATE INDEX changes_by_tx ON changes (tx);
+-- Emptied with it, so that a node can tell: whoever finds it empty names a new life.
+CREATE UNLOGGED TABLE changes_life (
+    one BIGINT PRIMARY KEY CHECK (one = 1),
+    life TEXT NOT NULL
+);
 
 CREATE FUNCTION note_feed_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::town::Town;
+use super::town::{Told, Town};
 use crate::process::CHANNEL;
 
 /// How long everything may take to be whole once all is calm: the sweep's five seconds, and some for a busy machine.
@@ -55,7 +55,7 @@ impl Bell {
     }
 
     /// Waits until it knows everything that was told to its user, and complains of what was wrong on the way.
-    pub async fn settle(self, town: &Town, told: &BTreeMap<String, BTreeSet<String>>) {
+    pub async fn is_whole(&self, town: &Town, told: &Told) {
         let wanted = told.get(&self.user).cloned().unwrap_or_default();
         let began = Instant::now();
         let (total, unread) = loop {
@@ -70,7 +70,6 @@ impl Bell {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        self.task.abort();
         let known = self.known.lock().unwrap();
         assert_eq!(known.faults, [] as [String; 0], "{}", self.user);
         let names: BTreeSet<String> = known.items.values().cloned().collect();
@@ -80,6 +79,12 @@ impl Bell {
         assert_eq!(known.items.len(), wanted.len(), "{}: an item is there twice", self.user);
         assert_eq!((known.total, known.unread), (total, unread), "{}: its badge", self.user);
         assert_eq!(total, wanted.len() as i64, "{}: the feed itself", self.user);
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -34,6 +35,8 @@ pub enum Fault {
     NodeFrozen,
     RedisKilled,
     RedisFrozen,
+    /// Redis is away, and stays away until all is looked at.
+    RedisGone,
     /// Redis drops everybody who listens.
     RedisCut,
     /// PostgreSQL dies, as with its machine, and is started again.
@@ -49,11 +52,34 @@ pub struct Town {
     database: String,
 }
 
+/// The names of the items that each user was told.
+pub type Told = BTreeMap<String, BTreeSet<String>>;
+
+/// What those who write are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Write,
+    Pause,
+    Stop,
+}
+
 /// Those who write, and what they have written.
 pub struct Writers {
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<BTreeMap<String, BTreeSet<String>>>>,
-    marker: JoinHandle<()>,
+    orders: watch::Sender<Order>,
+    tasks: Vec<JoinHandle<()>>,
+    desk: Desk,
+}
+
+/// What a writer works with.
+#[derive(Clone)]
+struct Desk {
+    key: String,
+    nodes: Vec<SocketAddr>,
+    dice: Dice,
+    told: Arc<Mutex<Told>>,
+    orders: watch::Receiver<Order>,
+    /// How many rest.
+    resting: Arc<watch::Sender<u64>>,
 }
 
 fn user(number: u64) -> String {
@@ -91,25 +117,30 @@ impl Town {
 
     /// Begins to write: items under keys that make each one a single one, however often it has to be asked for; and marks.
     pub fn writers(&self, dice: &Dice) -> Writers {
-        let (stop, stopped) = watch::channel(false);
-        let key = self.nodes[0].secret.clone();
-        let task = |number: u64| {
-            let (key, nodes, stopped) = (key.clone(), self.addresses(), stopped.clone());
-            tokio::spawn(write(number, key, nodes, stopped, dice.clone()))
+        let (orders, taken) = watch::channel(Order::Write);
+        let desk = Desk {
+            key: self.nodes[0].secret.clone(),
+            nodes: self.addresses(),
+            dice: dice.clone(),
+            told: Arc::default(),
+            orders: taken,
+            resting: Arc::new(watch::Sender::new(0)),
         };
-        let tasks = (0..WRITERS).map(task).collect();
-        let marker = tokio::spawn(mark(key, self.addresses(), stopped, dice.clone()));
-        Writers { stop, tasks, marker }
+        let mut tasks: Vec<JoinHandle<()>> =
+            (0..WRITERS).map(|number| tokio::spawn(write(number, desk.clone()))).collect();
+        tasks.push(tokio::spawn(mark(desk.clone())));
+        Writers { orders, tasks, desk }
     }
 
-    /// Has it happen, and undoes it.
-    pub async fn suffer(&mut self, fault: Fault, dice: &mut Dice) {
+    /// Has it happen, and undoes it. Where others can still write meanwhile, they stop before it is undone: nothing that
+    /// comes later tells a bell that it has missed something.
+    pub async fn suffer(&mut self, fault: Fault, dice: &mut Dice, writers: &Writers) {
         let at = dice.roll(0..2) as usize;
         let pause = Duration::from_millis(dice.roll(200..1_200));
         match fault {
             Fault::NodeKilled => {
                 self.nodes[at].kill();
-                sleep(pause).await;
+                writers.pause().await;
                 self.nodes[at].run();
             }
             Fault::NodeStopped => {
@@ -126,12 +157,18 @@ impl Town {
             Fault::RedisKilled => {
                 self.redis.kill();
                 sleep(pause).await;
+                writers.pause().await;
                 self.redis.run();
             }
             Fault::RedisFrozen => {
                 self.redis.freeze();
                 sleep(Duration::from_secs(4)).await;
+                writers.pause().await;
                 self.redis.thaw();
+            }
+            Fault::RedisGone => {
+                self.redis.kill();
+                sleep(pause).await;
             }
             Fault::RedisCut => {
                 self.redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
@@ -146,6 +183,14 @@ impl Town {
                            WHERE datname IS NOT NULL AND pid <> pg_backend_pid()";
                 self.postgres.execute(&self.database, cut).await;
             }
+        }
+        writers.pause().await;
+    }
+
+    /// Brings back what [`Fault::RedisGone`] took away.
+    pub fn mend(&mut self, fault: Fault) {
+        if fault == Fault::RedisGone {
+            self.redis.run();
         }
     }
 
@@ -175,31 +220,50 @@ impl Town {
 }
 
 impl Writers {
-    /// Has them finish what they have begun, and stop. The names of the items that each user was told.
-    pub async fn rest(self) -> BTreeMap<String, BTreeSet<String>> {
-        self.stop.send_replace(true);
-        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    /// Has them finish what they have begun, and rest.
+    pub async fn pause(&self) {
+        self.orders.send_replace(Order::Pause);
+        let mut resting = self.desk.resting.subscribe();
+        resting.wait_for(|resting| *resting > WRITERS).await.unwrap();
+    }
+
+    /// Has them go on.
+    pub fn go_on(&self) {
+        self.orders.send_replace(Order::Write);
+    }
+
+    /// What has been told so far.
+    pub fn told(&self) -> Told {
+        self.desk.told.lock().unwrap().clone()
+    }
+
+    /// Has them finish what they have begun, and stop.
+    pub async fn stop(self) {
+        self.orders.send_replace(Order::Stop);
         for task in self.tasks {
-            for (user, names) in task.await.unwrap() {
-                all.entry(user).or_default().extend(names);
-            }
+            task.await.unwrap();
         }
-        self.marker.await.unwrap();
-        all
     }
 }
 
-async fn write(
-    number: u64,
-    key: String,
-    nodes: Vec<SocketAddr>,
-    stopped: watch::Receiver<bool>,
-    dice: Dice,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let mut dice = dice.of(1 + number);
-    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+impl Desk {
+    /// Waits while there is nothing to do; false when it is time to stop.
+    async fn goes_on(&mut self) -> bool {
+        if *self.orders.borrow() == Order::Pause {
+            self.resting.send_modify(|resting| *resting += 1);
+            if self.orders.wait_for(|order| *order != Order::Pause).await.is_err() {
+                return false;
+            }
+            self.resting.send_modify(|resting| *resting -= 1);
+        }
+        *self.orders.borrow() == Order::Write
+    }
+}
+
+async fn write(number: u64, mut desk: Desk) {
+    let mut dice = desk.dice.of(1 + number);
     let mut count = 0;
-    while !*stopped.borrow() {
+    while desk.goes_on().await {
         count += 1;
         let name = format!("{number}-{count}");
         let users: BTreeSet<String> = (0..dice.roll(1..4)).map(|_| user(dice.roll(0..USERS))).collect();
@@ -207,9 +271,9 @@ async fn write(
         let body = json!({"recipients": recipients, "data": {"name": name}});
         let began = Instant::now();
         for attempt in 0.. {
-            let node = nodes[(count + number + attempt) as usize % nodes.len()];
+            let node = desk.nodes[(count + number + attempt) as usize % desk.nodes.len()];
             let path = "/v1/workflows/note/trigger";
-            let reply = call(node, &key, Method::POST, path, Some(&name), body.clone()).await;
+            let reply = call(node, &desk.key, Method::POST, path, Some(&name), body.clone()).await;
             match reply {
                 Ok(reply) if reply.status == 200 => break,
                 Ok(reply) if reply.status < 500 && reply.status != 409 => panic!("{reply:?}"),
@@ -219,26 +283,25 @@ async fn write(
             sleep(PACE).await;
         }
         for user in users {
-            told.entry(user).or_default().insert(name.clone());
+            desk.told.lock().unwrap().entry(user).or_default().insert(name.clone());
         }
         sleep(PACE).await;
     }
-    told
 }
 
 /// Marks newest items of somebody as read, or as unread again.
-async fn mark(key: String, nodes: Vec<SocketAddr>, stopped: watch::Receiver<bool>, dice: Dice) {
-    let mut dice = dice.of(100);
-    while !*stopped.borrow() {
-        let node = nodes[dice.roll(0..2) as usize];
+async fn mark(mut desk: Desk) {
+    let mut dice = desk.dice.of(100);
+    while desk.goes_on().await {
+        let node = desk.nodes[dice.roll(0..2) as usize];
         let path = format!("/v1/users/{}/feeds/{CHANNEL}?page_size=5", user(dice.roll(0..USERS)));
-        if let Ok(reply) = call(node, &key, Method::GET, &path, None, Value::Null).await {
+        if let Ok(reply) = call(node, &desk.key, Method::GET, &path, None, Value::Null).await {
             let items = reply.body["entries"].as_array().cloned().unwrap_or_default();
             let ids: Vec<Value> = items.into_iter().map(|item| item["id"].clone()).collect();
             let path = format!("/v1/messages/batch/{}", dice.pick(&["read", "read", "seen", "unread"]));
-            let node = nodes[dice.roll(0..2) as usize];
+            let node = desk.nodes[dice.roll(0..2) as usize];
             // What came of it is seen in the badges.
-            let _ = call(node, &key, Method::POST, &path, None, json!({"message_ids": ids})).await;
+            let _ = call(node, &desk.key, Method::POST, &path, None, json!({"message_ids": ids})).await;
         }
         sleep(4 * PACE).await;
     }

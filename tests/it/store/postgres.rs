@@ -310,6 +310,11 @@ async fn changes_are_found_in_whatever_order_they_are_committed() {
     batch.forget_changes(&store.changes_now().await.unwrap());
     store.apply(batch).await.unwrap();
     assert_eq!(store.query("SELECT feed FROM changes", &[], |row| row.int(0)).await.unwrap(), [] as [i64; 0]);
+    let before = store.changes_now().await.unwrap();
+    assert!(before.leads_to(&store.changes_now().await.unwrap()));
+    server.down();
+    server.up();
+    assert!(!before.leads_to(&store.changes_now().await.unwrap()), "after a crash nobody knows what has changed");
 }
 
 /// What `sslmode` says is what is done, and `ca_file` says whom to trust.
