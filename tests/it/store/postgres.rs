@@ -212,7 +212,7 @@ async fn a_database_that_does_not_answer_is_waited_for_no_longer_than_allowed() 
     let server = Server::start();
     let store = Store::connect(&place(&server.url(&server.database().await), 4, Duration::from_secs(1))).await.unwrap();
     let signal = |name: &str| {
-        let all = format!("pkill -{name} -P {0}; kill -{name} {0}", server.process());
+        let all = format!("kill -{name} {0} $(cat /proc/{0}/task/{0}/children)", server.process());
         assert!(std::process::Command::new("sh").args(["-c", &all]).status().unwrap().success());
     };
     signal("STOP");
