@@ -1,4 +1,4 @@
-//! The sweep: finds in the shared database what the bus has not told this node, so that nothing stays unseen for longer.
+//! The sweep: finds in the shared database what nobody has told this node, so that nothing stays unseen for longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +52,21 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
     }
 }
 
+/// Another node may have been told to switch a workflow off, or on (W-ENV-05).
+async fn learn_which_are_active(core: &Core) -> Result<(), store::Error> {
+    for environment in core.catalog.environments() {
+        let env = environment.number;
+        let inactive = core.store.inactive_workflows(env).await?;
+        for workflow in core.catalog.workflows() {
+            let is_active = !inactive.contains(&workflow.key);
+            if core.catalog.is_active(env, &workflow.key) != is_active {
+                core.catalog.set_active(env, &workflow.key, is_active);
+            }
+        }
+    }
+    Ok(())
+}
+
 struct Sweep {
     /// Where the last sweeps began, oldest first.
     seen: VecDeque<Seen>,
@@ -61,6 +76,7 @@ struct Sweep {
 
 impl Sweep {
     async fn once(&mut self, core: &Core, registry: &Registry) -> Result<(), store::Error> {
+        learn_which_are_active(core).await?;
         let now = core.store.changes_now().await?;
         match self.seen.back() {
             Some(before) if before.leads_to(&now) => {

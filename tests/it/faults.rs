@@ -56,3 +56,14 @@ async fn nothing_is_lost_doubled_or_out_of_order_whatever_dies() {
     println!("{} items told, to {} bells", writers.told().values().map(BTreeSet::len).sum::<usize>(), bells.len());
     writers.stop().await;
 }
+
+/// W-ENV-05: what one node was told about a workflow, the others know with the sweep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_that_is_switched_off_on_one_node_is_off_on_all() {
+    let town = Town::found().await;
+    town.until_items_flow().await;
+    for (is_active, expected) in [(false, 422), (true, 200)] {
+        town.switch("note", is_active).await;
+        town.until_all_answer(expected).await;
+    }
+}

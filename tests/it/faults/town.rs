@@ -196,18 +196,29 @@ impl Town {
 
     /// Waits until either node takes a trigger: nothing is stuck.
     pub async fn until_items_flow(&self) {
+        self.until_all_answer(200).await;
+    }
+
+    /// Waits until every node answers a trigger so.
+    pub async fn until_all_answer(&self, status: u16) {
         for node in &self.nodes {
             let began = Instant::now();
             let body = json!({"recipients": ["nobody"], "data": {"name": "probe"}});
             loop {
                 let reply = node.call(Method::POST, "/v1/workflows/note/trigger", body.clone()).await;
-                if reply.as_ref().is_ok_and(|reply| reply.status == 200) {
+                if reply.as_ref().is_ok_and(|reply| reply.status == status) {
                     break;
                 }
                 assert!(began.elapsed() < STUCK, "a node is stuck: {reply:?}\n{}", node.tail());
                 sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+
+    /// Writes that a workflow is active, or not, as a node does that is told so.
+    pub async fn switch(&self, workflow: &str, is_active: bool) {
+        let sql = format!("UPDATE workflows SET is_active = {} WHERE key = '{workflow}'", i64::from(is_active));
+        self.postgres.execute(&self.database, &sql).await;
     }
 
     /// How many items a user's feed has, and how many are unread.
