@@ -146,7 +146,7 @@ impl App {
         core.store.measure(&core.metrics.store);
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
         reload::say_archived(&core).await?;
-        deactivate(&core).await?;
+        learn_which_are_active(&core).await?;
         let identity = match mode {
             Mode::Serve => None,
             Mode::Development => Some(identify(&core, &config.store.path).await?),
@@ -253,11 +253,16 @@ async fn environments(store: &Store, config: &Config, clock: &Clock) -> Result<V
     Ok(environments)
 }
 
-/// Tells the catalog which workflows the store says are switched off.
-async fn deactivate(core: &Core) -> Result<(), StartError> {
+/// Tells the catalog which workflows the store says are switched off, or on again (W-ENV-05).
+async fn learn_which_are_active(core: &Core) -> Result<(), store::Error> {
     for environment in core.catalog.environments() {
-        for key in core.store.inactive_workflows(environment.number).await? {
-            core.catalog.set_active(environment.number, &key, false);
+        let env = environment.number;
+        let inactive = core.store.inactive_workflows(env).await?;
+        for workflow in core.catalog.workflows() {
+            let is_active = !inactive.contains(&workflow.key);
+            if core.catalog.is_active(env, &workflow.key) != is_active {
+                core.catalog.set_active(env, &workflow.key, is_active);
+            }
         }
     }
     Ok(())

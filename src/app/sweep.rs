@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
+use super::learn_which_are_active;
 use crate::hub::Registry;
 use crate::store::changes::Seen;
 use crate::store::{self, Batch};
@@ -52,21 +53,6 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
     }
 }
 
-/// Another node may have been told to switch a workflow off, or on (W-ENV-05).
-async fn learn_which_are_active(core: &Core) -> Result<(), store::Error> {
-    for environment in core.catalog.environments() {
-        let env = environment.number;
-        let inactive = core.store.inactive_workflows(env).await?;
-        for workflow in core.catalog.workflows() {
-            let is_active = !inactive.contains(&workflow.key);
-            if core.catalog.is_active(env, &workflow.key) != is_active {
-                core.catalog.set_active(env, &workflow.key, is_active);
-            }
-        }
-    }
-    Ok(())
-}
-
 struct Sweep {
     /// Where the last sweeps began, oldest first.
     seen: VecDeque<Seen>,
@@ -76,6 +62,7 @@ struct Sweep {
 
 impl Sweep {
     async fn once(&mut self, core: &Core, registry: &Registry) -> Result<(), store::Error> {
+        // Another node may have been told to switch a workflow off, or on.
         learn_which_are_active(core).await?;
         let now = core.store.changes_now().await?;
         match self.seen.back() {
