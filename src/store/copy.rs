@@ -10,6 +10,7 @@ use rusqlite::types::ValueRef;
 use tokio_postgres::Client;
 
 use super::db::{Error, Place, Store};
+use super::postgres::said;
 use super::sqlite::connect;
 
 /// Rows copied in one transaction.
@@ -183,6 +184,5 @@ async fn finish(client: &Client, tables: &[Copied]) -> Result<(), Error> {
 }
 
 fn failed(what: &str, error: &tokio_postgres::Error) -> Error {
-    let inside = error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
-    Error::Open(format!("{what}: {inside}"))
+    Error::Open(format!("{what}: {}", said(error)))
 }

@@ -328,6 +328,23 @@ pub(super) struct Order {
     pub(super) reply: oneshot::Sender<Done>,
 }
 
+/// `first` and what waits behind it, up to so many batches; none is added once there are as many statements.
+pub(super) fn group(
+    first: Order,
+    orders: &mut mpsc::Receiver<Order>,
+    most_batches: usize,
+    most_statements: usize,
+) -> Vec<Order> {
+    let mut statements = first.batch.statements.len();
+    let mut group = vec![first];
+    while group.len() < most_batches && statements < most_statements {
+        let Ok(next) = orders.try_recv() else { break };
+        statements += next.batch.statements.len();
+        group.push(next);
+    }
+    group
+}
+
 /// What became of a batch, with the batch: its memory is given back by the thread that took it, since a writer that
 /// frees what many threads have taken waits for their allocators.
 pub(super) type Done = (Result<Applied, Error>, Batch);

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::db::Error;
 use super::dialect::postgres_schema;
+use super::postgres::said;
 
 /// A step from one schema to the next.
 struct Migration {
@@ -83,8 +84,9 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), Error> {
 
 /// Applies what is missing to PostgreSQL, however many nodes start at once.
 pub(super) async fn run_on_postgres(client: &mut Client) -> Result<(), Error> {
-    let open =
-        |error: tokio_postgres::Error| Error::Open(format!("the schema could not be brought up to date: {error}"));
+    let open = |error: tokio_postgres::Error| {
+        Error::Open(format!("the schema could not be brought up to date: {}", said(&error)))
+    };
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(open)?;
     let applied = async {
         client.batch_execute(&postgres_schema(TABLE)).await.map_err(open)?;

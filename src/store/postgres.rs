@@ -21,7 +21,7 @@ use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, error, warn};
 
-use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Meter, Order, Param, measured};
+use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Meter, Order, Param, group, measured};
 use super::{dialect, migrate};
 
 /// Batches and statements that share one transaction at most. Fewer than in the embedded database: others wait for the
@@ -269,13 +269,7 @@ async fn write_until_closed(
         // A group is taken when somebody can write it: what comes meanwhile joins the next.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let Some(first) = orders.recv().await else { return };
-        let mut statements = first.batch.statements.len();
-        let mut group = vec![first];
-        while group.len() < GROUP_BATCHES && statements < GROUP_STATEMENTS {
-            let Ok(next) = orders.try_recv() else { break };
-            statements += next.batch.statements.len();
-            group.push(next);
-        }
+        let group = group(first, &mut orders, GROUP_BATCHES, GROUP_STATEMENTS);
         let (pool, meter) = (pool.clone(), Arc::clone(&meter));
         tokio::spawn(async move {
             let (began, batches) = (std::time::Instant::now(), group.len());
@@ -524,7 +518,7 @@ async fn pause(attempt: u32) {
 }
 
 /// What went wrong in the database's own words, without what was asked of it: that may hold what nobody should read.
-fn said(error: &tokio_postgres::Error) -> String {
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(inside) => format!("{} ({})", inside.message(), inside.code().code()),
         None => {

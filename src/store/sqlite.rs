@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::mpsc;
 
 use super::checkpoint::Checkpoints;
-use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, measured};
+use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, group, measured};
 
 /// Batches that share one transaction at most.
 const GROUP_BATCHES: usize = 1024;
@@ -208,13 +208,7 @@ fn write_until_closed(
         if last >= BUSY {
             gather(&orders);
         }
-        let mut statements = first.batch.statements.len();
-        let mut group = vec![first];
-        while group.len() < GROUP_BATCHES && statements < GROUP_STATEMENTS {
-            let Ok(next) = orders.try_recv() else { break };
-            statements += next.batch.statements.len();
-            group.push(next);
-        }
+        let group = group(first, &mut orders, GROUP_BATCHES, GROUP_STATEMENTS);
         last = group.len();
         let began = Instant::now();
         write_group(&mut connection, group);
