@@ -32,14 +32,13 @@ pub(super) struct CopyArgs {
 /// Brings the schema up to date.
 pub(super) async fn migrate(database: &Database) -> Result<ExitCode, Failure> {
     let place = database.load()?.store.place();
-    if let Place::File(path) = &place {
-        // A running server knows its own schema only.
-        let lock = prepare(path)?;
-        drop(Store::open(path)?);
-        drop(lock);
-    } else {
-        drop(Store::connect(&place).await?);
-    }
+    // A running server knows its own schema only.
+    let lock = match &place {
+        Place::File(path) => Some(prepare(path)?),
+        Place::Postgres(_) => None,
+    };
+    drop(Store::connect(&place).await?);
+    drop(lock);
     say("The schema is up to date.")?;
     Ok(ExitCode::SUCCESS)
 }
