@@ -32,7 +32,7 @@ use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
 use crate::model::environment::Environment;
-use crate::queue::{self, Waker};
+use crate::queue::{self, Queue, Waker};
 use crate::store::{self, Batch, Place, Store};
 use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
@@ -319,8 +319,14 @@ fn say_alone(core: &Core) {
 }
 
 fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
-    let (store, clock, waker) = (core.store.clone(), core.clock.clone(), core.waker.clone());
-    let metrics = core.metrics.jobs.clone();
+    let caller = Arc::clone(core);
+    let queue = Queue {
+        store: core.store.clone(),
+        clock: core.clock.clone(),
+        waker: core.waker.clone(),
+        metrics: core.metrics.jobs.clone(),
+        call: move || caller.bus.call(),
+    };
     let (worker, closer) = (Arc::clone(core), Arc::clone(core));
     let work = move |job| {
         let core = Arc::clone(&worker);
@@ -330,7 +336,7 @@ fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<(
         let core = Arc::clone(&closer);
         async move { abandon(&core, &job, &why).await }
     };
-    tokio::spawn(queue::run(store, clock, waker, metrics, stopped, work, abandon))
+    tokio::spawn(queue::run(queue, stopped, work, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.

@@ -53,6 +53,9 @@ pub trait Listener: Send + Sync + 'static {
     /// News of these users may have passed unheard; the database knows them.
     fn missed(&self, _users: &[Whose]) {}
 
+    /// Another node has more jobs to do than it can.
+    fn called(&self) {}
+
     /// Whether the user has a socket on this node.
     fn is_here(&self, _env: i64, _user: &str) -> bool {
         false
@@ -208,6 +211,14 @@ impl Bus {
         self.listener.heard(event);
         if let Some(redis) = &self.redis {
             redis.publish(event);
+        }
+    }
+
+    /// Asks other nodes to help with the jobs that are due. Waits for nothing; a call that is lost is made up for by their
+    /// looking now and then.
+    pub fn call(&self) {
+        if let Some(redis) = &self.redis {
+            redis.call();
         }
     }
 

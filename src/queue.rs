@@ -1,7 +1,8 @@
 //! Durable jobs and timers: claim, run, back off, give up.
 //!
 //! A job is a row. Workers claim rows that are due, and the batch that does the work also removes the row, so that a
-//! job is done exactly once however often a worker dies. Woken by a commit; polling is the fallback.
+//! job is done exactly once however often a worker dies. Woken by a commit, or by another node that has more to
+//! do than it can; polling is the fallback.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use tracing::{Instrument as _, error, error_span, warn};
 use uuid::Uuid;
 
@@ -28,6 +30,8 @@ const RENEW: Duration = Duration::from_secs(10);
 const CLAIM: usize = 64;
 /// Jobs worked on at once.
 const WORKERS: usize = 16;
+/// How often others are called for help, at most.
+const CALL: Duration = Duration::from_secs(1);
 /// The longest a worker sleeps without looking.
 const POLL: Duration = Duration::from_secs(5);
 /// Attempts after which a job that keeps failing is put aside for an hour at a time: what takes longer than the first
@@ -74,25 +78,31 @@ impl From<store::Error> for Failure {
     }
 }
 
+/// What a queue works with.
+pub struct Queue<C> {
+    pub store: Store,
+    pub clock: Clock,
+    pub waker: Waker,
+    pub metrics: Jobs,
+    /// Asks others for help, when more is due than can be taken at once.
+    pub call: C,
+}
+
 /// Works on due jobs until `stop` says so, then hands back those that were not begun, and waits for those under way.
 /// `work` finishes its job in its own batch; `abandon` ends one that has failed too often, and is told why.
-pub async fn run<W, A, F, G>(
-    store: Store,
-    clock: Clock,
-    waker: Waker,
-    metrics: Jobs,
-    mut stop: watch::Receiver<bool>,
-    work: W,
-    abandon: A,
-) where
+pub async fn run<C, W, A, F, G>(queue: Queue<C>, mut stop: watch::Receiver<bool>, work: W, abandon: A)
+where
+    C: Fn() + Send,
     W: Fn(Job) -> F + Clone + Send + 'static,
     A: Fn(Job, String) -> G + Clone + Send + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
     G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
+    let Queue { store, clock, waker, metrics, call } = queue;
     let desk = Desk { store, clock, waker, metrics, renew: RENEW, node: Uuid::new_v4() };
     let slots = Arc::new(Semaphore::new(WORKERS));
     let mut round = 0u64;
+    let mut called_at: Option<Instant> = None;
     while !is_stopped(&stop) {
         desk.waker.inner.next.store(i64::MAX, Ordering::Release);
         round += 1;
@@ -106,6 +116,11 @@ pub async fn run<W, A, F, G>(
         };
         let mut claimed = VecDeque::from(claimed);
         let found = claimed.len();
+        // Whoever was called goes on for as long as there is much to do.
+        if found == CLAIM && called_at.is_none_or(|at| at.elapsed() >= CALL) {
+            called_at = Some(Instant::now());
+            call();
+        }
         while !claimed.is_empty() {
             // Waiting for a slot is waiting for work that ends.
             let slot = tokio::select! {

@@ -82,6 +82,11 @@ pub(super) struct Counters {
     moves: AtomicU64,
 }
 
+/// Whose news are meant for all nodes: no user's, since environments are numbered from one.
+fn everybody() -> Whose {
+    Whose { env: 0, user: "".into() }
+}
+
 fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
@@ -115,7 +120,9 @@ impl Redis {
             inner.draw(Chart { lanes, slots: None });
         }
         tasks.spawn(tidy(Arc::clone(&inner)));
-        Ok(Redis { inner, tasks })
+        let redis = Redis { inner, tasks };
+        redis.retain(&everybody());
+        Ok(redis)
     }
 
     pub(super) fn publish(&self, event: &FeedEvent) {
@@ -131,6 +138,14 @@ impl Redis {
         let Some(lane) = lane else { return count(&self.inner.counters.dropped, 1) };
         let payload = envelope::seal(&letter, lane.is_short());
         self.inner.hand(&lane, Parcel { channel: name, payload, tries: 0 });
+    }
+
+    pub(super) fn call(&self) {
+        let Whose { env, user } = everybody();
+        let name = self.inner.channel(env, &user);
+        if let Some(lane) = self.inner.chart().lane(env, &user, &name) {
+            self.inner.hand(&lane, Parcel { channel: name, payload: envelope::call(self.inner.node), tries: 0 });
+        }
     }
 
     pub(super) fn retain(&self, whose: &Whose) {
@@ -198,7 +213,8 @@ impl Redis {
             reconnects: read(&counters.reconnects),
             resubscribed: read(&counters.resubscribed),
             moves: read(&counters.moves),
-            watched: self.inner.watched().len() as u64,
+            // Everybody is no user.
+            watched: (self.inner.watched().len() as u64).saturating_sub(1),
             waiting: chart.lanes.iter().map(|lane| lane.waiting() as u64).sum(),
             lag: chart.lanes.iter().map(|lane| lane.lag()).max().unwrap_or_default(),
         }

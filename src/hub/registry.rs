@@ -90,6 +90,12 @@ impl Listener for Registry {
         self.look();
     }
 
+    fn called(&self) {
+        if let Some(core) = self.core() {
+            core.waker.due(core.clock.now());
+        }
+    }
+
     fn is_here(&self, env: i64, user: &str) -> bool {
         !self.topics_of(env, &user.into()).is_empty()
     }

@@ -12,6 +12,7 @@ const VERSION: u8 = 1;
 const PROBE: u8 = 0;
 const CHANGED: u8 = 1;
 const ITEM: u8 = 2;
+const CALL: u8 = 3;
 /// An item larger than this is not sent along: the database has it.
 const MOST_ITEM_BYTES: usize = 32 * 1024;
 
@@ -36,6 +37,8 @@ pub enum Opened {
     Echo(u64),
     /// Something else that this node itself sent, or another's sign of life.
     Own,
+    /// Another node has more to do than it can.
+    Call,
     /// The change of a feed, heard of from another node.
     Feed { env: i64, channel: String, recipient: String, head: Head, item: Option<Box<Message>> },
 }
@@ -46,6 +49,14 @@ pub fn probe(node: u64, nonce: u64) -> Vec<u8> {
     out.extend([VERSION, PROBE]);
     out.extend(node.to_le_bytes());
     out.extend(nonce.to_le_bytes());
+    out
+}
+
+/// Spells a call for help with the work that is due.
+pub fn call(node: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(10);
+    out.extend([VERSION, CALL]);
+    out.extend(node.to_le_bytes());
     out
 }
 
@@ -78,7 +89,8 @@ pub fn open(bytes: &[u8], own: u64) -> Option<Opened> {
     match kind {
         PROBE if node == own => return Some(Opened::Echo(u64::from_le_bytes(rest.chunk()?))),
         PROBE => return Some(Opened::Own),
-        CHANGED | ITEM if node == own => return Some(Opened::Own),
+        CHANGED | ITEM | CALL if node == own => return Some(Opened::Own),
+        CALL => return Some(Opened::Call),
         CHANGED | ITEM => {}
         _ => return None,
     }
@@ -362,6 +374,7 @@ mod tests {
         assert_eq!(open(&seal(&letter(&head, Some(&item)), false), 9), Some(Opened::Own));
         assert_eq!(open(&probe(9, 5), 9), Some(Opened::Echo(5)));
         assert_eq!(open(&probe(9, 5), 8), Some(Opened::Own));
+        assert_eq!((open(&call(9), 9), open(&call(9), 8)), (Some(Opened::Own), Some(Opened::Call)));
     }
 
     #[test]

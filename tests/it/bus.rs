@@ -5,6 +5,7 @@ mod outages;
 mod servers;
 mod sockets;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Ears {
     heard: Arc<Mutex<Vec<FeedEvent>>>,
     missed: Arc<Mutex<Vec<Whose>>>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Listener for Ears {
@@ -30,6 +32,10 @@ impl Listener for Ears {
 
     fn missed(&self, users: &[Whose]) {
         self.missed.lock().unwrap().extend_from_slice(users);
+    }
+
+    fn called(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
     }
 }
 

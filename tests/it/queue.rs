@@ -8,7 +8,7 @@ use std::time::Duration;
 use bellwire::clock::Clock;
 use bellwire::metrics::Jobs;
 use bellwire::model::time::Time;
-use bellwire::queue::{self, ATTEMPTS, Failure, Waker};
+use bellwire::queue::{self, ATTEMPTS, Failure, Queue, Waker};
 use bellwire::store::jobs::Job;
 use bellwire::store::{Batch, Store};
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ struct Desk {
     store: Store,
     clock: Clock,
     waker: Waker,
+    /// Who is called for help.
+    others: Vec<Waker>,
     stop: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
     done: Arc<Mutex<Vec<String>>>,
@@ -44,6 +46,7 @@ impl Desk {
             store: Store::open(&directory.join("db")).unwrap(),
             clock: Clock::manual(START),
             waker: Waker::default(),
+            others: Vec::new(),
             stop: watch::channel(false).0,
             running: None,
             done: Arc::default(),
@@ -83,9 +86,15 @@ impl Desk {
                 Ok(())
             }
         };
-        let (store, clock, waker) = (self.store.clone(), self.clock.clone(), self.waker.clone());
-        self.running =
-            Some(tokio::spawn(queue::run(store, clock, waker, Jobs::default(), self.stop.subscribe(), work, abandon)));
+        let (others, now) = (self.others.clone(), self.clock.now());
+        let queue = Queue {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            metrics: Jobs::default(),
+            call: move || others.iter().for_each(|other| other.due(now)),
+        };
+        self.running = Some(tokio::spawn(queue::run(queue, self.stop.subscribe(), work, abandon)));
     }
 
     /// Waits until this holds; what has not come about by then never will.
@@ -253,4 +262,39 @@ async fn jobs_that_were_not_begun_are_handed_back_when_the_node_stops() {
     // Another node finds them at once.
     let found = desk.store.claim_jobs("other", desk.clock.now(), desk.clock.now().plus_seconds(30), 64).await.unwrap();
     assert_eq!((found.len(), found[0].attempts), (34, 0));
+}
+
+/// One that works where another does, and hears of its commits only by its calls.
+#[tokio::test]
+async fn whoever_has_more_to_do_than_it_can_calls_others() {
+    let (mut busy, mut idle) = (Desk::new(), Desk::new());
+    idle.store = busy.store.clone();
+    busy.others = vec![idle.waker.clone()];
+    let (begun, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let helped = Arc::new(Semaphore::new(0));
+    let help = Arc::clone(&helped);
+    idle.run(move |_| {
+        help.add_permits(1);
+        async { Ok(()) }
+    });
+    // It has looked, and sleeps.
+    idle.add("first", 1).await;
+    idle.waker.due(START);
+    idle.until(async |idle: &Desk| idle.done() == 1).await;
+    let (counted, closed) = (Arc::clone(&begun), Arc::clone(&gate));
+    busy.run(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&closed);
+        async move { gate.acquire().await.map(|slot| slot.forget()).map_err(|error| Failure(error.to_string())) }
+    });
+    busy.add("much", 100).await;
+    busy.waker.due(START);
+    let all = tokio::time::timeout(Duration::from_secs(4), helped.acquire_many(37)).await;
+    assert!(all.is_ok(), "who is not called looks after five seconds only");
+    busy.until(async |_| begun.load(Ordering::SeqCst) == 16).await;
+    gate.add_permits(64);
+    busy.until(async |busy: &Desk| busy.done() + idle.done() == 101).await;
+    busy.stop().await;
+    idle.stop().await;
+    assert_eq!((busy.done(), idle.done()), (64, 37));
 }

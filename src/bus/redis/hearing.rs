@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::connection::{Ear, Trouble, ask_all, connect, trouble};
 use super::lane::Lane;
 use super::speaking::moved_to;
-use super::{BATCH, Inner, count};
+use super::{BATCH, Inner, count, everybody};
 use crate::bus::watched::Errands;
 use crate::bus::{FeedEvent, News, Whose};
 use crate::wire::envelope::{self, Opened};
@@ -125,6 +125,7 @@ fn heard(inner: &Inner, lane: &Lane, data: &[Value]) {
     match envelope::open(payload, inner.node) {
         Some(Opened::Echo(nonce)) => lane.echo(nonce),
         Some(Opened::Own) => {}
+        Some(Opened::Call) => inner.listener.called(),
         Some(Opened::Feed { env, channel, recipient, head, item }) => {
             count(&inner.counters.received, 1);
             let news = item.map_or(News::Changed, |item| News::Item(Arc::new(*item)));
@@ -197,7 +198,9 @@ async fn attend(inner: &Arc<Inner>, lane: &Arc<Lane>, mut connection: Multiplexe
 
 /// Tells the listener whose news may have passed, now that they come again.
 fn tell_missed(inner: &Inner, lane: &Lane) {
-    let missed = inner.watched().take_missed(lane.id);
+    let mut missed = inner.watched().take_missed(lane.id);
+    // A call that was missed is made up for by polling.
+    missed.retain(|whose| *whose != everybody());
     if !missed.is_empty() {
         count(&inner.counters.resubscribed, missed.len());
         inner.listener.missed(&missed);

@@ -1,5 +1,7 @@
 //! News by way of a Cluster: its masters, its slots, and what happens when they move.
 
+use std::sync::atomic::Ordering;
+
 use bellwire::bus::Presence;
 
 use super::{Node, until, users};
@@ -40,6 +42,12 @@ async fn news_take_all_masters_and_follow_slots_that_move() {
     users(USERS).for_each(|user| two.publish(&user, 1));
     until("all are heard of", || users(USERS).all(|user| one.ears.versions(&user) == [1])).await;
     assert_eq!((one.ears.missed(), two.bus.stats().dropped), (0, 0));
+    until("a call for help is heard", || {
+        // Whether the other listens already is not to be seen from here.
+        two.bus.call();
+        one.ears.calls.load(Ordering::SeqCst) > 0
+    })
+    .await;
 
     // The slot of a user moves from its master to the next.
     let slot: u16 = cluster.nodes[0].ask(&["CLUSTER", "KEYSLOT", "bellwire:1:user-7"]).parse().unwrap();

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bellwire::bus::{Bus, News, Presence};
@@ -76,6 +77,22 @@ async fn a_node_hears_of_others_items_and_marks_and_of_its_own_once() {
     let stats = (one.bus.stats(), two.bus.stats());
     assert_eq!((stats.0.published, stats.0.received, stats.1.received), (3, 1, 3));
     assert_eq!((stats.0.dropped, stats.0.unread, stats.1.watched), (0, 0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_for_help_reaches_all_others() {
+    let redis = RedisServer::start(&[]);
+    let (one, two) = (Node::start(&[redis.url()]).await, Node::start(&[redis.url()]).await);
+    let three = Node::start(&[redis.url()]).await;
+    until("all listen", || redis.ask(&["PUBSUB", "NUMSUB", "bellwire:0:"]).ends_with('3')).await;
+    one.bus.call();
+    let calls = |node: &Node| node.ears.calls.load(Ordering::SeqCst);
+    until("they are called", || (calls(&two), calls(&three)) == (1, 1)).await;
+    // What is published afterwards comes back afterwards.
+    one.watch(["ann".to_owned()]).await;
+    two.publish("ann", 1);
+    until("the bus goes on", || one.ears.versions("ann") == [1]).await;
+    assert_eq!(calls(&one), 0, "nobody calls itself");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
 use bellwire::model::environment::{self, Environment};
 use bellwire::model::mark::Mark;
 use bellwire::model::workflow::Workflow;
-use bellwire::queue::{self, Waker};
+use bellwire::queue::{self, Queue, Waker};
 use bellwire::sign::api_key::{ApiKey, Kind};
 use bellwire::store::keys::ApiKeyRow;
 use bellwire::store::{Batch, Store};
@@ -134,11 +134,16 @@ impl Town {
         let address = listener.local_addr().unwrap();
         tokio::spawn(http::serve(listener, Arc::new(face), stopped.clone()));
         let (worker, closer) = (Arc::clone(&core), Arc::clone(&core));
+        let caller = Arc::clone(&core);
+        let queue = Queue {
+            store: core.store.clone(),
+            clock: core.clock.clone(),
+            waker: core.waker.clone(),
+            metrics: core.metrics.jobs.clone(),
+            call: move || caller.bus.call(),
+        };
         tokio::spawn(queue::run(
-            core.store.clone(),
-            core.clock.clone(),
-            core.waker.clone(),
-            core.metrics.jobs.clone(),
+            queue,
             stopped,
             move |job| {
                 let core = Arc::clone(&worker);
