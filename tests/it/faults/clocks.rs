@@ -91,7 +91,6 @@ impl Town {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_wall_clock_is_wrong_knows_the_time() {
     let town = Town::found(Bus::One).await;
-    town.until_items_flow().await;
     for seconds in [HOUR, -HOUR] {
         town.set_wall_clock(0, seconds).await;
         until_its_timers_have_rung(&town).await;

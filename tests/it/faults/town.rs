@@ -70,6 +70,7 @@ impl Town {
         let seal = block_in_place(|| Seal::made_by(&nodes[0].process));
         let mut town = Town { seal, nodes, servers, postgres, database };
         block_in_place(|| town.nodes.iter_mut().for_each(|node| node.process.run()));
+        town.until_items_flow().await;
         town
     }
 
