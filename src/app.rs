@@ -107,7 +107,6 @@ pub struct App {
 impl App {
     /// Starts everything; when this returns, requests are answered.
     pub async fn start(mut config: Config, mode: Mode) -> Result<App, StartError> {
-        let clock = Clock::system();
         say_unsupported(&config.channels);
         let listener = bind(config.server.listen, config.server.backlog, "`listen` of [server], or `dev --port`")?;
         let operators = match config.metrics.listen.filter(|_| config.metrics.enabled) {
@@ -122,6 +121,7 @@ impl App {
             Place::Postgres(_) => None,
         };
         let store = Store::connect(&place).await?;
+        let clock = clock(&store).await?;
         if lock.is_some() {
             // Nobody else uses the database: claims that are there are of a process that died.
             store.release_claims(clock.now()).await?;
@@ -231,6 +231,11 @@ impl App {
         }
         in_time
     }
+}
+
+/// The clock to go by: nodes that share a database go by its clock, which the sweep keeps right.
+async fn clock(store: &Store) -> Result<Clock, store::Error> {
+    if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 
 /// Reads the workflows into a catalog.

@@ -144,7 +144,7 @@ impl Hub {
     /// long as the hub lives.
     pub fn new(core: Shared, registry: Registry, settings: Settings) -> Self {
         registry.settle(&core, tokio::runtime::Handle::current());
-        registry.pass(core.clock.now());
+        registry.pass(core.clock.steady());
         let inner = Arc::new(Inner {
             core,
             registry,
@@ -313,7 +313,7 @@ impl Inner {
             debug!(%error, "a socket was gone before it was served");
             return;
         }
-        let now = self.core.clock.now();
+        let now = self.core.clock.steady();
         let Admitted { caller, pass } = admitted;
         let ends_at = caller.claims.as_ref().and_then(|claims| claims.ends_at());
         let link = self.welcome(vsn, self.passes.standing(pass), ends_at, now);
@@ -375,9 +375,10 @@ impl Inner {
     }
 
     fn nudge(&self, shard: &Shard) {
-        let (now, Settings { ping_after_seconds, close_after_seconds, .. }) = (self.core.clock.now(), self.settings);
+        let (now, steady) = (self.core.clock.now(), self.core.clock.steady());
+        let Settings { ping_after_seconds, close_after_seconds, .. } = self.settings;
         let silence = Silence { ping_after: ping_after_seconds, close_after: close_after_seconds };
-        self.links_of(shard).iter().for_each(|link| link.nudge(now, silence));
+        self.links_of(shard).iter().for_each(|link| link.nudge(now, steady, silence));
     }
 }
 
@@ -388,7 +389,7 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
     for part in (0..SHARDS).cycle() {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        let now = inner.core.clock.now();
+        let now = inner.core.clock.steady();
         inner.registry.pass(now);
         if part % BURSTS_ENDED_EVERY == 0 {
             inner.registry.end_bursts(now);

@@ -23,6 +23,7 @@ pub mod messages;
 pub mod objects;
 mod recipients;
 pub mod runs;
+pub mod time;
 pub mod users;
 pub mod workflows;
 

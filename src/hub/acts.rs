@@ -29,7 +29,7 @@ pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session,
             hub.core.metrics.hub.joined("refused");
             link.answer(Frame::Text(text));
         }
-        Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.now()),
+        Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.steady()),
         Out::Join(enter) => return Some(Box::pin(join(Arc::clone(hub), Arc::clone(link), session.vsn(), enter))),
         Out::Ask(request) => {
             let asking =
@@ -70,7 +70,7 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     core.metrics.hub.joined("ok");
     // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
     // look costs it one request; an item that stays unseen costs more.
-    let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
+    let known = || hub.registry.known_to(&name, &view, core.clock.steady()).unwrap_or(0);
     let told = if is_own { since } else { Some(known().clamp(0, head.version)) };
     let mut first = None;
     if is_own || told.is_none_or(|told| told < head.version) {

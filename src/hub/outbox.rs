@@ -257,8 +257,9 @@ impl Link {
     }
 
     /// One pass of the sweep: pings the silent, ends the dead, the stuck and those whose keys or token are no longer good.
-    pub(crate) fn nudge(&self, now: Time, silence: Silence) {
-        let silent_for = now.micros() - self.heard_at.load(Ordering::Relaxed);
+    /// `steady` says how long something takes, `now` is the time of day.
+    pub(crate) fn nudge(&self, now: Time, steady: Time, silence: Silence) {
+        let silent_for = steady.micros() - self.heard_at.load(Ordering::Relaxed);
         let ended = self.standing.ended().or(self.ends_at.filter(|at| now >= *at).map(|_| TOKEN_ENDED));
         let mut outbox = self.lock();
         outbox.starved_for = if outbox.is_starved { outbox.starved_for.saturating_add(1) } else { 0 };
@@ -356,33 +357,38 @@ mod tests {
         let push = Arc::new(Push::new("feeds:c:u", "new-message", "{}"));
         while link.tell(&[Arc::clone(&push)], &head) {}
         for _ in 0..PATIENCE {
-            link.nudge(NOW, SILENCE);
+            link.nudge(NOW, NOW, SILENCE);
             assert_eq!(link.lock().end, None);
         }
-        link.nudge(NOW, SILENCE);
+        link.nudge(NOW, NOW, SILENCE);
         assert_eq!(link.lock().end, Some(End::Drop(Fault::Slow)));
     }
 
     #[test]
     fn the_silent_are_pinged_then_dropped_and_the_expired_closed_with_4001() {
         let one = link(None);
-        one.nudge(NOW.plus_seconds(44), SILENCE);
+        one.nudge(NOW.plus_seconds(44), NOW.plus_seconds(44), SILENCE);
         assert!(!orders(&one).ping);
-        one.nudge(NOW.plus_seconds(45), SILENCE);
+        one.nudge(NOW.plus_seconds(45), NOW.plus_seconds(45), SILENCE);
         assert!(orders(&one).ping, "F-SOC-05");
         one.hear(NOW.plus_seconds(50));
-        one.nudge(NOW.plus_seconds(76), SILENCE);
+        one.nudge(NOW.plus_seconds(76), NOW.plus_seconds(76), SILENCE);
         assert_eq!(orders(&one).end, None);
-        one.nudge(NOW.plus_seconds(125), SILENCE);
+        one.nudge(NOW.plus_seconds(125), NOW.plus_seconds(125), SILENCE);
         assert_eq!(orders(&one).end, Some(End::Drop(Fault::Silent)), "F-SOC-05");
 
+        let set = link(None);
+        set.nudge(NOW.plus_seconds(3_600), NOW, SILENCE);
+        let left = orders(&set);
+        assert!(!left.ping && left.end.is_none(), "nobody is silent because the clock was set");
+
         let two = link(Some(NOW.plus_seconds(10)));
-        two.nudge(NOW.plus_seconds(9), SILENCE);
+        two.nudge(NOW.plus_seconds(9), NOW.plus_seconds(9), SILENCE);
         assert_eq!(orders(&two).end, None);
-        two.nudge(NOW.plus_seconds(10), SILENCE);
+        two.nudge(NOW.plus_seconds(10), NOW.plus_seconds(10), SILENCE);
         assert_eq!(orders(&two).end, Some(End::Close(4001)), "F-SOC-25 F-AMB-52");
         for _ in 0..=PATIENCE {
-            two.nudge(NOW.plus_seconds(10), SILENCE);
+            two.nudge(NOW.plus_seconds(10), NOW.plus_seconds(10), SILENCE);
         }
         assert_eq!(orders(&two).end, Some(End::Drop(Fault::Unanswered)), "a close that is not answered has an end");
     }

@@ -192,7 +192,7 @@ impl Socket {
 
     fn hear(&mut self, message: Message) {
         if let Talk::Feeds { hub, .. } = &self.talk {
-            self.link.hear(hub.core.clock.now());
+            self.link.hear(hub.core.clock.steady());
         }
         match message {
             Message::Close(code) => self.hear_close(code),
@@ -345,7 +345,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.link.retire();
         if let Talk::Feeds { hub, session, .. } = &self.talk {
-            let now = hub.core.clock.now();
+            let now = hub.core.clock.steady();
             session.joined().for_each(|name| hub.registry.leave(name, &self.link, false, now));
             let reason = match self.ended {
                 Some(Ended::Here(end)) => end.reason(),

@@ -193,7 +193,7 @@ impl House {
     /// Does a whole round of the sweep at once.
     async fn sweep(&self) {
         let inner = &self.hub.inner;
-        let now = self.core.clock.now();
+        let now = self.core.clock.steady();
         inner.registry.pass(now);
         inner.registry.end_bursts(now);
         inner.inspect_passes().await;
@@ -964,6 +964,21 @@ async fn after_a_burst_stock_clients_are_told_once_more() {
     house.core.clock.advance_seconds(2);
     house.sweep().await;
     stock.quiet().await; // One change is no burst.
+}
+
+/// A clock that was set back kept the end of a burst from them for as long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_ends_also_if_the_clock_was_set_back() {
+    let house = house(false).await;
+    let mut stock = house.client().await;
+    stock.join("1", "ann", json!({"client_a": {}})).await;
+    for _ in 0..2 {
+        house.notify("ann").await;
+        stock.next().await;
+    }
+    house.core.clock.set(house.core.clock.now().plus_seconds(-3_600));
+    house.core.clock.advance_seconds(2);
+    assert_eq!(stock.next().await[4]["metadata"], counts(2, 2, 2), "F-SOC-19");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

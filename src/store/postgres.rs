@@ -1,8 +1,9 @@
 //! PostgreSQL: the same batches and questions as of the embedded database, from many nodes at once.
 //!
 //! Batches that wait share one transaction. It goes out as a whole, in one round trip, from `BEGIN` to `COMMIT`: no lock is
-//! ever held while a node thinks, and one that freezes or dies holds none. What a batch may be refused for breaks the
-//! transaction in the database; then each batch of the group is applied alone.
+//! ever held while a node thinks, and one that dies holds none. What a batch may be refused for breaks the
+//! transaction in the database; then each batch of the group is applied alone. A node that is cut off while a transaction
+//! goes out cannot take it back: the database does, see [`HELD`].
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -32,6 +33,9 @@ const GROUP_STATEMENTS: usize = 1024;
 const STATEMENTS: usize = 256;
 /// How often a transaction that the database gave up (for a deadlock, or a restart) is tried again.
 const ATTEMPTS: u32 = 5;
+/// How long the database waits for the rest of a transaction. Whoever has sent a part of it is gone by then, frozen or cut
+/// off, and others wait for what it holds; the kernel would miss it after two hours.
+const HELD: &str = "SET idle_in_transaction_session_timeout = '5s'";
 /// The pause before it is; and before another try to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -160,7 +164,9 @@ impl managed::Manager for Dialer {
     type Error = tokio_postgres::Error;
 
     async fn create(&self) -> Result<Link, tokio_postgres::Error> {
-        Ok(Link { client: self.0.dial().await?, prepared: HashMap::new(), age: VecDeque::new() })
+        let client = self.0.dial().await?;
+        client.batch_execute(HELD).await?;
+        Ok(Link { client, prepared: HashMap::new(), age: VecDeque::new() })
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
@@ -492,6 +498,7 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
             SqlState::ADMIN_SHUTDOWN,
             SqlState::CRASH_SHUTDOWN,
             SqlState::CANNOT_CONNECT_NOW,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             // A plan that was made before a migration.
             SqlState::FEATURE_NOT_SUPPORTED,
         ]

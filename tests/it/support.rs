@@ -2,8 +2,10 @@
 #![allow(unreachable_pub, dead_code, reason = "support is written for tests to come, too")]
 
 pub mod client;
+pub mod faketime;
 pub mod postgres;
 pub mod redis;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -32,7 +32,7 @@ fn spread(cluster: &RedisCluster) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_take_all_masters_and_follow_slots_that_move() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(1);
     let (one, two) = (Node::start(&[cluster.url()]).await, Node::start(&[cluster.url()]).await);
     assert_eq!(one.bus.health().lanes.len(), 3, "{:?}", one.bus.health());
     one.watch(users(USERS)).await;
@@ -51,13 +51,8 @@ async fn news_take_all_masters_and_follow_slots_that_move() {
 
     // The slot of a user moves from its master to the next.
     let slot: u16 = cluster.nodes[0].ask(&["CLUSTER", "KEYSLOT", "bellwire:1:user-7"]).parse().unwrap();
-    let (from, to) = (cluster.owner(slot, 0), (cluster.owner(slot, 0) + 1) % 3);
-    let (slot, id) = (slot.to_string(), |at: usize| cluster.nodes[at].ask(&["CLUSTER", "MYID"]));
-    cluster.nodes[to].ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
-    cluster.nodes[from].ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
-    for at in [to, from, 0, 1, 2] {
-        assert_eq!(cluster.nodes[at].ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]), "OK");
-    }
+    let to = (cluster.owner(slot, 0) + 1) % 3;
+    cluster.move_slot(slot, to);
     let subscribers = |at: usize| cluster.nodes[at].ask(&["PUBSUB", "SHARDNUMSUB", "bellwire:1:user-7"]);
     until("it is subscribed to at its new master", || subscribers(to).ends_with('1')).await;
     until("its news are looked at", || one.ears.missed() >= 1).await;
@@ -70,7 +65,7 @@ async fn news_take_all_masters_and_follow_slots_that_move() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_dies_is_replaced_or_comes_back_and_news_go_on() {
-    let mut cluster = RedisCluster::start();
+    let mut cluster = RedisCluster::start(1);
     let (one, two) = (Node::start(&[cluster.url()]).await, Node::start(&[cluster.url()]).await);
     one.watch(users(USERS)).await;
     all_hear(&two, &one, 1).await;

@@ -9,7 +9,8 @@ use bellwire::store::copy::copy;
 use bellwire::store::{Batch, Error, Place, Store};
 use serde_json::json;
 
-use crate::support::postgres::{Server, Transaction, place, shared};
+use crate::support::postgres::{Server, Transaction, place, shared, url};
+use crate::support::wire::{State, Wire};
 use crate::world::{CHANNEL, World, document, tell};
 
 async fn error(place: &Place) -> String {
@@ -231,6 +232,39 @@ async fn a_database_that_does_not_answer_is_waited_for_no_longer_than_allowed() 
     tokio::time::timeout(Duration::from_secs(20), async { while store.ping().await.is_err() {} })
         .await
         .expect("it heals");
+}
+
+/// A transaction goes out as a whole. When its node or the network is gone in the midst of it, what it holds would be held
+/// until the kernel misses the other end: for two hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_in_the_midst_of_a_change_holds_up_nobody_for_long() {
+    let server = shared();
+    let database = server.database().await;
+    let wire = Wire::to(server.address());
+    let patience = Duration::from_secs(60);
+    let far = Store::connect(&place(&url(wire.address, &database), 3, patience)).await.unwrap();
+    let near = Store::connect(&place(&server.url(&database), 3, patience)).await.unwrap();
+    let (now, until) = (Time::from_micros(1), Time::from_micros(2));
+    let mut batch = Batch::new();
+    batch.add_job("test", "one", now);
+    near.apply(batch).await.unwrap();
+    let job = near.claim_jobs("near", now, until, 1).await.unwrap().pop().unwrap();
+
+    let mut held = Batch::new();
+    held.keep_job(&job, until);
+    // So long that it does not arrive before the wire is mute.
+    held.add_job("test", &"x".repeat(16 << 20), now);
+    wire.set(State::Passing { there: Duration::from_millis(10), back: Duration::ZERO });
+    let holding = tokio::spawn(async move { far.apply(held).await });
+    let ask = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    while server.ask(&database, ask).await.is_empty() {}
+    wire.set(State::Mute);
+    let (mut own, began) = (Batch::new(), Instant::now());
+    own.finish_job(&job);
+    near.apply(own).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    wire.set(State::Cut);
+    assert!(matches!(holding.await.unwrap(), Err(Error::Unavailable(_))), "it may be tried again");
 }
 
 #[tokio::test]

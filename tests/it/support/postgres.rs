@@ -1,6 +1,6 @@
 //! A real PostgreSQL: a server of the tests' own, on a port and in a directory of its own.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -124,15 +124,26 @@ impl Server {
         self.control(&["-w", "-m", "immediate", "stop"]);
     }
 
+    /// Stops it as its operator does, who waits for nobody's connection, and starts it again.
+    pub fn restart(&self) {
+        let log = self.directory.join("log").display().to_string();
+        self.control(&["-w", "-t", "60", "-m", "fast", "-l", &log, "restart"]);
+    }
+
     /// The process that all others of the server come from.
     pub fn process(&self) -> u32 {
         let text = std::fs::read_to_string(self.directory.join("postmaster.pid")).unwrap();
         text.lines().next().unwrap().parse().unwrap()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// The address of a database, to be connected to by the user who may do everything.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://bellwire@127.0.0.1:{}/{database}", self.port)
+        url(self.address(), database)
     }
 
     /// A new, empty database.
@@ -150,6 +161,14 @@ impl Server {
         client.batch_execute(sql).await.unwrap();
         drop(client);
         connection.await.unwrap().unwrap();
+    }
+
+    /// What a database answers to a question.
+    pub async fn ask(&self, database: &str, sql: &str) -> Vec<tokio_postgres::Row> {
+        let config: tokio_postgres::Config = self.url(database).parse().unwrap();
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.query(sql, &[]).await.unwrap()
     }
 
     /// How a node reaches a database.
@@ -185,6 +204,11 @@ impl Transaction {
         let ask = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
         while self.client.query_one(ask, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
     }
+}
+
+/// The address of a database of a server that is reached at `address`.
+pub fn url(address: SocketAddr, database: &str) -> String {
+    format!("postgres://bellwire@{address}/{database}")
 }
 
 /// How a node reaches a database at `url`.

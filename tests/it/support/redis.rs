@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -98,6 +98,16 @@ impl RedisServer {
         }
     }
 
+    /// Whether it is there.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// How often its log says this.
+    pub fn said(&self, text: &str) -> usize {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default().matches(text).count()
+    }
+
     /// Lets it do nothing until [`RedisServer::thaw`].
     pub fn freeze(&self) {
         self.signal("-STOP");
@@ -112,9 +122,14 @@ impl RedisServer {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// Its address, as the configuration has it.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
     }
 
     /// What it answers to a command.
@@ -157,16 +172,19 @@ impl Drop for RedisServer {
     }
 }
 
-/// Three masters and a replica of the first, each with a third of the slots.
+/// The number of masters; each has a third of the slots.
+const MASTERS: usize = 3;
+
+/// Three masters, and replicas of the first of them.
 pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
 }
 
 impl RedisCluster {
-    /// A Cluster in which a master counts as dead after some seconds.
-    pub fn start() -> RedisCluster {
+    /// A Cluster in which a master counts as dead after some seconds, with so many replicas.
+    pub fn start(replicas: usize) -> RedisCluster {
         let mut nodes: Vec<RedisServer> = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..MASTERS + replicas {
             let bus_port = free_port().to_string();
             let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2500", "--cluster-port", &bus_port];
             nodes.push(RedisServer::start(&arguments));
@@ -182,24 +200,58 @@ impl RedisCluster {
             assert_eq!(first.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]), "OK");
         }
         cluster.agree();
-        let first = cluster.nodes[0].ask(&["CLUSTER", "MYID"]);
-        assert_eq!(cluster.nodes[3].ask(&["CLUSTER", "REPLICATE", &first]), "OK");
-        let link = || cluster.nodes[3].ask(&["INFO", "replication"]).contains("master_link_status:up");
-        cluster.wait("the replica follows", link);
+        for replica in MASTERS..cluster.nodes.len() {
+            let master = cluster.id(replica - MASTERS);
+            assert_eq!(cluster.nodes[replica].ask(&["CLUSTER", "REPLICATE", &master]), "OK");
+        }
+        cluster.follow();
         cluster
     }
 
     /// Waits until every node knows every other, and that all slots are served.
-    fn agree(&self) {
+    pub fn agree(&self) {
+        let known = format!("cluster_known_nodes:{}", self.nodes.len());
         self.wait("the nodes agree", || {
             self.nodes.iter().all(|node| {
                 let info = node.ask(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:4")
+                info.contains("cluster_state:ok") && info.contains(&known)
             })
         });
     }
 
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+    /// Waits until all but the masters follow one.
+    pub fn follow(&self) {
+        self.wait("the replicas follow", || {
+            let states: Vec<String> = self.nodes.iter().map(|node| node.ask(&["INFO", "replication"])).collect();
+            let count = |word: &str| states.iter().filter(|state| state.contains(word)).count();
+            count("role:master") == MASTERS && count("master_link_status:up") == self.nodes.len() - MASTERS
+        });
+    }
+
+    /// The places of the masters that run.
+    pub fn masters(&self) -> Vec<usize> {
+        let is_master = |at: &usize| self.nodes[*at].ask(&["INFO", "replication"]).contains("role:master");
+        (0..self.nodes.len()).filter(is_master).collect()
+    }
+
+    /// By which the nodes know one of them.
+    pub fn id(&self, at: usize) -> String {
+        self.nodes[at].ask(&["CLUSTER", "MYID"])
+    }
+
+    /// Gives a slot to another master.
+    pub fn move_slot(&self, slot: u16, to: usize) {
+        let from = self.owner(slot, to);
+        let slot = slot.to_string();
+        self.nodes[to].ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id(from)]);
+        self.nodes[from].ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id(to)]);
+        let masters = self.masters();
+        for at in [to, from].into_iter().chain(masters) {
+            assert_eq!(self.nodes[at].ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &self.id(to)]), "OK");
+        }
+    }
+
+    pub fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
         let began = Instant::now();
         while !is_so() {
             assert!(began.elapsed() < START, "the Cluster does not get so far that {what}");
