@@ -6,11 +6,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::channels::feed::{AtOnce, Name, Told, View, recounts};
+use super::house::House;
 use super::outbox::{Frame, Link};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
-use crate::verbs::Core;
 use crate::wire::phoenix::Push;
 
 /// Changes less than this apart are a burst.
@@ -185,7 +185,7 @@ impl Topic {
     }
 
     /// Tells of a change.
-    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent, now: Time) -> Heard {
+    pub(crate) fn hear(&self, house: Option<&dyn House>, event: &FeedEvent, now: Time) -> Heard {
         let mut state = self.lock();
         let is_recounted = recounts(&state.head, &event.head);
         if event.head.version > state.head.version {
@@ -193,7 +193,7 @@ impl Topic {
         }
         let (mut wants, mut tally) = (false, Tally::default());
         for group in &mut state.groups {
-            wants |= group.hear(core, &self.name, event, is_recounted, &mut tally);
+            wants |= group.hear(house, &self.name, event, is_recounted, &mut tally);
         }
         Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse(), tally }
     }
@@ -418,7 +418,7 @@ impl Group {
     /// Tells of a change; whether the catch-up has something to do.
     fn hear(
         &mut self,
-        core: Option<&Core>,
+        house: Option<&dyn House>,
         name: &Name,
         event: &FeedEvent,
         is_recounted: bool,
@@ -439,7 +439,7 @@ impl Group {
                 Some(told) if version == told + 1 => {
                     let view = &self.view;
                     let at_once = prepared
-                        .get_or_insert_with(|| view.at_once(core, name, &event.head, &event.news, is_recounted));
+                        .get_or_insert_with(|| view.at_once(house, name, &event.head, &event.news, is_recounted));
                     match at_once {
                         AtOnce::Pushes(pushes) => drop(member.push(pushes, version, tally)),
                         AtOnce::Ask => (member.is_owed, wants) = (true, true),
