@@ -1,6 +1,5 @@
 //! The sweep: finds in the shared database what nobody has told this node, so that nothing stays unseen for longer.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,9 @@ use tracing::{info, warn};
 
 use super::learn_which_are_active;
 use crate::hub::Registry;
-use crate::store::changes::Seen;
+use crate::store::changes::Trail;
 use crate::store::{self, Batch};
 use crate::verbs::Core;
-
-/// Sweeps after which what has changed need not be known any more. All nodes sweep equally often, and one that was away
-/// for longer looks at everything.
-const KEPT: usize = 20;
 
 /// Looks every so often for feeds that have changed, until it is time to stop.
 pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, mut stopped: watch::Receiver<bool>) {
@@ -25,66 +20,42 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
     let first = Instant::now() + every.mul_f64(part as f64 / 1_000.0);
     let mut ticks = interval_at(first, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweep = Sweep { seen: VecDeque::new(), is_blind: true };
+    let mut trail = Trail::default();
     let mut last = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        if last.elapsed() > every * (KEPT / 2) as u32 {
-            // Asleep for so long that others may have forgotten what this node has not seen.
-            sweep.is_blind = true;
-        }
-        match sweep.once(&core, &registry).await {
-            Ok(()) if std::mem::take(&mut sweep.is_blind) => {
+        trail.wake(last.elapsed(), every);
+        match look(&mut trail, &core, &registry).await {
+            Ok(()) if trail.find_again() => {
                 info!("the sweep looks at all feeds that somebody listens to");
                 registry.suspect_all();
             }
             Ok(()) => {}
-            Err(error) => {
-                if !std::mem::replace(&mut sweep.is_blind, true) {
-                    warn!(%error, "the sweep cannot read what has changed; it will look at everything once it can");
-                }
-                sweep.seen.clear();
+            Err(error) if trail.lose() => {
+                warn!(%error, "the sweep cannot read what has changed; it will look at everything once it can");
             }
+            Err(_) => {}
         }
         last = Instant::now();
     }
 }
 
-struct Sweep {
-    /// Where the last sweeps began, oldest first.
-    seen: VecDeque<Seen>,
-    /// Something may have changed that cannot be found any more: after an outage the database may know nothing of it.
-    is_blind: bool,
-}
-
-impl Sweep {
-    async fn once(&mut self, core: &Core, registry: &Registry) -> Result<(), store::Error> {
-        // Another node may have been told to switch a workflow off, or on.
-        learn_which_are_active(core).await?;
-        let now = core.store.changes_now().await?;
-        match self.seen.back() {
-            Some(before) if before.leads_to(&now) => {
-                let changed = core.store.changes_since(before).await?;
-                let named = changed.iter();
-                registry.suspect(named.map(|feed| (feed.env, &*feed.channel, &*feed.recipient, feed.version)));
-            }
-            // What was known of changes is gone, or the database is another than it was.
-            _ => {
-                self.seen.clear();
-                self.is_blind = true;
-            }
-        }
-        self.seen.push_back(now);
-        if self.seen.len() > KEPT
-            && let Some(oldest) = self.seen.pop_front()
-        {
-            let mut batch = Batch::new();
-            batch.forget_changes(&oldest);
-            core.store.apply(batch).await?;
-        }
-        Ok(())
+async fn look(trail: &mut Trail, core: &Core, registry: &Registry) -> Result<(), store::Error> {
+    // Another node may have been told to switch a workflow off, or on.
+    learn_which_are_active(core).await?;
+    let now = core.store.changes_now().await?;
+    if let Some(before) = trail.since(&now) {
+        let changed = core.store.changes_since(before).await?;
+        let named = changed.iter();
+        registry.suspect(named.map(|feed| (feed.env, &*feed.channel, &*feed.recipient, feed.version)));
     }
+    if let Some(oldest) = trail.reach(now) {
+        let mut batch = Batch::new();
+        batch.forget_changes(&oldest);
+        core.store.apply(batch).await?;
+    }
+    Ok(())
 }

@@ -1,10 +1,17 @@
 //! What has changed of late in a database that several nodes share: how a node finds what the bus has not told it.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::Env;
 use super::db::{Batch, Error, Store};
 use crate::params;
+
+/// Looks after which what has changed need not be known any more. All nodes look equally often, and one that was away for
+/// longer looks at everything.
+const KEPT: usize = 20;
 
 /// Until where changes have been seen. Of two transactions the one that began first may end last: what a mark leaves
 /// behind it has surely been seen, and what lies ahead may be seen once more.
@@ -19,6 +26,56 @@ impl Seen {
     /// Whether everything that has changed between the two is still known.
     pub fn leads_to(&self, later: &Seen) -> bool {
         self.life == later.life && self.tx <= later.tx
+    }
+}
+
+/// How a node follows what changes, from one look to the next; and whether it has lost the way, so that everything has to
+/// be looked at.
+#[derive(Debug)]
+pub struct Trail {
+    /// Where the last looks began, oldest first.
+    seen: VecDeque<Seen>,
+    /// Something may have changed that cannot be found any more: after an outage the database may know nothing of it.
+    is_lost: bool,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Trail { seen: VecDeque::new(), is_lost: true }
+    }
+}
+
+impl Trail {
+    /// A look begins, so long after the one before; they are to be `every` apart. After a long sleep others may have
+    /// forgotten what this node has not seen.
+    pub fn wake(&mut self, after: Duration, every: Duration) {
+        self.is_lost |= after > every * (KEPT / 2) as u32;
+    }
+
+    /// From where changes have to be read, now that they stand at `now`; none when what was known of them is gone, or the
+    /// database is another than it was.
+    pub fn since(&mut self, now: &Seen) -> Option<&Seen> {
+        if !self.seen.back().is_some_and(|before| before.leads_to(now)) {
+            self.lose();
+        }
+        self.seen.back()
+    }
+
+    /// Everything up to `now` is seen. What lies before the result need not be known any more.
+    pub fn reach(&mut self, now: Seen) -> Option<Seen> {
+        self.seen.push_back(now);
+        if self.seen.len() > KEPT { self.seen.pop_front() } else { None }
+    }
+
+    /// The changes could not be read. Whether this is the first time since they could.
+    pub fn lose(&mut self) -> bool {
+        self.seen.clear();
+        !std::mem::replace(&mut self.is_lost, true)
+    }
+
+    /// Whether everything has to be looked at, which is then done.
+    pub fn find_again(&mut self) -> bool {
+        std::mem::take(&mut self.is_lost)
     }
 }
 
