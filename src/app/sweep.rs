@@ -21,13 +21,12 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
     let mut ticks = interval_at(first, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trail = Trail::default();
-    let mut last = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        trail.wake(last.elapsed(), every);
+        trail.wake(Instant::now().into_std(), every);
         match look(&mut trail, &core, &registry).await {
             Ok(()) if trail.find_again() => {
                 info!("the sweep looks at all feeds that somebody listens to");
@@ -39,7 +38,6 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
             }
             Err(_) => {}
         }
-        last = Instant::now();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What has changed of late in a database that several nodes share: how a node finds what the bus has not told it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -37,19 +37,22 @@ pub struct Trail {
     seen: VecDeque<Seen>,
     /// Something may have changed that cannot be found any more: after an outage the database may know nothing of it.
     is_lost: bool,
+    /// When the last look began.
+    woke_at: Option<Instant>,
 }
 
 impl Default for Trail {
     fn default() -> Self {
-        Trail { seen: VecDeque::new(), is_lost: true }
+        Trail { seen: VecDeque::new(), is_lost: true, woke_at: None }
     }
 }
 
 impl Trail {
-    /// A look begins, so long after the one before; they are to be `every` apart. After a long sleep others may have
-    /// forgotten what this node has not seen.
-    pub fn wake(&mut self, after: Duration, every: Duration) {
-        self.is_lost |= after > every * (KEPT / 2) as u32;
+    /// A look begins; they are to be `every` apart. After a long sleep, be it in the middle of the look before, others may
+    /// have forgotten what this node has not seen.
+    pub fn wake(&mut self, now: Instant, every: Duration) {
+        let before = self.woke_at.replace(now);
+        self.is_lost |= before.is_some_and(|before| now - before > every * (KEPT / 2) as u32);
     }
 
     /// From where changes have to be read, now that they stand at `now`; none when what was known of them is gone, or the
@@ -131,5 +134,64 @@ impl Batch {
     /// Adds that changes behind `seen` need not be known any more.
     pub fn forget_changes(&mut self, seen: &Seen) {
         self.push("DELETE FROM changes WHERE tx < CAST(CAST(CAST(?1 AS bigint) AS text) AS xid8)", params![seen.tx]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(5);
+
+    fn seen(tx: i64) -> Seen {
+        Seen { tx, life: "one".to_owned() }
+    }
+
+    /// A look that begins when changes stand at `tx`, and finds them; whether everything has to be looked at.
+    fn look(trail: &mut Trail, at: Instant, tx: i64) -> bool {
+        trail.wake(at, EVERY);
+        trail.since(&seen(tx));
+        trail.reach(seen(tx));
+        trail.find_again()
+    }
+
+    #[test]
+    fn everything_is_looked_at_first_after_an_outage_and_in_another_life() {
+        let (mut trail, start) = (Trail::default(), Instant::now());
+        let at = |number: u32| start + EVERY * number;
+        assert!(look(&mut trail, at(0), 3), "nothing is known yet");
+        assert!(!look(&mut trail, at(1), 5));
+        trail.wake(at(2), EVERY);
+        assert_eq!(trail.since(&seen(7)), Some(&seen(5)));
+        assert!(trail.lose(), "the database went away");
+        assert!(!trail.lose(), "and is still away");
+        assert!(look(&mut trail, at(3), 9));
+        assert!(!look(&mut trail, at(4), 9));
+        assert_eq!(trail.since(&Seen { tx: 9, life: "two".to_owned() }), None);
+        assert!(trail.find_again(), "what was known died with the first life");
+    }
+
+    /// A node was stopped in the middle of a look, for so long that the others forgot what it was about to read; the next
+    /// look, soon after, found nothing amiss.
+    #[test]
+    fn a_sleep_counts_also_in_the_middle_of_a_look() {
+        let (mut trail, start) = (Trail::default(), Instant::now());
+        look(&mut trail, start, 3);
+        trail.wake(start + EVERY, EVERY);
+        trail.since(&seen(5));
+        // Here it sleeps.
+        trail.reach(seen(5));
+        assert!(!trail.find_again(), "it does not know yet");
+        let awake = start + EVERY * (2 + KEPT as u32);
+        assert!(look(&mut trail, awake, 90));
+    }
+
+    #[test]
+    fn what_all_nodes_have_seen_is_forgotten() {
+        let mut trail = Trail::default();
+        for number in 0..KEPT as i64 {
+            assert_eq!(trail.reach(seen(number)), None);
+        }
+        assert_eq!(trail.reach(seen(99)), Some(seen(0)));
     }
 }
