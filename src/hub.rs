@@ -454,5 +454,4 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-#[path = "hub/tests.rs"]
 mod tests;

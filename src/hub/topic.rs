@@ -146,9 +146,8 @@ impl Topic {
     /// change was heard of here. Whether the catch-up has to be started.
     pub(crate) fn enter(&self, head: Head, joining: Joining, tally: &mut Tally) -> bool {
         let mut state = self.lock();
-        if head.version > state.head.version {
-            state.head = head;
-        }
+        // The others may have missed what it comes with.
+        let mut wants_catch_up = state.learn(head);
         let Joining { link, head, view, told, awaits_first, first } = joining;
         let mut member = Member { link, head, told, is_owed: false, is_stalled: false, awaits_first, sure: None };
         if let Some(first) = first
@@ -157,7 +156,7 @@ impl Topic {
             member.awaits_first = false;
         }
         member.is_owed |= member.awaits_first || member.told.is_none_or(|told| told < state.head.version);
-        let wants_catch_up = member.is_owed && !member.is_stalled;
+        wants_catch_up |= member.is_owed && !member.is_stalled;
         state.add(view, member);
         wants_catch_up && state.rouse()
     }
@@ -211,22 +210,10 @@ impl Topic {
         self.lock().is_suspect = false;
     }
 
-    /// The head was read. If it is news, everybody who was not told of it is owed it. Whether the catch-up has to be
-    /// started.
+    /// The head was read. Whether the catch-up has to be started.
     pub(crate) fn learn(&self, head: Head) -> bool {
         let mut state = self.lock();
-        if head.version <= state.head.version {
-            return false;
-        }
-        state.head = head;
-        let mut wants = false;
-        for member in state.groups.iter_mut().flat_map(|group| &mut group.members) {
-            if member.told.is_none_or(|told| told < head.version) {
-                member.is_owed = true;
-                wants |= !member.is_stalled;
-            }
-        }
-        wants && state.rouse()
+        state.learn(head) && state.rouse()
     }
 
     /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
@@ -360,6 +347,35 @@ impl Topic {
     }
 }
 
+#[cfg(test)]
+impl Topic {
+    /// What it still has to do for anybody; none when all is done.
+    pub(crate) fn owes(&self) -> Option<String> {
+        let state = self.lock();
+        let members = || state.groups.iter().flat_map(|group| &group.members);
+        let is_open = state.is_catching_up
+            || state.wants_catch_up
+            || !state.answers.is_empty()
+            || state.joining > 0
+            || state.is_bursting
+            || state.is_suspect
+            || members().any(|member| member.is_owed || member.is_stalled || member.awaits_first);
+        is_open.then(|| {
+            let owed = members().map(|member| (member.is_owed, member.is_stalled, member.awaits_first));
+            format!(
+                "catching up {} {}, {} answers, {} joining, bursting {}, suspect {}, members {:?}",
+                state.is_catching_up,
+                state.wants_catch_up,
+                state.answers.len(),
+                state.joining,
+                state.is_bursting,
+                state.is_suspect,
+                owed.collect::<Vec<_>>()
+            )
+        })
+    }
+}
+
 impl State {
     fn add(&mut self, view: View, member: Member) {
         let group = match self.groups.iter().position(|group| *group.view == view) {
@@ -379,6 +395,22 @@ impl State {
 
     fn member(&mut self, link: &Link) -> Option<&mut Member> {
         self.groups.iter_mut().flat_map(|group| &mut group.members).find(|member| member.link.id == link.id)
+    }
+
+    /// Notes a head that was read. If it is news, everybody who was not told of it is owed it; whether anybody is.
+    fn learn(&mut self, head: Head) -> bool {
+        if head.version <= self.head.version {
+            return false;
+        }
+        self.head = head;
+        let mut wants = false;
+        for member in self.groups.iter_mut().flat_map(|group| &mut group.members) {
+            if member.told.is_none_or(|told| told < head.version) {
+                member.is_owed = true;
+                wants |= !member.is_stalled;
+            }
+        }
+        wants
     }
 
     /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
@@ -568,6 +600,16 @@ mod tests {
         let joins = Joining { first: Some(first), ..joining(&bob, r#"{"bellwire":{}}"#, None) };
         assert!(!topic.enter(head(2), joins, &mut Tally::default()), "it was told all there is");
         assert_eq!(totals(&bob), [-1]);
+    }
+
+    /// A change passed unheard, then one came who read of it: from then on it was taken for known, whoever looked.
+    #[test]
+    fn what_one_who_joins_comes_with_is_owed_to_those_who_were_there() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), &mut Tally::default());
+        assert!(topic.enter(head(2), joining(&bob, r#"{"client_b":{}}"#, Some(2)), &mut Tally::default()));
+        catch_up(&topic, 2);
+        assert_eq!((totals(&ann), totals(&bob)), (vec![2], vec![]));
     }
 
     #[test]

@@ -29,6 +29,17 @@ impl Seen {
     }
 }
 
+#[cfg(test)]
+impl Seen {
+    pub(crate) fn at(tx: i64, life: &str) -> Seen {
+        Seen { tx, life: life.to_owned() }
+    }
+
+    pub(crate) fn tx(&self) -> i64 {
+        self.tx
+    }
+}
+
 /// How a node follows what changes, from one look to the next; and whether it has lost the way, so that everything has to
 /// be looked at.
 #[derive(Debug)]
@@ -144,7 +155,7 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(5);
 
     fn seen(tx: i64) -> Seen {
-        Seen { tx, life: "one".to_owned() }
+        Seen::at(tx, "one")
     }
 
     /// A look that begins when changes stand at `tx`, and finds them; whether everything has to be looked at.
@@ -167,7 +178,7 @@ mod tests {
         assert!(!trail.lose(), "and is still away");
         assert!(look(&mut trail, at(3), 9));
         assert!(!look(&mut trail, at(4), 9));
-        assert_eq!(trail.since(&Seen { tx: 9, life: "two".to_owned() }), None);
+        assert_eq!(trail.since(&Seen::at(9, "two")), None);
         assert!(trail.find_again(), "what was known died with the first life");
     }
 
