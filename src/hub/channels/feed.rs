@@ -186,7 +186,9 @@ impl View {
         Ok(match house.changes(head, since).await? {
             Changes::TooOld => self.concerned(|_| true),
             Changes::Since { changed, removed } => {
-                let only_new = removed.is_empty() && changed.iter().all(|message| message.seq > since);
+                // An item that has changed since it came may have been looked at in between.
+                let is_untouched = |message: &Message| message.seq > since && message.version == message.seq;
+                let only_new = removed.is_empty() && changed.iter().all(is_untouched);
                 self.concerned(|filter| !only_new || changed.iter().any(|message| filter.matches(message)))
             }
         })

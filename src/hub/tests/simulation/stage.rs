@@ -102,7 +102,7 @@ impl Ground {
     pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>10.3} {}", now as f64 / 1e6, text()));
+            trace.push(format!("{:>10.3} {}", now as f64 / 1e6, shortened(&text())));
         }
     }
 
@@ -114,6 +114,20 @@ impl Ground {
         let Ground { dice, weather, .. } = self;
         self.now < self.outage_until || (weather.failing > 0 && dice.chance(weather.failing))
     }
+}
+
+/// What a line of the trace shows of frames: feeds by the end of their topics, items by their ids.
+fn shortened(text: &str) -> String {
+    let text = text.replace("feeds:00000000-0000-0000-0000-0000000000", "");
+    let mut parts = text.split(r#"{"__typename":"FeedItem","__cursor":""#);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let id = part.split(r#""id":""#).nth(1).and_then(|rest| rest.split('"').next());
+        out.push_str(id.unwrap_or("?"));
+        out.push(' ');
+        out.push_str(part.rsplit_once('}').map_or("", |(_, rest)| rest));
+    }
+    out
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
