@@ -89,10 +89,11 @@ async fn join(
     let response = if is_own { welcome(head.version, reconnect_ms) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
     house.metrics().joined("ok");
-    // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
-    // look costs it one request; an item that stays unseen costs more.
-    let known = || registry.known_to(&name, &view, house.now()).unwrap_or(0);
-    let told = if is_own { since } else { Some(known().clamp(0, head.version)) };
+    // A client nobody remembers may have fetched long ago, before a restart of ours, or may be fetching now: it is told to
+    // look again. The look costs it a request; an item that stays unseen costs more.
+    let known = if is_own { None } else { registry.known_to(&name, &view, house.now()) };
+    let told = if is_own { since } else { Some(known.unwrap_or(0).clamp(0, head.version)) };
+    let may_be_looking = !is_own && known.is_none();
     let mut first = None;
     if is_own || told.is_none_or(|told| told < head.version) {
         let _reader = registry.reader().await;
@@ -102,7 +103,7 @@ async fn join(
         }
     }
     let prefix: Arc<str> = Push::head(join_ref).into();
-    expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
+    expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, may_be_looking, first });
     None
 }
 

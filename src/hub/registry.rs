@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::channels::feed::{Name, View};
 use super::house::House;
 use super::outbox::Link;
-use super::topic::{Heard, Joining, Tally, Topic};
+use super::topic::{Duties, Joining, Tally, Topic};
 use crate::bus::{FeedEvent, Listener, Whose};
 use crate::model::feed::Head;
 use crate::model::time::Time;
@@ -40,7 +40,7 @@ struct Inner {
     readers: Arc<Semaphore>,
     /// When the sweep came by last, in microseconds: exact enough for bursts, and cheaper than a clock.
     now: AtomicI64,
-    /// Topics whose burst of changes has not ended, each once.
+    /// Topics whose burst of prompts has not ended, each once.
     bursting: Mutex<Vec<Arc<Topic>>>,
     /// Topics of whose changes some may have passed, each once.
     suspects: Mutex<Suspects>,
@@ -110,16 +110,24 @@ impl Registry {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
-        let now = Time::from_micros(self.inner.now.load(Ordering::Relaxed));
         let house = self.house();
-        let Heard { begins_burst, wants_catch_up, tally } = topic.hear(house.as_deref(), event, now);
-        count(house.as_deref(), tally);
-        if begins_burst {
-            self.bursting().push(Arc::clone(&topic));
+        let duties = topic.hear(house.as_deref(), event, self.now());
+        self.see_to(house.as_deref(), &topic, duties);
+    }
+
+    /// Does what has to be done once something was told.
+    fn see_to(&self, house: Option<&dyn House>, topic: &Arc<Topic>, duties: Duties) {
+        count(house, duties.tally);
+        if duties.begins_burst {
+            self.bursting().push(Arc::clone(topic));
         }
-        if wants_catch_up {
-            self.catch_up(topic);
+        if duties.wants_catch_up {
+            self.catch_up(Arc::clone(topic));
         }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.inner.now.load(Ordering::Relaxed))
     }
 
     /// Changes of these feeds were made, up to these versions. Topics that have not heard of them read the database.
@@ -221,18 +229,13 @@ impl Registry {
         self.inner.now.store(now.micros(), Ordering::Relaxed);
     }
 
-    /// Has the stock clients of topics that have become quiet after a burst told once more.
+    /// Has stock clients prompted once more that may not have heard how a burst ended.
     pub(crate) fn end_bursts(&self, now: Time) {
         let bursting = std::mem::take(&mut *self.bursting());
-        let mut still = Vec::new();
         for topic in bursting {
-            match topic.ends_burst(now) {
-                None => still.push(topic),
-                Some(true) => self.catch_up(topic),
-                Some(false) => {}
-            }
+            let (is_over, duties) = topic.ends_burst(now);
+            self.see_to(None, &topic, Duties { begins_burst: !is_over, ..duties });
         }
-        self.bursting().append(&mut still);
     }
 
     fn bursting(&self) -> MutexGuard<'_, Vec<Arc<Topic>>> {
@@ -278,11 +281,14 @@ impl Registry {
 
     /// Lets one out, and remembers what its client knows, in case it comes back.
     pub(crate) fn leave(&self, name: &Name, link: &Link, is_clean: bool, now: Time) {
-        let Some(left) = self.topic(name).and_then(|topic| topic.leave(link, is_clean)) else { return };
+        let Some(left) = self.topic(name).and_then(|topic| topic.leave(link, is_clean, self.now())) else { return };
         self.forget_if_deserted(name);
         let mut gone = self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
         for client in left.view.clients() {
-            gone.remember(name, client, left.knows, now);
+            match left.knows {
+                Some(knows) => gone.remember(name, client, knows, now),
+                None => gone.forget(name, client),
+            }
         }
     }
 
@@ -321,7 +327,7 @@ impl Registry {
     }
 
     /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
-    async fn tell_the_rest(&self, topic: &Topic) {
+    async fn tell_the_rest(&self, topic: &Arc<Topic>) {
         let mut shift = Shift { topic, is_over: false };
         while let Some(questions) = topic.questions() {
             let Some(reader) = self.reader().await else { return };
@@ -344,7 +350,7 @@ impl Registry {
                 }
             }
             drop(reader);
-            count(Some(&*house), topic.tell(&found));
+            self.see_to(Some(&*house), topic, topic.tell(&found, self.now()));
             if let Some(error) = failure {
                 let Name { env, channel, .. } = &topic.name;
                 error!(env, channel.id = %channel, %error, "a feed could not be read for its sockets; it is tried again");
@@ -397,12 +403,8 @@ impl Expected {
 
     /// Lets one in; see [`Topic::enter`].
     pub(crate) fn enter(self, head: Head, joining: Joining) {
-        let mut tally = Tally::default();
-        let wants_catch_up = self.topic.enter(head, joining, &mut tally);
-        count(self.registry.house().as_deref(), tally);
-        if wants_catch_up {
-            self.registry.catch_up(Arc::clone(&self.topic));
-        }
+        let duties = self.topic.enter(head, joining, self.registry.now());
+        self.registry.see_to(self.registry.house().as_deref(), &self.topic, duties);
     }
 }
 
@@ -434,6 +436,12 @@ impl Gone {
         }
         let key = self.hasher.hash_one((name, client));
         self.young.insert(key, knows);
+    }
+
+    fn forget(&mut self, name: &Name, client: &str) {
+        let key = self.hasher.hash_one((name, client));
+        self.young.remove(&key);
+        self.old.remove(&key);
     }
 
     fn recall(&self, name: &Name, client: &str, now: Time) -> Option<i64> {

@@ -10,6 +10,7 @@ use crate::hub::house::House;
 use crate::model::channel::Channel;
 use crate::model::feed::{Archived, Counts, Filter, Head, Mode, Options, Status, Tenants, mode};
 use crate::model::message::Message;
+use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::store::Env;
 use crate::store::feeds::Changes;
@@ -114,6 +115,11 @@ impl View {
     pub(crate) fn clients(&self) -> impl Iterator<Item = &str> {
         let clients: &[Client] = if let Badge::Clients(clients) = &self.badge { clients } else { &[] };
         clients.iter().map(|client| &*client.name)
+    }
+
+    /// The time at which what is told now prompts the client to look at the feed; none for our own, which has it told.
+    pub(crate) fn prompts(&self, now: Time) -> Option<Time> {
+        self.own.is_none().then_some(now)
     }
 
     /// What is told of a change whose version follows the one told last. `recounts` says whether it changed the feed's

@@ -107,13 +107,18 @@ impl Ground {
     }
 
     pub(super) fn time(&self) -> Time {
-        Time::from_micros(BEGIN + self.now)
+        time_at(self.now)
     }
 
     pub(super) fn fails(&mut self) -> bool {
         let Ground { dice, weather, .. } = self;
         self.now < self.outage_until || (weather.failing > 0 && dice.chance(weather.failing))
     }
+}
+
+/// The time of day, so many microseconds after the world began.
+pub(super) fn time_at(micros: i64) -> Time {
+    Time::from_micros(BEGIN + micros)
 }
 
 /// What a line of the trace shows of frames: feeds by the end of their topics, items by their ids.

@@ -21,7 +21,7 @@ use super::database::{Database, Write, wide};
 use super::dice::Dice;
 use fate::{described, rank};
 
-use super::stage::{Ground, LANE, Life, MILLI, Order, SECOND, Stage, Weather, lock, unavailable};
+use super::stage::{Ground, LANE, Life, MILLI, Order, SECOND, Stage, Weather, lock, time_at, unavailable};
 use crate::bus::watched::Errands;
 use crate::bus::{FeedEvent, Listener as _, News, Whose};
 use crate::hub::acts::{self, Desk};
@@ -170,6 +170,8 @@ enum Entry {
     Sweep(Life),
     Swept(Life, Seen),
     Fault(Fault),
+    /// A node goes on after it stood still; one begins another life.
+    Thaw(Life),
     Restart(usize),
 }
 
@@ -191,6 +193,10 @@ struct Node {
     life: Life,
     is_up: bool,
     frozen_until: i64,
+    /// What is to happen on it once it goes on.
+    held: Vec<Entry>,
+    /// When the sweep of its sockets came by last.
+    passed_at: i64,
     registry: Registry,
     stage: Arc<Stage>,
     trail: Trail,
@@ -382,11 +388,13 @@ impl<'a> World<'a> {
             if let Some(life) = self.whose(&entry) {
                 let node = &self.nodes[life.node];
                 if node.life != life || !node.is_up {
+                    if let Entry::Gone(conn) = entry {
+                        self.conns.remove(&conn);
+                    }
                     continue;
                 }
                 if node.frozen_until > due {
-                    let thaw = node.frozen_until;
-                    self.push_at(thaw, entry);
+                    self.nodes[life.node].held.push(entry);
                     continue;
                 }
                 self.pass(life.node, !matches!(entry, Entry::Bursts(_)));
@@ -466,12 +474,10 @@ impl<'a> World<'a> {
 
     /// The sweep of sockets has come by of late, and goes on to while there is anything to do.
     fn pass(&mut self, node: usize, is_busy: bool) {
-        let (now, time) = {
-            let ground = self.ground();
-            (ground.now, ground.time())
-        };
+        let now = self.now();
         let node = &mut self.nodes[node];
-        node.registry.pass(Time::from_micros(time.micros() / PASS * PASS));
+        node.passed_at += (now - node.passed_at) / PASS * PASS;
+        node.registry.pass(time_at(node.passed_at));
         if !is_busy {
             return;
         }
@@ -609,6 +615,7 @@ impl<'a> World<'a> {
             Entry::Sweep(life) => self.sweep(life),
             Entry::Swept(life, now) => self.swept(life, now),
             Entry::Fault(fault) => self.suffer(fault),
+            Entry::Thaw(life) => self.thaw(life),
             Entry::Restart(node) => {
                 if !self.nodes[node].is_up {
                     self.start(node);

@@ -27,6 +27,8 @@ impl World<'_> {
             life,
             is_up: true,
             frozen_until: 0,
+            held: Vec::new(),
+            passed_at: self.now(),
             registry,
             stage,
             trail: Trail::default(),
@@ -119,7 +121,8 @@ impl World<'_> {
         let now = self.now();
         let frozen = &mut self.nodes[node];
         frozen.frozen_until = frozen.frozen_until.max(now + lag);
-        let life = frozen.life;
+        let (life, until) = (frozen.life, frozen.frozen_until);
+        self.push_at(until, Entry::Thaw(life));
         let conns: Vec<u64> = self.conns.iter().filter(|(_, conn)| conn.life == life).map(|(id, _)| *id).collect();
         for conn in conns {
             // Clients that hear nothing give up.
@@ -127,6 +130,18 @@ impl World<'_> {
             if patience < lag && self.chance(70) {
                 self.push(patience, Entry::Lost(conn));
             }
+        }
+    }
+
+    pub(super) fn thaw(&mut self, life: Life) {
+        let now = self.now();
+        let node = &mut self.nodes[life.node];
+        if node.life != life || node.frozen_until > now {
+            return;
+        }
+        node.passed_at = now;
+        for entry in std::mem::take(&mut node.held) {
+            self.push(0, entry);
         }
     }
 
@@ -155,14 +170,10 @@ impl World<'_> {
         self.broker.away_until = 0;
         for node in 0..self.nodes.len() {
             self.nodes[node].frozen_until = self.nodes[node].frozen_until.min(now);
+            self.thaw(self.nodes[node].life);
             if !self.nodes[node].is_up {
                 self.start(node);
             }
-        }
-        // What waits for somebody who slept comes now.
-        for (key, entry) in std::mem::take(&mut self.queue) {
-            let is_late = key.0 > now + 8 * SECOND && !matches!(entry, Entry::Tidy(_));
-            self.queue.insert(if is_late { (now, key.1) } else { key }, entry);
         }
         let slow: Vec<u64> = self.conns.iter().filter(|(_, conn)| conn.slow_until > now).map(|(id, _)| *id).collect();
         for conn in slow {

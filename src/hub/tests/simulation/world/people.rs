@@ -213,11 +213,8 @@ impl World<'_> {
             conn.was_filled = true;
             let head: Arc<str> = "[null".into();
             // The first is being written, the second fills the outbox.
-            conn.link.tell(std::slice::from_ref(&filler), &head);
-            self.turn(id);
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.link.tell(std::slice::from_ref(&filler), &head);
-            }
+            conn.writing.push_back(Frame::Shared { head: Arc::clone(&head), push: Arc::clone(&filler) });
+            conn.link.tell(&[filler], &head);
         }
         self.note(|| format!("socket {id} takes nothing in for {} ms", lag / MILLI));
         self.push(lag, Entry::Drained(id));
