@@ -7,7 +7,7 @@
 mod places;
 mod redis;
 mod slots;
-mod watched;
+pub(crate) mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,6 +18,7 @@ pub mod registry;
 mod acts;
 mod channels;
 mod gate;
+mod house;
 mod outbox;
 mod passes;
 mod session;
@@ -143,7 +144,8 @@ impl Hub {
     /// A hub for `core`, whose bus must tell `registry` of every change. Its sweep runs on the current runtime for as
     /// long as the hub lives.
     pub fn new(core: Shared, registry: Registry, settings: Settings) -> Self {
-        registry.settle(&core, tokio::runtime::Handle::current());
+        let house = Arc::downgrade(&core);
+        registry.settle(house);
         registry.pass(core.clock.steady());
         let inner = Arc::new(Inner {
             core,
@@ -453,5 +455,4 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-#[path = "hub/tests.rs"]
 mod tests;

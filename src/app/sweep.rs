@@ -1,7 +1,6 @@
 //! The sweep: finds in the shared database what nobody has told this node, so that nothing stays unseen for longer. It also
 //! keeps the node's clock right.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +11,10 @@ use tracing::{info, warn};
 use super::learn_which_are_active;
 use crate::clock::Clock;
 use crate::hub::Registry;
-use crate::store::changes::Seen;
+use crate::store::changes::Trail;
 use crate::store::{self, Batch};
 use crate::verbs::Core;
 
-/// Sweeps after which what has changed need not be known any more. All nodes sweep equally often, and one that was away
-/// for longer looks at everything.
-const KEPT: usize = 20;
 /// How far the machine's clock may be from the database's before it is said: an answer may take as long.
 const WRONG_SECONDS: i64 = 10;
 
@@ -29,91 +25,68 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
     let first = Instant::now() + every.mul_f64(part as f64 / 1_000.0);
     let mut ticks = interval_at(first, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweep = Sweep { seen: VecDeque::new(), is_blind: true, said_ahead: 0 };
-    let mut last = Instant::now();
+    let mut trail = Trail::default();
+    let mut said_ahead = 0;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        if last.elapsed() > every * (KEPT / 2) as u32 {
-            // Asleep for so long that others may have forgotten what this node has not seen.
-            sweep.is_blind = true;
-        }
-        match sweep.once(&core, &registry).await {
-            Ok(()) if std::mem::take(&mut sweep.is_blind) => {
+        trail.wake(Instant::now().into_std(), every);
+        let looked = async {
+            keep_time(&mut said_ahead, &core).await?;
+            look(&mut trail, &core, &registry).await
+        };
+        match looked.await {
+            Ok(()) if trail.find_again() => {
                 info!("the sweep looks at all feeds that somebody listens to");
                 registry.suspect_all();
             }
             Ok(()) => {}
-            Err(error) => {
-                if !std::mem::replace(&mut sweep.is_blind, true) {
-                    warn!(%error, "the sweep cannot read what has changed; it will look at everything once it can");
-                }
-                sweep.seen.clear();
+            Err(error) if trail.lose() => {
+                warn!(%error, "the sweep cannot read what has changed; it will look at everything once it can");
             }
+            Err(_) => {}
         }
-        last = Instant::now();
     }
 }
 
-struct Sweep {
-    /// Where the last sweeps began, oldest first.
-    seen: VecDeque<Seen>,
-    /// Something may have changed that cannot be found any more: after an outage the database may know nothing of it.
-    is_blind: bool,
-    /// How many seconds this machine's clock is ahead of the database's, as the operator was told.
-    said_ahead: i64,
+/// Sets the node's clock by the database's, unless they agree as far as can be told. `said_ahead` is how many seconds this
+/// machine's clock is ahead of the database's, as the operator was told.
+async fn keep_time(said_ahead: &mut i64, core: &Core) -> Result<(), store::Error> {
+    let asked_at = core.clock.now();
+    let time = core.store.time().await?;
+    if !(asked_at..=core.clock.now()).contains(&time) {
+        core.clock.set(time);
+    }
+    let ahead_seconds = Clock::system().now().seconds() - time.seconds();
+    if (ahead_seconds - *said_ahead).abs() > WRONG_SECONDS {
+        *said_ahead = ahead_seconds;
+        if ahead_seconds.abs() > WRONG_SECONDS {
+            warn!(
+                ahead_seconds,
+                "this machine's clock is not the database's, by which all nodes go: set the one right that is wrong"
+            );
+        } else {
+            info!(ahead_seconds, "this machine's clock agrees with the database's again");
+        }
+    }
+    Ok(())
 }
 
-impl Sweep {
-    /// Sets the node's clock by the database's, unless they agree as far as can be told.
-    async fn keep_time(&mut self, core: &Core) -> Result<(), store::Error> {
-        let asked_at = core.clock.now();
-        let time = core.store.time().await?;
-        if !(asked_at..=core.clock.now()).contains(&time) {
-            core.clock.set(time);
-        }
-        let ahead_seconds = Clock::system().now().seconds() - time.seconds();
-        if (ahead_seconds - self.said_ahead).abs() > WRONG_SECONDS {
-            self.said_ahead = ahead_seconds;
-            if ahead_seconds.abs() > WRONG_SECONDS {
-                warn!(
-                    ahead_seconds,
-                    "this machine's clock is not the database's, by which all nodes go: set the one right that is wrong"
-                );
-            } else {
-                info!(ahead_seconds, "this machine's clock agrees with the database's again");
-            }
-        }
-        Ok(())
+async fn look(trail: &mut Trail, core: &Core, registry: &Registry) -> Result<(), store::Error> {
+    // Another node may have been told to switch a workflow off, or on.
+    learn_which_are_active(core).await?;
+    let now = core.store.changes_now().await?;
+    if let Some(before) = trail.since(&now) {
+        let changed = core.store.changes_since(before).await?;
+        let named = changed.iter();
+        registry.suspect(named.map(|feed| (feed.env, &*feed.channel, &*feed.recipient, feed.version)));
     }
-
-    async fn once(&mut self, core: &Core, registry: &Registry) -> Result<(), store::Error> {
-        self.keep_time(core).await?;
-        // Another node may have been told to switch a workflow off, or on.
-        learn_which_are_active(core).await?;
-        let now = core.store.changes_now().await?;
-        match self.seen.back() {
-            Some(before) if before.leads_to(&now) => {
-                let changed = core.store.changes_since(before).await?;
-                let named = changed.iter();
-                registry.suspect(named.map(|feed| (feed.env, &*feed.channel, &*feed.recipient, feed.version)));
-            }
-            // What was known of changes is gone, or the database is another than it was.
-            _ => {
-                self.seen.clear();
-                self.is_blind = true;
-            }
-        }
-        self.seen.push_back(now);
-        if self.seen.len() > KEPT
-            && let Some(oldest) = self.seen.pop_front()
-        {
-            let mut batch = Batch::new();
-            batch.forget_changes(&oldest);
-            core.store.apply(batch).await?;
-        }
-        Ok(())
+    if let Some(oldest) = trail.reach(now) {
+        let mut batch = Batch::new();
+        batch.forget_changes(&oldest);
+        core.store.apply(batch).await?;
     }
+    Ok(())
 }

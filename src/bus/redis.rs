@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::places::nearest;
 use super::slots::{SLOTS, slot};
-use super::watched::{LaneId, NOWHERE, Waiting, Watched};
+use super::watched::{LaneId, NOWHERE, Watched, heeded};
 use super::{BusStats, FeedEvent, Health, Listener, News, Place, Places, Presence, Refused, Settings, Unknown, Whose};
 use crate::wire::envelope::{self, Letter};
 use cluster::Keeper;
@@ -163,12 +163,7 @@ impl Redis {
     }
 
     pub(super) async fn heeded(&self, whose: &Whose) {
-        let waiting = self.inner.watched().wait(whose);
-        if let Waiting::Until(confirmed) = waiting
-            && timeout(HEEDED_WITHIN, confirmed).await.is_err()
-        {
-            self.inner.watched().give_up(whose);
-        }
+        heeded(&self.inner.watched, whose, sleep(HEEDED_WITHIN)).await;
     }
 
     pub(super) async fn online(&self, env: i64, users: &[&str]) -> Result<Vec<Presence>, Unknown> {

@@ -8,6 +8,8 @@
 //! | lost | the server no longer serves it | to wanted, once it is known who does |
 
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,13 +18,13 @@ use tokio::time::Instant;
 use super::Whose;
 
 /// The number of a lane; [`NOWHERE`] is none.
-pub(super) type LaneId = u64;
+pub(crate) type LaneId = u64;
 /// Where users stand whom no server serves at the moment.
-pub(super) const NOWHERE: LaneId = 0;
+pub(crate) const NOWHERE: LaneId = 0;
 
 /// All wishes of this node.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     users: HashMap<Whose, Wish>,
     lanes: HashMap<LaneId, Wishes>,
     /// Whom nobody wants any more, in the order in which they were left.
@@ -65,28 +67,43 @@ struct Wishes {
 
 /// What a lane has to ask its server: to leave these, then to serve those.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Errands {
-    pub(super) left: Vec<Whose>,
-    pub(super) wanted: Vec<Whose>,
+pub(crate) struct Errands {
+    pub(crate) left: Vec<Whose>,
+    pub(crate) wanted: Vec<Whose>,
 }
 
 /// How far a wish is when somebody begins to wait for it.
 #[derive(Debug)]
-pub(super) enum Waiting {
+enum Waiting {
     /// Its news arrive, or can't for now: then it is said later that some were missed.
     Over,
     /// Resolves when it is confirmed or given up.
     Until(oneshot::Receiver<()>),
 }
 
+/// Waits until the user's news arrive, as long as `patience` lasts. Whoever reads the database then misses nothing, or is
+/// told later that it may have.
+pub(crate) async fn heeded(watched: &Mutex<Watched>, whose: &Whose, patience: impl Future<Output = ()>) {
+    let Waiting::Until(confirmed) = lock(watched).wait(whose) else { return };
+    tokio::select! {
+        biased;
+        _ = confirmed => {}
+        () = patience => lock(watched).give_up(whose),
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Watched {
     /// Users watched, those in their grace included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
 
     /// One more wants the user's news; `lane_of` says by which lane they come. The lane that has to be woken.
-    pub(super) fn retain(&mut self, whose: &Whose, lane_of: impl FnOnce() -> LaneId) -> Option<LaneId> {
+    pub(crate) fn retain(&mut self, whose: &Whose, lane_of: impl FnOnce() -> LaneId) -> Option<LaneId> {
         if let Some(wish) = self.users.get_mut(whose) {
             wish.count += 1;
             wish.left_at = None;
@@ -102,7 +119,7 @@ impl Watched {
     }
 
     /// One less wants the user's news. The last is waited for a little: most come back.
-    pub(super) fn release(&mut self, whose: &Whose, now: Instant) {
+    pub(crate) fn release(&mut self, whose: &Whose, now: Instant) {
         let Some(wish) = self.users.get_mut(whose) else { return };
         wish.count = wish.count.saturating_sub(1);
         if wish.count == 0 {
@@ -112,7 +129,7 @@ impl Watched {
     }
 
     /// Begins to wait until the user's news arrive.
-    pub(super) fn wait(&mut self, whose: &Whose) -> Waiting {
+    fn wait(&mut self, whose: &Whose) -> Waiting {
         let Some(wish) = self.users.get_mut(whose) else { return Waiting::Over };
         if wish.stage == Stage::Confirmed {
             return Waiting::Over;
@@ -128,14 +145,14 @@ impl Watched {
     }
 
     /// Somebody no longer waits, and reads the database before the confirmation.
-    pub(super) fn give_up(&mut self, whose: &Whose) {
+    fn give_up(&mut self, whose: &Whose) {
         if let Some(wish) = self.users.get_mut(whose).filter(|wish| wish.stage != Stage::Confirmed) {
             wish.is_unsure = true;
         }
     }
 
     /// The lane can be asked: everything that belongs to it is wanted.
-    pub(super) fn lane_up(&mut self, lane: LaneId) {
+    pub(crate) fn lane_up(&mut self, lane: LaneId) {
         let wishes = self.lanes.entry(lane).or_default();
         wishes.is_up = true;
         wishes.wanted.clear();
@@ -146,7 +163,7 @@ impl Watched {
     }
 
     /// The lane is lost: news pass from now on.
-    pub(super) fn lane_down(&mut self, lane: LaneId) {
+    pub(crate) fn lane_down(&mut self, lane: LaneId) {
         let wishes = self.lanes.entry(lane).or_default();
         wishes.is_up = false;
         (wishes.wanted, wishes.left) = (Vec::new(), Vec::new());
@@ -156,13 +173,13 @@ impl Watched {
     }
 
     /// The lane is no more.
-    pub(super) fn forget_lane(&mut self, lane: LaneId) {
+    pub(crate) fn forget_lane(&mut self, lane: LaneId) {
         self.lane_down(lane);
         self.lanes.remove(&lane);
     }
 
     /// What the lane has to ask for: whom to leave, and up to `most` whom to serve; those count as asked.
-    pub(super) fn take(&mut self, lane: LaneId, most: usize) -> Errands {
+    pub(crate) fn take(&mut self, lane: LaneId, most: usize) -> Errands {
         let Some(wishes) = self.lanes.get_mut(&lane) else { return Errands::default() };
         let from = wishes.wanted.len().saturating_sub(most);
         let mut wanted = wishes.wanted.split_off(from);
@@ -180,7 +197,7 @@ impl Watched {
     }
 
     /// The server says that the user's news come by this lane from now on.
-    pub(super) fn confirm(&mut self, lane: LaneId, whose: &Whose) {
+    pub(crate) fn confirm(&mut self, lane: LaneId, whose: &Whose) {
         let Some(wish) = self.users.get_mut(whose).filter(|wish| wish.lane == lane && wish.stage == Stage::Asked)
         else {
             return;
@@ -194,12 +211,12 @@ impl Watched {
     }
 
     /// Users of the lane whose news arrive again, and who may have missed some.
-    pub(super) fn take_missed(&mut self, lane: LaneId) -> Vec<Whose> {
+    pub(crate) fn take_missed(&mut self, lane: LaneId) -> Vec<Whose> {
         self.lanes.get_mut(&lane).map(|wishes| std::mem::take(&mut wishes.missed)).unwrap_or_default()
     }
 
     /// The server says that it no longer serves the user. Whether that was not our own wish.
-    pub(super) fn lose(&mut self, lane: LaneId, whose: &Whose) -> bool {
+    pub(crate) fn lose(&mut self, lane: LaneId, whose: &Whose) -> bool {
         match self.users.get_mut(whose).filter(|wish| wish.lane == lane && wish.stage == Stage::Confirmed) {
             Some(wish) => {
                 wish.miss(Stage::Lost);
@@ -210,7 +227,7 @@ impl Watched {
     }
 
     /// The server has answered for these users, and who is not confirmed is refused. Whether any is.
-    pub(super) fn refuse(&mut self, lane: LaneId, users: &[Whose]) -> bool {
+    pub(crate) fn refuse(&mut self, lane: LaneId, users: &[Whose]) -> bool {
         let mut is_any = false;
         for whose in users {
             if let Some(wish) = self.users.get_mut(whose).filter(|wish| wish.lane == lane && wish.stage == Stage::Asked)
@@ -223,12 +240,12 @@ impl Watched {
     }
 
     /// Whether there is anybody of whom it is not known who serves them.
-    pub(super) fn has_lost(&self) -> bool {
+    pub(crate) fn has_lost(&self) -> bool {
         self.users.values().any(|wish| wish.stage == Stage::Lost)
     }
 
     /// The servers have moved: `lane_of` says who serves whom now. The lanes that have to be woken.
-    pub(super) fn replace(&mut self, lane_of: impl Fn(&Whose) -> LaneId) -> Vec<LaneId> {
+    pub(crate) fn replace(&mut self, lane_of: impl Fn(&Whose) -> LaneId) -> Vec<LaneId> {
         let mut woken = Vec::new();
         for (whose, wish) in &mut self.users {
             let lane = lane_of(whose);
@@ -249,7 +266,7 @@ impl Watched {
     }
 
     /// Forgets whom nobody has wanted for as long as `grace`. The lanes that have to be woken to leave them.
-    pub(super) fn expire(&mut self, now: Instant, grace: Duration) -> Vec<LaneId> {
+    pub(crate) fn expire(&mut self, now: Instant, grace: Duration) -> Vec<LaneId> {
         let mut woken = Vec::new();
         while self.leaving.front().is_some_and(|(left_at, _)| now >= *left_at + grace) {
             let Some((left_at, whose)) = self.leaving.pop_front() else { break };

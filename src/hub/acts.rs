@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use super::Inner;
 use super::channels::feed::{Name, granted};
+use super::house::{House, Marked};
 use super::outbox::{Frame, Link};
+use super::registry::Registry;
 use super::session::{Enter, Out, Request, Session, What, refuse};
 use super::socket::Busy;
 use super::topic::Joining;
@@ -21,19 +22,32 @@ use crate::wire::phoenix::{self, Push, Vsn};
 /// How often a delta is made anew because its socket was told of more meanwhile.
 const ANEW: usize = 3;
 
+/// Whose acts they are, and with what they are done.
+pub(crate) struct Desk<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) house: Arc<dyn House>,
+    /// How long our own clients are to wait before they dial again, at least and at most, in milliseconds.
+    pub(crate) reconnect_ms: (u128, u128),
+    pub(crate) link: &'a Arc<Link>,
+}
+
 /// Does one thing; what takes longer is given back.
-pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session, out: Out) -> Option<Busy> {
+pub(crate) fn perform(desk: Desk<'_>, session: &mut Session, out: Out) -> Option<Busy> {
+    let Desk { registry, house, reconnect_ms, link } = desk;
     match out {
         Out::Say(text) => link.answer(Frame::Text(text)),
         Out::Refuse(text) => {
-            hub.core.metrics.hub.joined("refused");
+            house.metrics().joined("refused");
             link.answer(Frame::Text(text));
         }
-        Out::Leave { name, is_clean } => hub.registry.leave(&name, link, is_clean, hub.core.clock.steady()),
-        Out::Join(enter) => return Some(Box::pin(join(Arc::clone(hub), Arc::clone(link), session.vsn(), enter))),
+        Out::Leave { name, is_clean } => registry.leave(&name, link, is_clean, house.now()),
+        Out::Join(enter) => {
+            let (registry, link, vsn) = (registry.clone(), Arc::clone(link), session.vsn());
+            return Some(Box::pin(join(registry, house, link, vsn, reconnect_ms, enter)));
+        }
         Out::Ask(request) => {
-            let asking =
-                Asking { hub: Arc::clone(hub), link: Arc::clone(link), caller: Arc::clone(session.caller()), request };
+            let (registry, link, caller) = (registry.clone(), Arc::clone(link), Arc::clone(session.caller()));
+            let asking = Asking { registry, house, link, caller, request };
             let vsn = session.vsn();
             return Some(Box::pin(async move {
                 asking.run(vsn).await;
@@ -47,17 +61,24 @@ pub(crate) fn perform(hub: &Arc<Inner>, link: &Arc<Link>, session: &mut Session,
 }
 
 /// Lets the client in, answers it and tells it what it has to know first. Gives the feed's name back if it is not in.
-async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> Option<Name> {
+async fn join(
+    registry: Registry,
+    house: Arc<dyn House>,
+    link: Arc<Link>,
+    vsn: Vsn,
+    reconnect_ms: (u128, u128),
+    enter: Box<Enter>,
+) -> Option<Name> {
     let Enter { name, join_ref, reference, view, since } = *enter;
-    let (core, topic) = (&hub.core, name.topic());
+    let topic = name.topic();
     let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
-    let expected = hub.registry.expect(&name);
+    let expected = registry.expect(&name);
     expected.heeded().await;
-    let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
+    let head = match house.head(&name).await {
         Ok(head) => head,
         Err(error) => {
             complain(&link, &name, &error, "a feed could not be read for a join");
-            core.metrics.hub.joined("failed");
+            house.metrics().joined("failed");
             let reason = "the feed cannot be read now: join again";
             link.answer(Frame::Text(phoenix::refuse(vsn, join_ref, reference, &topic, reason)));
             drop(expected);
@@ -65,23 +86,24 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
         }
     };
     let is_own = view.own.is_some();
-    let response = if is_own { welcome(&hub, head.version) } else { "{}".to_owned() };
+    let response = if is_own { welcome(head.version, reconnect_ms) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
-    core.metrics.hub.joined("ok");
-    // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
-    // look costs it one request; an item that stays unseen costs more.
-    let known = || hub.registry.known_to(&name, &view, core.clock.steady()).unwrap_or(0);
-    let told = if is_own { since } else { Some(known().clamp(0, head.version)) };
+    house.metrics().joined("ok");
+    // A client nobody remembers may have fetched long ago, before a restart of ours, or may be fetching now: it is told to
+    // look again. The look costs it a request; an item that stays unseen costs more.
+    let known = if is_own { None } else { registry.known_to(&name, &view, house.now()) };
+    let told = if is_own { since } else { Some(known.unwrap_or(0).clamp(0, head.version)) };
+    let may_be_looking = !is_own && known.is_none();
     let mut first = None;
     if is_own || told.is_none_or(|told| told < head.version) {
-        let _reader = hub.registry.reader().await;
-        match view.since(core, &name, &head, told, is_own).await {
+        let _reader = registry.reader().await;
+        match view.since(&*house, &name, &head, told, is_own).await {
             Ok(found) => first = Some(found),
             Err(error) => complain(&link, &name, &error, "a feed could not be read for a join; it is tried again"),
         }
     }
     let prefix: Arc<str> = Push::head(join_ref).into();
-    expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, first });
+    expected.enter(head, Joining { link, head: prefix, view, told, awaits_first: is_own, may_be_looking, first });
     None
 }
 
@@ -92,13 +114,13 @@ fn complain(link: &Link, name: &Name, error: &impl std::fmt::Display, what: &str
 
 /// What our own client is told when it is in: the feed's version, and how long to wait, at least and at most, before it
 /// dials again should the connection be lost. The more sockets this node holds, the longer their clients spread out.
-fn welcome(hub: &Inner, version: i64) -> String {
-    let (least, most) = hub.gate.reconnect_ms(hub.sockets());
+fn welcome(version: i64, (least, most): (u128, u128)) -> String {
     format!(r#"{{"version":{version},"reconnect_ms":[{least},{most}]}}"#)
 }
 
 struct Asking {
-    hub: Arc<Inner>,
+    registry: Registry,
+    house: Arc<dyn House>,
     link: Arc<Link>,
     caller: Arc<Caller>,
     request: Box<Request>,
@@ -122,7 +144,7 @@ impl Asking {
             What::Since(since) => self.fetch_since(vsn, *since).await,
             What::Page(page) => {
                 let response = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
-                    Some(own) => own.page(&self.hub.core, &self.request.name, page).await?,
+                    Some(own) => own.page(&*self.house, &self.request.name, page).await?,
                     None => return Ok(()),
                 };
                 self.link.answer(self.reply(vsn, &response));
@@ -133,16 +155,16 @@ impl Asking {
     }
 
     fn view(&self) -> Option<Arc<super::channels::feed::View>> {
-        self.hub.registry.topic(&self.request.name)?.view(&self.link)
+        self.registry.topic(&self.request.name)?.view(&self.link)
     }
 
     async fn fetch_since(&self, vsn: Vsn, since: Option<i64>) -> Result<(), Error> {
-        let (core, name) = (&self.hub.core, &self.request.name);
-        let (Some(topic), Some(view)) = (self.hub.registry.topic(name), self.view()) else { return Ok(()) };
+        let (house, name) = (&*self.house, &self.request.name);
+        let (Some(topic), Some(view)) = (self.registry.topic(name), self.view()) else { return Ok(()) };
         let Some(own) = &view.own else { return Ok(()) };
         for attempt in 1..=ANEW {
-            let head = core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await?;
-            let (version, _, response) = own.since(core, name, &head, since, true).await?;
+            let head = house.head(name).await?;
+            let (version, _, response) = own.since(house, name, &head, since, true).await?;
             if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
                 break;
             }
@@ -150,31 +172,17 @@ impl Asking {
         Ok(())
     }
 
-    /// A mark that was begun is finished even if the socket goes: its news must reach the others.
     async fn mark(&self, vsn: Vsn) -> Result<(), Error> {
-        let (hub, name) = (Arc::clone(&self.hub), self.request.name.clone());
+        let (registry, name) = (&self.registry, &self.request.name);
         let reach = Reach { recipient: Some(name.user.to_string()), tenants: granted(&self.caller, Grant::FeedWrite) };
-        let what = match &self.request.what {
-            What::Mark { mark, ids, metadata } => Marking::Ids(*mark, ids.clone(), metadata.clone()),
-            What::MarkAll { mark, filter } => Marking::All(*mark, Arc::clone(filter)),
+        let (mark, marked) = match &self.request.what {
+            What::Mark { mark, ids, metadata } => (*mark, Marked::Ids(ids.clone(), metadata.clone())),
+            What::MarkAll { mark, filter } => (*mark, Marked::All(Arc::clone(filter))),
             What::Since(_) | What::Page(_) => return Ok(()),
         };
-        let done = tokio::spawn(async move {
-            let (core, channel) = (&hub.core, name.channel.to_string());
-            match what {
-                Marking::Ids(mark, ids, metadata) => {
-                    drop(core.mark(name.env, &ids, mark, metadata.as_ref(), &reach).await?);
-                }
-                Marking::All(mark, filter) => {
-                    core.mark_all(name.env, &channel, &name.user, &filter, mark).await?;
-                }
-            }
-            Ok::<_, Error>(core.store.feed_head(name.env, &channel, &name.user).await?)
-        });
-        let head = done.await.map_err(|_| Error::Store(crate::store::Error::Closed))??;
-        let (registry, name) = (&self.hub.registry, &self.request.name);
+        let head = Arc::clone(&self.house).mark(name.clone(), mark, marked, reach).await?;
         let counts = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
-            Some(own) => own.counts(&self.hub.core, &head).await?,
+            Some(own) => own.counts(&*self.house, &head).await?,
             None => Counts::default(),
         };
         let frame = self.reply(vsn, &news::marked(head.version, counts));
@@ -192,11 +200,6 @@ impl Asking {
         let text = phoenix::reply(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), true, response);
         Frame::Text(text)
     }
-}
-
-enum Marking {
-    Ids(crate::model::mark::Mark, Vec<String>, Option<serde_json::Map<String, serde_json::Value>>),
-    All(crate::model::mark::Mark, Arc<crate::model::feed::Filter>),
 }
 
 /// What the client is told; what went wrong inside is for the operator.

@@ -4,22 +4,20 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tracing::error;
 use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
+use super::house::House;
 use super::outbox::Link;
-use super::topic::{Heard, Joining, Tally, Topic};
+use super::topic::{Duties, Joining, Tally, Topic};
 use crate::bus::{FeedEvent, Listener, Whose};
 use crate::model::feed::Head;
 use crate::model::time::Time;
-use crate::verbs::{Core, Error};
+use crate::verbs::Error;
 
 /// Catch-ups that read the database at once.
 const READERS: usize = 64;
@@ -28,7 +26,7 @@ const REMEMBERED_SECONDS: i64 = 600;
 /// Clients remembered per generation.
 const MOST_REMEMBERED: usize = 65_536;
 
-/// Topics and their listeners; clones share them. It is made before the [`Core`], whose bus tells it of every change.
+/// Topics and their listeners; clones share them. It is made before the core, whose bus tells it of every change.
 #[derive(Clone, Default)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -38,11 +36,11 @@ struct Inner {
     topics: DashMap<Name, Arc<Topic>>,
     gone: Mutex<Gone>,
     /// Known once the hub is made; weak, because the core's bus holds the registry.
-    home: OnceLock<Home>,
-    readers: Semaphore,
+    house: OnceLock<Weak<dyn House>>,
+    readers: Arc<Semaphore>,
     /// When the sweep came by last, in microseconds: exact enough for bursts, and cheaper than a clock.
     now: AtomicI64,
-    /// Topics whose burst of changes has not ended, each once.
+    /// Topics whose burst of prompts has not ended, each once.
     bursting: Mutex<Vec<Arc<Topic>>>,
     /// Topics of whose changes some may have passed, each once.
     suspects: Mutex<Suspects>,
@@ -60,8 +58,8 @@ impl Default for Inner {
         Inner {
             topics: DashMap::new(),
             gone: Mutex::default(),
-            home: OnceLock::new(),
-            readers: Semaphore::new(READERS),
+            house: OnceLock::new(),
+            readers: Arc::new(Semaphore::new(READERS)),
             now: AtomicI64::new(0),
             bursting: Mutex::default(),
             suspects: Mutex::default(),
@@ -69,9 +67,14 @@ impl Default for Inner {
     }
 }
 
-struct Home {
-    core: Weak<Core>,
-    runtime: Handle,
+/// What the registry has done by tasks of their own.
+pub(crate) enum Work {
+    /// Tell the members of a topic what they are owed.
+    CatchUp(Arc<Topic>),
+    /// See that all topics that are suspected are looked at.
+    LookAround,
+    /// See whether a topic has missed anything; with the turn to read the database for it.
+    Look(Arc<Topic>, OwnedSemaphorePermit),
 }
 
 impl Listener for Registry {
@@ -113,16 +116,24 @@ impl Registry {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
         let Some(topic) = self.topic(&name) else { return };
-        let now = Time::from_micros(self.inner.now.load(Ordering::Relaxed));
-        let core = self.core();
-        let Heard { begins_burst, wants_catch_up, tally } = topic.hear(core.as_deref(), event, now);
-        count(core.as_deref(), tally);
-        if begins_burst {
-            self.bursting().push(Arc::clone(&topic));
+        let house = self.house();
+        let duties = topic.hear(house.as_deref(), event, self.now());
+        self.see_to(house.as_deref(), &topic, duties);
+    }
+
+    /// Does what has to be done once something was told.
+    fn see_to(&self, house: Option<&dyn House>, topic: &Arc<Topic>, duties: Duties) {
+        count(house, duties.tally);
+        if duties.begins_burst {
+            self.bursting().push(Arc::clone(topic));
         }
-        if wants_catch_up {
-            self.catch_up(topic);
+        if duties.wants_catch_up {
+            self.catch_up(Arc::clone(topic));
         }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.inner.now.load(Ordering::Relaxed))
     }
 
     /// Changes of these feeds were made, up to these versions. Topics that have not heard of them read the database.
@@ -153,51 +164,57 @@ impl Registry {
         self.inner.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the heads of all topics that are suspected, in a task, many at once; tells where something has passed.
+    /// Has all topics that are suspected looked at, unless that is being seen to.
     fn look(&self) {
-        let Some(home) = self.inner.home.get() else { return };
+        let Some(house) = self.house() else { return };
         let mut suspects = self.suspects();
         if suspects.topics.is_empty() || std::mem::replace(&mut suspects.is_looking, true) {
             return;
         }
         drop(suspects);
-        let registry = self.clone();
-        home.runtime.spawn(async move {
-            let mut looking = JoinSet::new();
-            loop {
-                let topics = {
-                    let mut suspects = registry.suspects();
-                    suspects.is_looking = !suspects.topics.is_empty();
-                    std::mem::take(&mut suspects.topics)
-                };
-                if topics.is_empty() {
-                    break;
-                }
-                for topic in topics {
-                    if looking.len() >= READERS {
-                        looking.join_next().await;
-                    }
-                    let registry = registry.clone();
-                    looking.spawn(async move { registry.look_at(topic).await });
-                }
-            }
-            while looking.join_next().await.is_some() {}
-        });
+        house.start(self.clone(), Work::LookAround);
     }
 
-    async fn look_at(&self, topic: Arc<Topic>) {
+    /// Does what was started.
+    pub(crate) async fn perform(self, work: Work) {
+        match work {
+            Work::CatchUp(topic) => self.tell_the_rest(&topic).await,
+            Work::LookAround => self.look_around().await,
+            Work::Look(topic, turn) => self.look_at(topic, turn).await,
+        }
+    }
+
+    /// Has each topic that is suspected looked at, many at once.
+    async fn look_around(&self) {
+        loop {
+            let topics = {
+                let mut suspects = self.suspects();
+                suspects.is_looking = !suspects.topics.is_empty();
+                std::mem::take(&mut suspects.topics)
+            };
+            if topics.is_empty() {
+                return;
+            }
+            for topic in topics {
+                let Ok(turn) = Arc::clone(&self.inner.readers).acquire_owned().await else { return };
+                let Some(house) = self.house() else { return };
+                house.start(self.clone(), Work::Look(topic, turn));
+            }
+        }
+    }
+
+    /// Reads the head of a topic that is suspected; has its members told if something has passed.
+    async fn look_at(&self, topic: Arc<Topic>, turn: OwnedSemaphorePermit) {
         topic.begin_look();
-        let Some(reader) = self.reader().await else { return };
-        let Some(core) = self.core() else { return };
-        let Name { env, channel, user } = &topic.name;
-        let read = core.store.feed_head(*env, &channel.to_string(), user).await;
-        drop(reader);
+        let Some(house) = self.house() else { return };
+        let read = house.head(&topic.name).await;
+        drop(turn);
         match read {
             Ok(head) if topic.learn(head) => self.catch_up(topic),
             Ok(_) => {}
             Err(error) => {
                 error!(%error, "a feed could not be read to see what its sockets missed; it is tried again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                house.pause().await;
                 if topic.suspect(None) {
                     self.suspects().topics.push(topic);
                 }
@@ -208,8 +225,8 @@ impl Registry {
 
     /// The topics of a user, on whichever channel.
     fn topics_of(&self, env: i64, user: &Arc<str>) -> Vec<Arc<Topic>> {
-        let Some(core) = self.core() else { return Vec::new() };
-        let names = core.catalog.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
+        let Some(house) = self.house() else { return Vec::new() };
+        let names = house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
         names.filter_map(|name| self.topic(&name)).collect()
     }
 
@@ -218,18 +235,13 @@ impl Registry {
         self.inner.now.store(now.micros(), Ordering::Relaxed);
     }
 
-    /// Has the stock clients of topics that have become quiet after a burst told once more.
+    /// Has stock clients prompted once more that may not have heard how a burst ended.
     pub(crate) fn end_bursts(&self, now: Time) {
         let bursting = std::mem::take(&mut *self.bursting());
-        let mut still = Vec::new();
         for topic in bursting {
-            match topic.ends_burst(now) {
-                None => still.push(topic),
-                Some(true) => self.catch_up(topic),
-                Some(false) => {}
-            }
+            let (is_over, duties) = topic.ends_burst(now);
+            self.see_to(None, &topic, Duties { begins_burst: !is_over, ..duties });
         }
-        self.bursting().append(&mut still);
     }
 
     fn bursting(&self) -> MutexGuard<'_, Vec<Arc<Topic>>> {
@@ -241,13 +253,13 @@ impl Registry {
         self.inner.topics.len()
     }
 
-    pub(crate) fn settle(&self, core: &Arc<Core>, runtime: Handle) {
-        // A registry belongs to one core: a second one finds it settled.
-        _ = self.inner.home.set(Home { core: Arc::downgrade(core), runtime });
+    pub(crate) fn settle(&self, house: Weak<dyn House>) {
+        // A registry belongs to one house: a second one finds it settled.
+        _ = self.inner.house.set(house);
     }
 
-    fn core(&self) -> Option<Arc<Core>> {
-        self.inner.home.get().and_then(|home| home.core.upgrade())
+    fn house(&self) -> Option<Arc<dyn House>> {
+        self.inner.house.get().and_then(Weak::upgrade)
     }
 
     pub(crate) fn topic(&self, name: &Name) -> Option<Arc<Topic>> {
@@ -259,8 +271,8 @@ impl Registry {
         let entry = self.inner.topics.entry(name.clone());
         // Whoever makes a topic wants its user's news, whoever forgets it no longer does.
         let entry = entry.or_insert_with(|| {
-            if let Some(core) = self.core() {
-                core.bus.retain(name.env, &name.user);
+            if let Some(house) = self.house() {
+                house.retain(name.env, &name.user);
             }
             Arc::new(Topic::new(name.clone()))
         });
@@ -275,11 +287,14 @@ impl Registry {
 
     /// Lets one out, and remembers what its client knows, in case it comes back.
     pub(crate) fn leave(&self, name: &Name, link: &Link, is_clean: bool, now: Time) {
-        let Some(left) = self.topic(name).and_then(|topic| topic.leave(link, is_clean)) else { return };
+        let Some(left) = self.topic(name).and_then(|topic| topic.leave(link, is_clean, self.now())) else { return };
         self.forget_if_deserted(name);
         let mut gone = self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
         for client in left.view.clients() {
-            gone.remember(name, client, left.knows, now);
+            match left.knows {
+                Some(knows) => gone.remember(name, client, knows, now),
+                None => gone.forget(name, client),
+            }
         }
     }
 
@@ -295,8 +310,8 @@ impl Registry {
         if let Some(topic) = self.topic(name)
             && topic.resume(link)
         {
-            if let Some(core) = self.core() {
-                core.metrics.hub.resyncs.inc();
+            if let Some(house) = self.house() {
+                house.metrics().resyncs.inc();
             }
             self.catch_up(topic);
         }
@@ -304,36 +319,35 @@ impl Registry {
 
     fn forget_if_deserted(&self, name: &Name) {
         if self.inner.topics.remove_if(name, |_, topic| topic.is_deserted()).is_some()
-            && let Some(core) = self.core()
+            && let Some(house) = self.house()
         {
-            core.bus.release(name.env, &name.user);
+            house.release(name.env, &name.user);
         }
     }
 
     /// Starts the topic's catch-up.
     pub(crate) fn catch_up(&self, topic: Arc<Topic>) {
-        let Some(home) = self.inner.home.get() else { return };
-        if let Some(core) = self.core() {
-            core.metrics.hub.catch_ups.inc();
-        }
-        let registry = self.clone();
-        home.runtime.spawn(async move { registry.tell_the_rest(&topic).await });
+        let Some(house) = self.house() else { return };
+        house.metrics().catch_ups.inc();
+        house.start(self.clone(), Work::CatchUp(topic));
     }
 
     /// Reads and tells until nothing is left to tell. One runs per topic, so that what is told keeps its order.
-    async fn tell_the_rest(&self, topic: &Topic) {
+    async fn tell_the_rest(&self, topic: &Arc<Topic>) {
         let mut shift = Shift { topic, is_over: false };
         while let Some(questions) = topic.questions() {
             let Some(reader) = self.reader().await else { return };
-            let Some(core) = self.core() else { return };
+            let Some(house) = self.house() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
-            match core.store.feed_head(topic.name.env, &topic.name.channel.to_string(), &topic.name.user).await {
-                Err(error) => failure = Some(error.into()),
+            match house.head(&topic.name).await {
+                Err(error) => failure = Some(error),
                 Ok(head) => {
                     for question in questions {
-                        let told =
-                            question.view.since(&core, &topic.name, &head, question.since, question.must_answer).await;
+                        let told = question
+                            .view
+                            .since(&*house, &topic.name, &head, question.since, question.must_answer)
+                            .await;
                         match told {
                             Ok(told) => found.push((question, told)),
                             Err(error) => failure = Some(error),
@@ -342,12 +356,12 @@ impl Registry {
                 }
             }
             drop(reader);
-            count(Some(&core), topic.tell(&found));
+            self.see_to(Some(&*house), topic, topic.tell(&found, self.now()));
             if let Some(error) = failure {
                 let Name { env, channel, .. } = &topic.name;
                 error!(env, channel.id = %channel, %error, "a feed could not be read for its sockets; it is tried again");
                 topic.retry();
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                house.pause().await;
             }
         }
         shift.is_over = true;
@@ -355,8 +369,8 @@ impl Registry {
 }
 
 /// Counts what was told: once for all that hear of a change, since they are many.
-fn count(core: Option<&Core>, tally: Tally) {
-    let Some(metrics) = core.map(|core| &core.metrics.hub) else { return };
+fn count(house: Option<&dyn House>, tally: Tally) {
+    let Some(metrics) = house.map(House::metrics) else { return };
     if tally.frames > 0 {
         metrics.deliveries.inc_by(tally.frames as u64);
     }
@@ -388,19 +402,15 @@ pub(crate) struct Expected {
 impl Expected {
     /// Waits until changes made on other nodes are heard of, too: a head that is read afterwards leaves no gap.
     pub(crate) async fn heeded(&self) {
-        if let Some(core) = self.registry.core() {
-            core.bus.heeded(self.topic.name.env, &self.topic.name.user).await;
+        if let Some(house) = self.registry.house() {
+            house.heeded(self.topic.name.env, &self.topic.name.user).await;
         }
     }
 
     /// Lets one in; see [`Topic::enter`].
     pub(crate) fn enter(self, head: Head, joining: Joining) {
-        let mut tally = Tally::default();
-        let wants_catch_up = self.topic.enter(head, joining, &mut tally);
-        count(self.registry.core().as_deref(), tally);
-        if wants_catch_up {
-            self.registry.catch_up(Arc::clone(&self.topic));
-        }
+        let duties = self.topic.enter(head, joining, self.registry.now());
+        self.registry.see_to(self.registry.house().as_deref(), &self.topic, duties);
     }
 }
 
@@ -432,6 +442,12 @@ impl Gone {
         }
         let key = self.hasher.hash_one((name, client));
         self.young.insert(key, knows);
+    }
+
+    fn forget(&mut self, name: &Name, client: &str) {
+        let key = self.hasher.hash_one((name, client));
+        self.young.remove(&key);
+        self.old.remove(&key);
     }
 
     fn recall(&self, name: &Name, client: &str, now: Time) -> Option<i64> {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::acts;
+use super::acts::{self, Desk};
 use super::channels::feed::Name;
 use super::outbox::{End, Frame, Link};
 use super::session::{Out, Session};
@@ -172,7 +172,13 @@ impl Socket {
         if let Out::Close(code) = out {
             self.close(code);
         } else {
-            self.busy = acts::perform(hub, &self.link, session, out);
+            let desk = Desk {
+                registry: &hub.registry,
+                house: hub.core.clone(),
+                reconnect_ms: hub.gate.reconnect_ms(hub.sockets()),
+                link: &self.link,
+            };
+            self.busy = acts::perform(desk, session, out);
         }
         true
     }

@@ -1,5 +1,7 @@
 //! The hub over real sockets: a server on the loopback, a store in a file, clients that speak Phoenix.
 
+mod simulation;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -6,14 +6,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::channels::feed::{AtOnce, Name, Told, View, recounts};
+use super::house::House;
 use super::outbox::{Frame, Link};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
-use crate::verbs::Core;
 use crate::wire::phoenix::Push;
 
-/// Changes less than this apart are a burst.
+/// For how long a stock client that is prompted may be looking at the feed: it then does not hear that it is prompted anew.
+/// Prompts less than this apart are a burst.
 const BURST_MICROS: i64 = 700_000;
 /// Answers that may wait for one socket until it was told what they answer for.
 const MOST_ANSWERS: usize = 16;
@@ -38,9 +39,7 @@ struct State {
     wants_catch_up: bool,
     /// Answers that wait until their sockets were told the change they answer for.
     answers: Vec<Answer>,
-    /// When the last change was heard of.
-    heard_at: Option<Time>,
-    /// Whether somebody waits for a burst of changes to end.
+    /// Whether somebody waits for a burst of prompts to end.
     is_bursting: bool,
     /// Whether its head is to be read, since a change may have passed unheard.
     is_suspect: bool,
@@ -65,6 +64,10 @@ struct Member {
     awaits_first: bool,
     /// What it surely knows, once something was pushed: whether that arrives is not known.
     sure: Option<i64>,
+    /// When a stock client was prompted to look at the feed last, or looked by itself.
+    prompted_at: Option<Time>,
+    /// What it had been told when it was prompted while it may have been looking: it has to be prompted once more.
+    unheard: Option<i64>,
 }
 
 struct Answer {
@@ -81,18 +84,21 @@ pub(crate) struct Joining {
     pub(crate) view: View,
     pub(crate) told: Option<i64>,
     pub(crate) awaits_first: bool,
+    /// It may be looking at the feed while it joins.
+    pub(crate) may_be_looking: bool,
     /// What it is told first, if that was found out.
     pub(crate) first: Option<Told>,
 }
 
-/// One who has left, with the version it surely knows.
+/// One who has left, with the version it surely knows; none if it may not have looked yet when it was prompted.
 pub(crate) struct Left {
     pub(crate) view: Arc<View>,
-    pub(crate) knows: i64,
+    pub(crate) knows: Option<i64>,
 }
 
-/// What has to be done about a change that was heard of.
-pub(crate) struct Heard {
+/// What has to be done once something was told.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Duties {
     /// The topic is to be looked at until it is quiet, see [`Topic::ends_burst`].
     pub(crate) begins_burst: bool,
     /// The catch-up has to be started.
@@ -143,28 +149,38 @@ impl Topic {
     }
 
     /// Lets one in, and tells it what it is told first; `head` was read after [`Topic::begin_join`], so that every later
-    /// change was heard of here. Whether the catch-up has to be started.
-    pub(crate) fn enter(&self, head: Head, joining: Joining, tally: &mut Tally) -> bool {
+    /// change was heard of here.
+    pub(crate) fn enter(&self, head: Head, joining: Joining, now: Time) -> Duties {
         let mut state = self.lock();
-        if head.version > state.head.version {
-            state.head = head;
-        }
-        let Joining { link, head, view, told, awaits_first, first } = joining;
-        let mut member = Member { link, head, told, is_owed: false, is_stalled: false, awaits_first, sure: None };
+        // The others may have missed what it comes with.
+        let mut wants_catch_up = state.learn(head);
+        let Joining { link, head, view, told, awaits_first, may_be_looking, first } = joining;
+        let mut member = Member {
+            link,
+            head,
+            told,
+            is_owed: false,
+            is_stalled: false,
+            awaits_first,
+            sure: None,
+            prompted_at: may_be_looking.then_some(now),
+            unheard: None,
+        };
+        let mut tally = Tally::default();
         if let Some(first) = first
-            && member.push(&first.pushes, first.version, tally)
+            && member.push(&first.pushes, first.version, view.prompts(now), &mut tally)
         {
             member.awaits_first = false;
         }
         member.is_owed |= member.awaits_first || member.told.is_none_or(|told| told < state.head.version);
-        let wants_catch_up = member.is_owed && !member.is_stalled;
+        wants_catch_up |= member.is_owed && !member.is_stalled;
+        let begins_burst = state.begins_burst(member.unheard.is_some());
         state.add(view, member);
-        wants_catch_up && state.rouse()
+        Duties { begins_burst, wants_catch_up: wants_catch_up && state.rouse(), tally }
     }
 
-    /// Lets one out. `is_clean` says that the client itself said so on a connection that lives: it has then received
-    /// everything it was told.
-    pub(crate) fn leave(&self, link: &Link, is_clean: bool) -> Option<Left> {
+    /// Lets one out. `is_clean` says that the client itself said so just now: the connection lived until then.
+    pub(crate) fn leave(&self, link: &Link, is_clean: bool, now: Time) -> Option<Left> {
         let mut state = self.lock();
         let found = state.groups.iter().enumerate().find_map(|(group, Group { members, .. })| {
             members.iter().position(|member| member.link.id == link.id).map(|member| (group, member))
@@ -179,23 +195,27 @@ impl Topic {
         for answer in state.answers.extract_if(.., |answer| answer.link.id == link.id) {
             answer.link.answer(answer.frame);
         }
-        // What was pushed may have been lost with the connection: better told twice.
-        let sure = member.sure.filter(|_| !is_clean).or(member.told);
-        Some(Left { view, knows: sure.unwrap_or(0) })
+        // What was pushed may have been lost with the connection; what was pushed just now, also with one that its client
+        // gives up. Better told twice.
+        let knows = member.sure.filter(|_| !is_clean).or(member.told).unwrap_or(0);
+        let has_looked = member.unheard.is_none() && !member.was_prompted_of_late(now);
+        Some(Left { view, knows: has_looked.then_some(knows) })
     }
 
     /// Tells of a change.
-    pub(crate) fn hear(&self, core: Option<&Core>, event: &FeedEvent, now: Time) -> Heard {
+    pub(crate) fn hear(&self, house: Option<&dyn House>, event: &FeedEvent, now: Time) -> Duties {
         let mut state = self.lock();
         let is_recounted = recounts(&state.head, &event.head);
         if event.head.version > state.head.version {
             state.head = event.head;
         }
-        let (mut wants, mut tally) = (false, Tally::default());
+        let (mut wants, mut is_unheard, mut tally) = (false, false, Tally::default());
         for group in &mut state.groups {
-            wants |= group.hear(core, &self.name, event, is_recounted, &mut tally);
+            wants |= group.hear(house, &self.name, event, is_recounted, now, &mut tally);
+            is_unheard |= group.is_unheard();
         }
-        Heard { begins_burst: state.begins_burst(now), wants_catch_up: wants && state.rouse(), tally }
+        let begins_burst = state.begins_burst(is_unheard);
+        Duties { begins_burst, wants_catch_up: wants && state.rouse(), tally }
     }
 
     /// Changes up to `version` were made somewhere, or some whose version nobody knows. Whether the head has to be read
@@ -211,42 +231,30 @@ impl Topic {
         self.lock().is_suspect = false;
     }
 
-    /// The head was read. If it is news, everybody who was not told of it is owed it. Whether the catch-up has to be
-    /// started.
+    /// The head was read. Whether the catch-up has to be started.
     pub(crate) fn learn(&self, head: Head) -> bool {
         let mut state = self.lock();
-        if head.version <= state.head.version {
-            return false;
-        }
-        state.head = head;
-        let mut wants = false;
-        for member in state.groups.iter_mut().flat_map(|group| &mut group.members) {
-            if member.told.is_none_or(|told| told < head.version) {
-                member.is_owed = true;
-                wants |= !member.is_stalled;
-            }
-        }
-        wants && state.rouse()
+        state.learn(head) && state.rouse()
     }
 
-    /// If the burst is over, stock clients are to be told once more: none while it goes on, else whether the catch-up
-    /// has to be started.
-    pub(crate) fn ends_burst(&self, now: Time) -> Option<bool> {
+    /// Has stock clients that were prompted while they may have been looking prompted once more, as soon as they have
+    /// surely looked. Whether the burst is over, and what has to be done.
+    pub(crate) fn ends_burst(&self, now: Time) -> (bool, Duties) {
         let mut state = self.lock();
-        if state.heard_at.is_some_and(|at| now < at.plus_micros(BURST_MICROS)) {
-            return None;
-        }
-        state.is_bursting = false;
-        let before = (state.head.version - 1).max(0);
-        let mut wants = false;
-        for group in state.groups.iter_mut().filter(|group| group.view.own.is_none()) {
-            for member in &mut group.members {
-                member.told = member.told.map(|told| told.min(before));
-                member.is_owed = true;
-                wants = true;
+        let (mut is_over, mut wants) = (true, false);
+        for member in state.groups.iter_mut().flat_map(|group| &mut group.members) {
+            let Some(unheard) = member.unheard else { continue };
+            if member.was_prompted_of_late(now) {
+                is_over = false;
+                continue;
             }
+            member.unheard = None;
+            member.told = member.told.map(|told| told.min(unheard));
+            member.is_owed = true;
+            wants |= !member.is_stalled;
         }
-        Some(wants && state.rouse())
+        state.is_bursting = !is_over;
+        (is_over, Duties { wants_catch_up: wants && state.rouse(), ..Duties::default() })
     }
 
     /// What a socket has joined with.
@@ -323,29 +331,31 @@ impl Topic {
     }
 
     /// Tells what was found out, to all who still want just that.
-    pub(crate) fn tell(&self, found: &[(Question, Told)]) -> Tally {
+    pub(crate) fn tell(&self, found: &[(Question, Told)], now: Time) -> Duties {
         let mut tally = Tally::default();
         let mut state = self.lock();
         let State { groups, head, .. } = &mut *state;
-        let mut is_behind = false;
+        let (mut is_behind, mut is_unheard) = (false, false);
         for group in groups {
+            let prompts = group.view.prompts(now);
             for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
                 let answer = found.iter().find(|(question, _)| {
                     Arc::ptr_eq(&question.view, &group.view)
                         && (question.since, question.must_answer) == (member.told, member.awaits_first)
                 });
                 if let Some((_, told)) = answer
-                    && member.push(&told.pushes, told.version, &mut tally)
+                    && member.push(&told.pushes, told.version, prompts, &mut tally)
                 {
                     member.awaits_first = false;
                     member.is_owed = told.version < head.version;
                 }
                 is_behind |= member.is_owed && !member.is_stalled;
             }
+            is_unheard |= group.is_unheard();
         }
         state.wants_catch_up |= is_behind;
         state.give_answers();
-        tally
+        Duties { begins_burst: state.begins_burst(is_unheard), wants_catch_up: false, tally }
     }
 
     /// The catch-up failed and will try again.
@@ -357,6 +367,35 @@ impl Topic {
     pub(crate) fn break_off(&self) {
         let mut state = self.lock();
         (state.is_catching_up, state.wants_catch_up) = (false, true);
+    }
+}
+
+#[cfg(test)]
+impl Topic {
+    /// What it still has to do for anybody; none when all is done.
+    pub(crate) fn owes(&self) -> Option<String> {
+        let state = self.lock();
+        let members = || state.groups.iter().flat_map(|group| &group.members);
+        let is_open = state.is_catching_up
+            || state.wants_catch_up
+            || !state.answers.is_empty()
+            || state.joining > 0
+            || state.is_bursting
+            || state.is_suspect
+            || members().any(|member| member.is_owed || member.is_stalled || member.awaits_first);
+        is_open.then(|| {
+            let owed = members().map(|member| (member.is_owed, member.is_stalled, member.awaits_first));
+            format!(
+                "catching up {} {}, {} answers, {} joining, bursting {}, suspect {}, members {:?}",
+                state.is_catching_up,
+                state.wants_catch_up,
+                state.answers.len(),
+                state.joining,
+                state.is_bursting,
+                state.is_suspect,
+                owed.collect::<Vec<_>>()
+            )
+        })
     }
 }
 
@@ -381,13 +420,26 @@ impl State {
         self.groups.iter_mut().flat_map(|group| &mut group.members).find(|member| member.link.id == link.id)
     }
 
-    /// Notes when a change was heard of. Whether that is the beginning of a burst whose end somebody must await: the
-    /// stock client looks again when it is told, but not while it is still looking, and so may miss the last of several.
-    fn begins_burst(&mut self, now: Time) -> bool {
-        let is_close = self.heard_at.replace(now).is_some_and(|at| now < at.plus_micros(BURST_MICROS));
-        let begins = is_close && !self.is_bursting && self.groups.iter().any(|group| group.view.own.is_none());
-        self.is_bursting |= begins;
-        begins
+    /// Notes a head that was read. If it is news, everybody who was not told of it is owed it; whether anybody is.
+    fn learn(&mut self, head: Head) -> bool {
+        if head.version <= self.head.version {
+            return false;
+        }
+        self.head = head;
+        let mut wants = false;
+        for member in self.groups.iter_mut().flat_map(|group| &mut group.members) {
+            if member.told.is_none_or(|told| told < head.version) {
+                member.is_owed = true;
+                wants |= !member.is_stalled;
+            }
+        }
+        wants
+    }
+
+    /// Whether this is the beginning of a burst whose end somebody must await: the stock client looks when it is prompted,
+    /// but not while it is still looking, and so may miss the last of several.
+    fn begins_burst(&mut self, is_unheard: bool) -> bool {
+        is_unheard && !std::mem::replace(&mut self.is_bursting, true)
     }
 
     /// Notes that there is something to catch up with; whether the catch-up has to be started.
@@ -418,13 +470,14 @@ impl Group {
     /// Tells of a change; whether the catch-up has something to do.
     fn hear(
         &mut self,
-        core: Option<&Core>,
+        house: Option<&dyn House>,
         name: &Name,
         event: &FeedEvent,
         is_recounted: bool,
+        now: Time,
         tally: &mut Tally,
     ) -> bool {
-        let version = event.head.version;
+        let (version, prompts) = (event.head.version, self.view.prompts(now));
         // Made for the first member that wants it, shared by all.
         let mut prepared: Option<AtOnce> = None;
         let mut wants = false;
@@ -439,9 +492,9 @@ impl Group {
                 Some(told) if version == told + 1 => {
                     let view = &self.view;
                     let at_once = prepared
-                        .get_or_insert_with(|| view.at_once(core, name, &event.head, &event.news, is_recounted));
+                        .get_or_insert_with(|| view.at_once(house, name, &event.head, &event.news, is_recounted));
                     match at_once {
-                        AtOnce::Pushes(pushes) => drop(member.push(pushes, version, tally)),
+                        AtOnce::Pushes(pushes) => drop(member.push(pushes, version, prompts, tally)),
                         AtOnce::Ask => (member.is_owed, wants) = (true, true),
                     }
                 }
@@ -450,11 +503,22 @@ impl Group {
         }
         wants
     }
+
+    /// Whether somebody may not have heard a prompt.
+    fn is_unheard(&self) -> bool {
+        self.members.iter().any(|member| member.unheard.is_some())
+    }
 }
 
 impl Member {
-    /// Queues pushes that lead to `version`; false when its outbox was full.
-    fn push(&mut self, pushes: &[Arc<Push>], version: i64, tally: &mut Tally) -> bool {
+    /// Whether it may still be looking, so that it hears no prompt.
+    fn was_prompted_of_late(&self, now: Time) -> bool {
+        self.prompted_at.is_some_and(|at| now < at.plus_micros(BURST_MICROS))
+    }
+
+    /// Queues pushes that lead to `version`; false when its outbox was full. They prompt a stock client to look, at the
+    /// time of `prompts`.
+    fn push(&mut self, pushes: &[Arc<Push>], version: i64, prompts: Option<Time>, tally: &mut Tally) -> bool {
         if !pushes.is_empty() {
             if !self.link.tell(pushes, &self.head) {
                 tally.overflows += usize::from(self.link.is_starved());
@@ -464,6 +528,12 @@ impl Member {
             }
             tally.frames += pushes.len();
             self.sure = self.sure.or(self.told);
+            if let Some(now) = prompts {
+                if self.was_prompted_of_late(now) {
+                    self.unheard = self.unheard.or(Some(self.told.unwrap_or(0)));
+                }
+                self.prompted_at = Some(now);
+            }
         }
         self.told = Some(version);
         true
@@ -509,7 +579,8 @@ mod tests {
         let join = Join::parse(payload).unwrap();
         let (view, _) = View::read(join, &caller, &Arc::new(Filter::default())).unwrap();
         let awaits_first = view.own.is_some();
-        Joining { link: Arc::clone(link), head: "[null".into(), view, told, awaits_first, first: None }
+        let (link, head) = (Arc::clone(link), "[null".into());
+        Joining { link, head, view, told, awaits_first, may_be_looking: false, first: None }
     }
 
     fn link(id: u64) -> Arc<Link> {
@@ -534,13 +605,13 @@ mod tests {
             let pushes = vec![Arc::new(Push::new("t", "new-message", &payload))];
             (question, Told { version, pushes })
         });
-        topic.tell(&found.collect::<Vec<_>>());
+        topic.tell(&found.collect::<Vec<_>>(), NOW);
     }
 
     #[test]
     fn what_is_next_is_told_at_once_what_leaves_a_gap_by_the_catch_up_and_nothing_twice() {
         let (topic, ann) = (topic(), link(1));
-        assert!(!topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), &mut Tally::default()));
+        assert!(!topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), NOW).wants_catch_up);
         assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
         assert!(!topic.hear(None, &change(1), NOW).wants_catch_up);
         assert_eq!(totals(&ann), [1]);
@@ -559,21 +630,31 @@ mod tests {
         topic.begin_join();
         let read = head(1);
         topic.hear(None, &change(2), NOW);
-        assert!(topic.enter(read, joining(&ann, r#"{"client_a":{}}"#, Some(1)), &mut Tally::default()));
+        assert!(topic.enter(read, joining(&ann, r#"{"client_a":{}}"#, Some(1)), NOW).wants_catch_up);
         topic.end_join();
         catch_up(&topic, 2);
         assert_eq!(totals(&ann), [2]);
         let bob = link(2);
         let first = Told { version: 2, pushes: vec![Arc::new(Push::new("t", "feed.snapshot", "{}"))] };
         let joins = Joining { first: Some(first), ..joining(&bob, r#"{"bellwire":{}}"#, None) };
-        assert!(!topic.enter(head(2), joins, &mut Tally::default()), "it was told all there is");
+        assert!(!topic.enter(head(2), joins, NOW).wants_catch_up, "it was told all there is");
         assert_eq!(totals(&bob), [-1]);
+    }
+
+    /// A change passed unheard, then one came who read of it: from then on it was taken for known, whoever looked.
+    #[test]
+    fn what_one_who_joins_comes_with_is_owed_to_those_who_were_there() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), NOW);
+        assert!(topic.enter(head(2), joining(&bob, r#"{"client_b":{}}"#, Some(2)), NOW).wants_catch_up);
+        catch_up(&topic, 2);
+        assert_eq!((totals(&ann), totals(&bob)), (vec![2], vec![]));
     }
 
     #[test]
     fn a_head_that_was_read_tells_nothing_to_those_who_know_it_and_all_to_those_who_do_not() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), &mut Tally::default());
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), NOW);
         assert!(!topic.suspect(Some(1)), "it is known");
         assert!(topic.suspect(Some(2)));
         assert!(!topic.suspect(None), "it is looked at already");
@@ -593,7 +674,7 @@ mod tests {
     #[test]
     fn a_catch_up_that_broke_off_is_taken_up_by_the_next_change() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), &mut Tally::default());
+        topic.enter(head(0), joining(&ann, r#"{"client_a":{}}"#, Some(0)), NOW);
         assert!(topic.hear(None, &change(2), NOW).wants_catch_up);
         assert!(topic.questions().is_some_and(|questions| questions.len() == 1));
         topic.break_off();
@@ -605,7 +686,7 @@ mod tests {
     #[test]
     fn answers_wait_for_what_they_answer_but_not_without_bound_and_leaving_does_not_lose_them() {
         let (topic, ann) = (topic(), link(1));
-        topic.enter(head(0), joining(&ann, r#"{"bellwire":{}}"#, None), &mut Tally::default());
+        topic.enter(head(0), joining(&ann, r#"{"bellwire":{}}"#, None), NOW);
         let answer = |number: i64| {
             let text = format!(r#"[null,null,"t","phx_reply",{{"metadata":{{"total_count":{number}}}}}]"#);
             topic.answer_after(&ann, number, Frame::Text(text))
@@ -616,7 +697,7 @@ mod tests {
         assert_eq!(totals(&ann), [99], "beyond the bound they wait no more");
         catch_up(&topic, 2);
         assert_eq!(totals(&ann), [2, 1, 2], "what it is told, then the answers that this is for");
-        topic.leave(&ann, true);
+        topic.leave(&ann, true, NOW);
         assert_eq!(totals(&ann), (3..=MOST_ANSWERS as i64).collect::<Vec<_>>());
     }
 }

@@ -6,7 +6,7 @@ use crate::model::channel::{Channel, Exposure, ResponseFilter};
 use crate::model::feed::{Counts, Filter, Head, Mode};
 use crate::model::message::Message;
 use crate::model::recipient::missing_user;
-use crate::store::feeds::Changes;
+use crate::store::feeds::{Changes, FeedPage};
 use crate::store::{self, Env};
 use crate::wire::cursor::{Cursor, Edge, List, page_info_json};
 
@@ -32,6 +32,40 @@ pub struct Delta {
     pub removed: String,
 }
 
+impl View {
+    /// What a reader sees of a page of at most `size` items, of the counts beside it, and of the head that was read
+    /// before them; `reader` is the reader's own record, see [`items`].
+    pub(crate) fn of(
+        showing: Showing<'_>,
+        head: Head,
+        counts: Counts,
+        page: &FeedPage,
+        size: usize,
+        reader: &str,
+    ) -> View {
+        let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
+        let after = cursor(page.messages.last().filter(|_| page.has_older));
+        let before = cursor(page.messages.first().filter(|_| page.has_newer));
+        let page_info = page_info_json(after.as_deref(), before.as_deref(), size, None);
+        View { head, counts, entries: items(showing, &page.messages, reader), page_info }
+    }
+}
+
+impl Delta {
+    /// What a reader with this filter sees of `changes`; none when it must start anew.
+    pub(crate) fn of(showing: Showing<'_>, filter: &Filter, changes: Changes, reader: &str) -> Option<Delta> {
+        let Changes::Since { changed, removed } = changes else { return None };
+        let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
+        let left = left.iter().map(|message| (message.id.as_str(), message.tenant.as_deref()));
+        let removed = removed.iter().map(|removal| (removal.id.as_str(), removal.tenant.as_deref()));
+        // An item keeps its tenant: one of a tenant that the reader does not see was never shown, and is not named.
+        let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
+        let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
+        let removed = serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned());
+        Some(Delta { items: items(showing, &kept, reader), removed })
+    }
+}
+
 /// How items are to be shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Showing<'a> {
@@ -55,15 +89,8 @@ impl Core {
         let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient).await?;
         let page = self.store.feed_page(&head, filter, at, size).await?;
         let counts = self.store.feed_counts(&head, filter).await?;
-        let cursor = |message: Option<&Message>| message.map(|message| Cursor::Seq(message.seq).encode(List::Feed));
-        let after = cursor(page.messages.last().filter(|_| page.has_older));
-        let before = cursor(page.messages.first().filter(|_| page.has_newer));
-        Ok(View {
-            head,
-            counts,
-            entries: self.feed_items(env, recipient, showing, &page.messages).await?,
-            page_info: page_info_json(after.as_deref(), before.as_deref(), size, None),
-        })
+        let reader = self.reader(env, recipient, showing.mode, !page.messages.is_empty()).await?;
+        Ok(View::of(showing, head, counts, &page, size, &reader))
     }
 
     /// What changed in a feed since `since`, as a reader with this filter sees it; none when it must start anew.
@@ -76,41 +103,17 @@ impl Core {
         head: &Head,
         since: i64,
     ) -> Result<Option<Delta>, Error> {
-        match self.store.feed_changes(head, since).await? {
-            Changes::TooOld => Ok(None),
-            Changes::Since { changed, removed } => {
-                let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
-                let left = left.iter().map(|message| (message.id.as_str(), message.tenant.as_deref()));
-                let removed = removed.iter().map(|removal| (removal.id.as_str(), removal.tenant.as_deref()));
-                // An item keeps its tenant: one of a tenant that the reader does not see was never shown, and is not named.
-                let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
-                let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
-                Ok(Some(Delta {
-                    items: self.feed_items(env, recipient, showing, &kept).await?,
-                    removed: serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned()),
-                }))
-            }
+        let changes = self.store.feed_changes(head, since).await?;
+        let shows_any = matches!(&changes, Changes::Since { changed, .. } if !changed.is_empty());
+        let reader = self.reader(env, recipient, showing.mode, shows_any).await?;
+        Ok(Delta::of(showing, filter, changes, &reader))
+    }
+
+    /// The reader's own record as JSON, for activities to embed: empty where none are shown.
+    async fn reader(&self, env: Env, recipient: &str, mode: Mode, shows_any: bool) -> Result<String, store::Error> {
+        if mode == Mode::Compact || !shows_any {
+            return Ok(String::new());
         }
-    }
-
-    /// Messages as a JSON array of feed items.
-    async fn feed_items(
-        &self,
-        env: Env,
-        recipient: &str,
-        showing: Showing<'_>,
-        messages: &[Message],
-    ) -> Result<String, store::Error> {
-        let reader = match showing.mode {
-            Mode::Compact => String::new(),
-            Mode::Rich if messages.is_empty() => String::new(),
-            Mode::Rich => self.reader(env, recipient).await?,
-        };
-        Ok(items(showing, messages, &reader))
-    }
-
-    /// The reader's own record as JSON, for activities to embed.
-    async fn reader(&self, env: Env, recipient: &str) -> Result<String, store::Error> {
         let user = self.store.user(env, recipient).await?;
         Ok(user.map_or_else(|| missing_user(recipient, self.clock.now()), |user| user.to_json()).to_string())
     }

@@ -6,15 +6,17 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::bus::News;
+use crate::hub::house::House;
 use crate::model::channel::Channel;
 use crate::model::feed::{Archived, Counts, Filter, Head, Mode, Options, Status, Tenants, mode};
 use crate::model::message::Message;
+use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::store::Env;
 use crate::store::feeds::Changes;
+use crate::verbs::Error;
 use crate::verbs::door::Caller;
 use crate::verbs::feed::{Showing, items};
-use crate::verbs::{Core, Error};
 use crate::wire::cursor::MAX_PAGE_SIZE;
 use crate::wire::join::Join;
 use crate::wire::news;
@@ -37,8 +39,8 @@ impl Name {
         Topic::feed(self.channel.hyphenated().encode_lower(&mut Uuid::encode_buffer()), &self.user)
     }
 
-    fn channel<'a>(&self, core: &'a Core) -> Option<&'a Channel> {
-        core.catalog.channels().iter().find(|channel| channel.id == self.channel)
+    fn channel<'a>(&self, house: &'a dyn House) -> Option<&'a Channel> {
+        house.channels().iter().find(|channel| channel.id == self.channel)
     }
 }
 
@@ -115,9 +117,21 @@ impl View {
         clients.iter().map(|client| &*client.name)
     }
 
+    /// The time at which what is told now prompts the client to look at the feed; none for our own, which has it told.
+    pub(crate) fn prompts(&self, now: Time) -> Option<Time> {
+        self.own.is_none().then_some(now)
+    }
+
     /// What is told of a change whose version follows the one told last. `recounts` says whether it changed the feed's
     /// counters. Needs no database where nothing but status and archive is filtered.
-    pub(crate) fn at_once(&self, core: Option<&Core>, name: &Name, head: &Head, news: &News, recounts: bool) -> AtOnce {
+    pub(crate) fn at_once(
+        &self,
+        house: Option<&dyn House>,
+        name: &Name,
+        head: &Head,
+        news: &News,
+        recounts: bool,
+    ) -> AtOnce {
         let mut pushes = Vec::new();
         let concerned = match news {
             News::Item(message) => self.concerned(|filter| filter.matches(message)),
@@ -132,8 +146,8 @@ impl View {
             pushes.extend(self.new_message(name, concerned, counts));
         }
         if let Some(own) = &self.own {
-            let (News::Item(message), Some(core)) = (news, core) else { return AtOnce::Ask };
-            match own.item(core, name, head, message) {
+            let (News::Item(message), Some(house)) = (news, house) else { return AtOnce::Ask };
+            match own.item(house, name, head, message) {
                 Some(push) => pushes.push(push),
                 None => return AtOnce::Ask,
             }
@@ -145,7 +159,7 @@ impl View {
     /// `must_answer` says that one of our own clients awaits an answer even if nothing changed.
     pub(crate) async fn since(
         &self,
-        core: &Core,
+        house: &dyn House,
         name: &Name,
         head: &Head,
         since: Option<i64>,
@@ -156,16 +170,16 @@ impl View {
             && self.badge != Badge::None
             && since < head.version
         {
-            let concerned = self.concerned_since(core, head, since).await?;
+            let concerned = self.concerned_since(house, head, since).await?;
             if concerned != 0 {
-                let counts = self.counts(core, head, concerned).await?;
+                let counts = self.counts(house, head, concerned).await?;
                 told.pushes.extend(self.new_message(name, concerned, counts));
             }
         }
         if let Some(own) = &self.own
             && (must_answer || since.is_none_or(|since| since != head.version))
         {
-            let (version, event, payload) = own.since(core, name, head, since, false).await?;
+            let (version, event, payload) = own.since(house, name, head, since, false).await?;
             told.version = version;
             told.pushes.push(Arc::new(Push::new(&name.topic(), event, &payload)));
         }
@@ -174,11 +188,13 @@ impl View {
 
     /// Which of its feeds were concerned by what changed since `since`: by new items those that show them; any other
     /// change may have been in any of them.
-    async fn concerned_since(&self, core: &Core, head: &Head, since: i64) -> Result<u32, Error> {
-        Ok(match core.store.feed_changes(head, since).await? {
+    async fn concerned_since(&self, house: &dyn House, head: &Head, since: i64) -> Result<u32, Error> {
+        Ok(match house.changes(head, since).await? {
             Changes::TooOld => self.concerned(|_| true),
             Changes::Since { changed, removed } => {
-                let only_new = removed.is_empty() && changed.iter().all(|message| message.seq > since);
+                // An item that has changed since it came may have been looked at in between.
+                let is_untouched = |message: &Message| message.seq > since && message.version == message.seq;
+                let only_new = removed.is_empty() && changed.iter().all(is_untouched);
                 self.concerned(|filter| !only_new || changed.iter().any(|message| filter.matches(message)))
             }
         })
@@ -212,12 +228,17 @@ impl View {
     }
 
     /// The counts of these feeds, each distinct filter counted once.
-    async fn counts(&self, core: &Core, head: &Head, concerned: u32) -> Result<impl Fn(&Filter) -> Counts, Error> {
+    async fn counts(
+        &self,
+        house: &dyn House,
+        head: &Head,
+        concerned: u32,
+    ) -> Result<impl Fn(&Filter) -> Counts, Error> {
         let mut counted: Vec<(Filter, Counts)> = Vec::new();
         for filter in self.filters(concerned) {
             let wide = Filter { status: Status::All, ..(**filter).clone() };
             if !counted.iter().any(|(known, _)| *known == wide) {
-                let counts = core.store.feed_counts(head, &wide).await?;
+                let counts = house.counts(head, &wide).await?;
                 counted.push((wide, counts));
             }
         }
@@ -254,46 +275,46 @@ impl Own {
         Ok(Own { filter: filter(options, caller, plain)?, mode, page_size })
     }
 
-    fn showing<'a>(&self, core: &'a Core, name: &Name) -> Result<Showing<'a>, Error> {
-        let channel = name.channel(core).ok_or_else(|| Error::ChannelInvalid(name.channel.to_string()))?;
+    fn showing<'a>(&self, house: &'a dyn House, name: &Name) -> Result<Showing<'a>, Error> {
+        let channel = name.channel(house).ok_or_else(|| Error::ChannelInvalid(name.channel.to_string()))?;
         Ok(Showing { channel, mode: self.mode })
     }
 
     /// The delta of one new item; none when it needs the database.
-    fn item(&self, core: &Core, name: &Name, head: &Head, message: &Message) -> Option<Arc<Push>> {
+    fn item(&self, house: &dyn House, name: &Name, head: &Head, message: &Message) -> Option<Arc<Push>> {
         if !self.filter.is_counted() || self.mode != Mode::Compact {
             return None;
         }
         let shown = if self.filter.matches(message) { std::slice::from_ref(message) } else { &[] };
-        let items = items(self.showing(core, name).ok()?, shown, "");
+        let items = items(self.showing(house, name).ok()?, shown, "");
         let counts = head.counts(self.filter.archived, self.filter.status);
         let payload = news::delta(head.version - 1, head.version, counts, &items, "[]");
         Some(Arc::new(Push::new(&name.topic(), news::DELTA, &payload)))
     }
 
     /// The counts that our own clients are told.
-    pub(crate) async fn counts(&self, core: &Core, head: &Head) -> Result<Counts, Error> {
-        Ok(core.store.feed_counts(head, &self.filter).await?)
+    pub(crate) async fn counts(&self, house: &dyn House, head: &Head) -> Result<Counts, Error> {
+        house.counts(head, &self.filter).await
     }
 
     /// The delta since a version or the feed as it stands: the version reached, the event and its payload.
     pub(crate) async fn since(
         &self,
-        core: &Core,
+        house: &dyn House,
         name: &Name,
         head: &Head,
         since: Option<i64>,
         is_fetch: bool,
     ) -> Result<(i64, &'static str, String), Error> {
-        let showing = self.showing(core, name)?;
+        let showing = self.showing(house, name)?;
         if let Some(since) = since
-            && let Some(delta) = core.feed_delta(name.env, &name.user, showing, &self.filter, head, since).await?
+            && let Some(delta) = house.delta(name, showing, &self.filter, head, since).await?
         {
-            let counts = self.counts(core, head).await?;
+            let counts = self.counts(house, head).await?;
             let payload = news::delta(since, head.version, counts, &delta.items, &delta.removed);
             return Ok((head.version, news::DELTA, payload));
         }
-        let page = core.feed(name.env, &name.user, showing, &self.filter, None, self.page_size).await?;
+        let page = house.page(name, showing, &self.filter, None, self.page_size).await?;
         let payload = news::snapshot(is_fetch, page.head.version, page.counts, &page.entries, &page.page_info);
         Ok((page.head.version, news::SNAPSHOT, payload))
     }
@@ -301,12 +322,12 @@ impl Own {
     /// One page, as a `feed.fetch` asks for it.
     pub(crate) async fn page(
         &self,
-        core: &Core,
+        house: &dyn House,
         name: &Name,
         page: &crate::wire::cursor::Page,
     ) -> Result<String, Error> {
-        let showing = self.showing(core, name)?;
-        let view = core.feed(name.env, &name.user, showing, &self.filter, page.at.as_ref(), page.size).await?;
+        let showing = self.showing(house, name)?;
+        let view = house.page(name, showing, &self.filter, page.at.as_ref(), page.size).await?;
         Ok(news::snapshot(false, view.head.version, view.counts, &view.entries, &view.page_info))
     }
 }

@@ -1,0 +1,180 @@
+//! What the hub finds around it: rows to read, news to ask for, tasks to do its work in, and time.
+//!
+//! Whatever the hub waits for, it waits for here. So everything that it decides can be tried in every order in which this
+//! may happen, with no database, no network and no clock.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::channels::feed::Name;
+use super::registry::{Registry, Work};
+use crate::metrics;
+use crate::model::channel::Channel;
+use crate::model::feed::{Counts, Filter, Head};
+use crate::model::mark::Mark;
+use crate::model::time::Time;
+use crate::store::feeds::Changes;
+use crate::store::{self, Env};
+use crate::verbs::feed::{Delta, Showing, View};
+use crate::verbs::mark::Reach;
+use crate::verbs::{Core, Error};
+use crate::wire::cursor::Edge;
+
+/// After how long what failed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that is waited for.
+pub(crate) type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which of a feed's items are marked.
+pub(crate) enum Marked {
+    Ids(Vec<String>, Option<serde_json::Map<String, serde_json::Value>>),
+    All(Arc<Filter>),
+}
+
+/// What is around a hub.
+pub(crate) trait House: Send + Sync + 'static {
+    /// Time that only passes; see [`Clock::steady`](crate::clock::Clock::steady).
+    fn now(&self) -> Time;
+    fn channels(&self) -> &[Channel];
+    fn metrics(&self) -> &metrics::Hub;
+
+    /// Has the user's news brought here, until it is said as often that they need not be.
+    fn retain(&self, env: Env, user: &Arc<str>);
+    fn release(&self, env: Env, user: &Arc<str>);
+    /// Waits until news of a retained user arrive.
+    fn heeded<'a>(&'a self, env: Env, user: &'a Arc<str>) -> Waiting<'a, ()>;
+
+    /// The feed's version and counters.
+    fn head<'a>(&'a self, name: &'a Name) -> Waiting<'a, Result<Head, Error>>;
+    /// What changed in the feed since a version.
+    fn changes<'a>(&'a self, head: &'a Head, since: i64) -> Waiting<'a, Result<Changes, Error>>;
+    /// What changed in the feed since a version, as a reader sees it; none when it must start anew.
+    fn delta<'a>(
+        &'a self,
+        name: &'a Name,
+        showing: Showing<'a>,
+        filter: &'a Filter,
+        head: &'a Head,
+        since: i64,
+    ) -> Waiting<'a, Result<Option<Delta>, Error>>;
+    /// One page of the feed.
+    fn page<'a>(
+        &'a self,
+        name: &'a Name,
+        showing: Showing<'a>,
+        filter: &'a Filter,
+        at: Option<&'a Edge>,
+        size: usize,
+    ) -> Waiting<'a, Result<View, Error>>;
+    fn counts<'a>(&'a self, head: &'a Head, filter: &'a Filter) -> Waiting<'a, Result<Counts, Error>>;
+
+    /// Marks items of the feed, as far as `reach` covers them; the head afterwards. A mark that was begun is finished even
+    /// if nobody waits for it any more: its news must reach the others.
+    fn mark(
+        self: Arc<Self>,
+        name: Name,
+        mark: Mark,
+        marked: Marked,
+        reach: Reach,
+    ) -> Waiting<'static, Result<Head, Error>>;
+
+    /// Has the registry do this in a task of its own.
+    fn start(&self, registry: Registry, work: Work);
+    /// Waits before what failed is tried again.
+    fn pause(&self) -> Waiting<'static, ()>;
+}
+
+impl House for Core {
+    fn now(&self) -> Time {
+        self.clock.steady()
+    }
+
+    fn channels(&self) -> &[Channel] {
+        self.catalog.channels()
+    }
+
+    fn metrics(&self) -> &metrics::Hub {
+        &self.metrics.hub
+    }
+
+    fn retain(&self, env: Env, user: &Arc<str>) {
+        self.bus.retain(env, user);
+    }
+
+    fn release(&self, env: Env, user: &Arc<str>) {
+        self.bus.release(env, user);
+    }
+
+    fn heeded<'a>(&'a self, env: Env, user: &'a Arc<str>) -> Waiting<'a, ()> {
+        Box::pin(self.bus.heeded(env, user))
+    }
+
+    fn head<'a>(&'a self, name: &'a Name) -> Waiting<'a, Result<Head, Error>> {
+        Box::pin(async { Ok(self.store.feed_head(name.env, &name.channel.to_string(), &name.user).await?) })
+    }
+
+    fn changes<'a>(&'a self, head: &'a Head, since: i64) -> Waiting<'a, Result<Changes, Error>> {
+        Box::pin(async move { Ok(self.store.feed_changes(head, since).await?) })
+    }
+
+    fn delta<'a>(
+        &'a self,
+        name: &'a Name,
+        showing: Showing<'a>,
+        filter: &'a Filter,
+        head: &'a Head,
+        since: i64,
+    ) -> Waiting<'a, Result<Option<Delta>, Error>> {
+        Box::pin(self.feed_delta(name.env, &name.user, showing, filter, head, since))
+    }
+
+    fn page<'a>(
+        &'a self,
+        name: &'a Name,
+        showing: Showing<'a>,
+        filter: &'a Filter,
+        at: Option<&'a Edge>,
+        size: usize,
+    ) -> Waiting<'a, Result<View, Error>> {
+        Box::pin(self.feed(name.env, &name.user, showing, filter, at, size))
+    }
+
+    fn counts<'a>(&'a self, head: &'a Head, filter: &'a Filter) -> Waiting<'a, Result<Counts, Error>> {
+        Box::pin(async { Ok(self.store.feed_counts(head, filter).await?) })
+    }
+
+    fn mark(
+        self: Arc<Self>,
+        name: Name,
+        mark: Mark,
+        marked: Marked,
+        reach: Reach,
+    ) -> Waiting<'static, Result<Head, Error>> {
+        Box::pin(async move {
+            let marking = tokio::spawn(async move {
+                let channel = name.channel.to_string();
+                match marked {
+                    Marked::Ids(ids, metadata) => {
+                        drop(Core::mark(&self, name.env, &ids, mark, metadata.as_ref(), &reach).await?);
+                    }
+                    Marked::All(filter) => {
+                        self.mark_all(name.env, &channel, &name.user, &filter, mark).await?;
+                    }
+                }
+                Ok::<_, Error>(self.store.feed_head(name.env, &channel, &name.user).await?)
+            });
+            marking.await.map_err(|_| Error::Store(store::Error::Closed))?
+        })
+    }
+
+    fn start(&self, registry: Registry, work: Work) {
+        tokio::spawn(registry.perform(work));
+    }
+
+    fn pause(&self) -> Waiting<'static, ()> {
+        Box::pin(tokio::time::sleep(PAUSE))
+    }
+}
