@@ -83,6 +83,8 @@ pub(crate) trait House: Send + Sync + 'static {
 
     /// Has the registry do this in a task of its own.
     fn start(&self, registry: Registry, work: Work);
+    /// Has the workers look for jobs: another node has more to do than it can.
+    fn help(&self);
     /// Waits before what failed is tried again.
     fn pause(&self) -> Waiting<'static, ()>;
 }
@@ -172,6 +174,10 @@ impl House for Core {
 
     fn start(&self, registry: Registry, work: Work) {
         tokio::spawn(registry.perform(work));
+    }
+
+    fn help(&self) {
+        self.waker.due(self.clock.now());
     }
 
     fn pause(&self) -> Waiting<'static, ()> {

@@ -94,8 +94,8 @@ impl Listener for Registry {
     }
 
     fn called(&self) {
-        if let Some(core) = self.core() {
-            core.waker.due(core.clock.now());
+        if let Some(house) = self.house() {
+            house.help();
         }
     }
 

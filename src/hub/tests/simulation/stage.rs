@@ -310,6 +310,8 @@ impl House for Stage {
         self.ground().works.push((self.life, registry, work));
     }
 
+    fn help(&self) {}
+
     fn pause(&self) -> Waiting<'static, ()> {
         Box::pin(self.after(PAUSE))
     }
