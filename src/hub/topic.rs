@@ -179,7 +179,8 @@ impl Topic {
         Duties { begins_burst, wants_catch_up: wants_catch_up && state.rouse(), tally }
     }
 
-    /// Lets one out. `is_clean` says that the client itself said so just now: the connection lived until then.
+    /// Lets one out. `is_clean` says that the client itself said so just now: the connection lived until then, and unless
+    /// it is late, what went out before has arrived.
     pub(crate) fn leave(&self, link: &Link, is_clean: bool, now: Time) -> Option<Left> {
         let mut state = self.lock();
         let found = state.groups.iter().enumerate().find_map(|(group, Group { members, .. })| {
@@ -197,7 +198,8 @@ impl Topic {
         }
         // What was pushed may have been lost with the connection; what was pushed just now, also with one that its client
         // gives up. Better told twice.
-        let knows = member.sure.filter(|_| !is_clean).or(member.told).unwrap_or(0);
+        let has_arrived = is_clean && !link.is_late();
+        let knows = member.sure.filter(|_| !has_arrived).or(member.told).unwrap_or(0);
         let has_looked = member.unheard.is_none() && !member.was_prompted_of_late(now);
         Some(Left { view, knows: has_looked.then_some(knows) })
     }
@@ -264,10 +266,12 @@ impl Topic {
         Some(Arc::clone(&group.view))
     }
 
-    /// A socket has drained its outbox after it was full. Whether the catch-up has to be started.
-    pub(crate) fn resume(&self, link: &Link) -> bool {
+    /// A socket has drained its outbox after it was full, or took nothing. Whether the catch-up has to be started.
+    pub(crate) fn resume(&self, link: &Link, now: Time) -> bool {
         let mut state = self.lock();
         let Some(member) = state.member(link) else { return false };
+        // What it was prompted by it hears only now.
+        member.prompted_at = member.prompted_at.map(|_| now);
         if !std::mem::take(&mut member.is_stalled) {
             return false;
         }
@@ -681,6 +685,90 @@ mod tests {
         assert!(topic.hear(None, &change(3), NOW).wants_catch_up);
         catch_up(&topic, 3);
         assert_eq!(totals(&ann), [3]);
+    }
+
+    const STOCK: &str = r#"{"client_a":{}}"#;
+
+    fn millis(millis: i64) -> Time {
+        NOW.plus_micros(millis * 1_000)
+    }
+
+    /// Since when the catch-up has something to find out, for each who is owed something.
+    fn owed(topic: &Topic) -> Vec<Option<i64>> {
+        topic.questions().into_iter().flatten().map(|question| question.since).collect()
+    }
+
+    /// A client that had just joined, or had just been told by a catch-up, was looking at the feed when a change came, and
+    /// never heard of that: only changes close to each other counted as a burst.
+    #[test]
+    fn whatever_prompts_a_client_to_look_begins_a_burst() {
+        let (topic, ann) = (topic(), link(1));
+        let first = Told { version: 1, pushes: vec![Arc::new(Push::new("t", "new-message", "{}"))] };
+        let joins = Joining { first: Some(first), ..joining(&ann, STOCK, Some(0)) };
+        assert!(!topic.enter(head(1), joins, NOW).begins_burst, "it is known, and heard this");
+        assert!(topic.hear(None, &change(2), millis(400)).begins_burst, "it may be looking");
+        assert!(!topic.ends_burst(millis(1_099)).0);
+        assert_eq!(topic.ends_burst(millis(1_100)), (true, Duties { wants_catch_up: true, ..Duties::default() }));
+        assert_eq!(totals(&ann), [-1, 2]);
+        let pushes = vec![Arc::new(Push::new("t", "new-message", "{}"))];
+        let question = topic.questions().and_then(|mut questions| questions.pop()).unwrap();
+        assert!(!topic.tell(&[(question, Told { version: 2, pushes })], millis(1_100)).begins_burst);
+        assert!(topic.hear(None, &change(3), millis(1_700)).begins_burst, "it may be looking again");
+    }
+
+    /// The last change of a burst was none of the client's, and so it was not told again of the one before, which was.
+    #[test]
+    fn after_a_burst_everything_that_may_be_unheard_is_told_again() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(1), joining(&ann, STOCK, Some(1)), NOW);
+        for version in 2..5 {
+            topic.hear(None, &change(version), millis(version * 100));
+        }
+        assert!(!topic.ends_burst(millis(1_000)).0);
+        assert!(topic.ends_burst(millis(1_100)).1.wants_catch_up);
+        assert_eq!(owed(&topic), [Some(2)], "it looked for the second, and may have missed all behind");
+    }
+
+    /// A client that mounts looks and joins at the same time: what it was told as it joined it did not hear.
+    #[test]
+    fn one_who_may_be_looking_as_it_joins_is_told_once_more() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        let first = Told { version: 3, pushes: vec![Arc::new(Push::new("t", "new-message", "{}"))] };
+        let joins = Joining { first: Some(first), may_be_looking: true, ..joining(&ann, STOCK, Some(0)) };
+        assert!(topic.enter(head(3), joins, NOW).begins_burst);
+        assert!(topic.ends_burst(millis(700)).1.wants_catch_up);
+        assert_eq!(owed(&topic), [Some(0)]);
+        let joins = Joining { may_be_looking: true, ..joining(&bob, STOCK, Some(3)) };
+        assert!(!topic.enter(head(3), joins, NOW).begins_burst, "there is nothing to tell");
+        assert!(topic.hear(None, &change(4), millis(100)).begins_burst, "now there is");
+    }
+
+    #[test]
+    fn who_leaves_knows_what_it_has_surely_looked_at() {
+        let (topic, links) = (topic(), [1, 2, 3, 4, 5].map(link));
+        for link in &links {
+            topic.enter(head(1), joining(link, STOCK, Some(1)), NOW);
+        }
+        topic.hear(None, &change(2), millis(0));
+        let knows =
+            |link: &Link, is_clean: bool, at: i64| topic.leave(link, is_clean, millis(at)).and_then(|left| left.knows);
+        assert_eq!(knows(&links[0], true, 699), None, "it may not even have begun to look");
+        assert_eq!(knows(&links[1], true, 700), Some(2));
+        assert_eq!(knows(&links[2], false, 700), Some(1), "the connection may have been dead for long");
+        links[3].orders(&Context::from_waker(Waker::noop()), false);
+        assert_eq!(knows(&links[3], true, 700), Some(1), "it takes nothing, or did not until now");
+        topic.hear(None, &change(3), millis(600));
+        assert_eq!(knows(&links[4], true, 2_000), None, "it was to be told once more");
+    }
+
+    /// A client took nothing in for a while, then heard what it had been told before, and looked: only then.
+    #[test]
+    fn what_comes_late_is_heard_late() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(0), joining(&ann, STOCK, Some(0)), NOW);
+        topic.hear(None, &change(1), NOW);
+        assert!(!topic.resume(&ann, millis(5_000)), "it was told everything");
+        assert!(topic.hear(None, &change(2), millis(5_100)).begins_burst);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Client {
 }
 
 pub(super) enum Kind {
-    Own(Own),
+    Own(Box<Own>),
     Stock(Stock),
 }
 
@@ -146,7 +146,8 @@ fn read<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
 impl Client {
     /// A client whose kind and filter its number gives.
     pub(super) fn new(number: usize, feed: usize, topic: String, is_own: bool, variant: usize) -> Client {
-        let kind = if is_own { Kind::Own(Own::new(variant)) } else { Kind::Stock(Stock::new(number, variant)) };
+        let kind =
+            if is_own { Kind::Own(Box::new(Own::new(variant))) } else { Kind::Stock(Stock::new(number, variant)) };
         Client { feed, topic, kind, conn: None, join_ref: String::new(), is_joined: false, refs: 0 }
     }
 
@@ -268,6 +269,9 @@ impl Own {
     fn delta(&mut self, delta: &Delta<'_>) -> Result<(), String> {
         if self.version.is_some_and(|version| delta.version < version) {
             return Err(format!("a delta goes back from {:?} to {}", self.version, delta.version));
+        }
+        if delta.items.iter().map(|item| item.id).collect::<BTreeSet<_>>().len() != delta.items.len() {
+            return Err("a delta names an item twice".to_owned());
         }
         // Newest first; what is new is newer than all before it, where nothing comes back from the archive.
         let newest_before = self.newest_at.clone();
