@@ -58,6 +58,8 @@ struct Member {
     told: Option<i64>,
     /// Something has to be told by the catch-up.
     is_owed: bool,
+    /// The catch-up is finding that out.
+    is_asked_for: bool,
     /// Its outbox was full: nothing is told until it has drained.
     is_stalled: bool,
     /// One of our own clients that awaits its first push.
@@ -160,6 +162,7 @@ impl Topic {
             head,
             told,
             is_owed: false,
+            is_asked_for: false,
             is_stalled: false,
             awaits_first,
             sure: None,
@@ -306,6 +309,7 @@ impl Topic {
                 return false;
             }
             member.told = Some(member.told.map_or(version, |told| told.max(version)));
+            member.is_asked_for = false;
         }
         link.answer(frame.clone());
         true
@@ -319,8 +323,9 @@ impl Topic {
             return None;
         }
         let mut questions: Vec<Question> = Vec::new();
-        for group in &state.groups {
-            for member in group.members.iter().filter(|member| member.is_owed && !member.is_stalled) {
+        for group in &mut state.groups {
+            for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
+                member.is_asked_for = true;
                 let (since, must_answer) = (member.told, member.awaits_first);
                 let same = |question: &Question| {
                     Arc::ptr_eq(&question.view, &group.view)
@@ -334,7 +339,7 @@ impl Topic {
         Some(questions)
     }
 
-    /// Tells what was found out, to all who still want just that.
+    /// Tells what was found out, to all who still want just that. What one who came meanwhile came with may be newer.
     pub(crate) fn tell(&self, found: &[(Question, Told)], now: Time) -> Duties {
         let mut tally = Tally::default();
         let mut state = self.lock();
@@ -343,7 +348,8 @@ impl Topic {
         for group in groups {
             let prompts = group.view.prompts(now);
             for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
-                let answer = found.iter().find(|(question, _)| {
+                let is_asked_for = std::mem::take(&mut member.is_asked_for);
+                let answer = found.iter().filter(|_| is_asked_for).find(|(question, _)| {
                     Arc::ptr_eq(&question.view, &group.view)
                         && (question.since, question.must_answer) == (member.told, member.awaits_first)
                 });
@@ -673,6 +679,23 @@ mod tests {
         assert!(!topic.hear(None, &change(3), NOW).wants_catch_up);
         assert!(!topic.learn(head(3)));
         assert_eq!((totals(&ann), topic.questions().is_none()), (vec![], true), "late news are no news");
+    }
+
+    /// An item was removed after the catch-up had read of it, and before one came who read the feed anew: to whom the item
+    /// came back.
+    #[test]
+    fn what_was_read_before_one_came_is_not_told_to_it() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        let pushes = || vec![Arc::new(Push::new("t", "new-message", "{}"))];
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), NOW);
+        topic.hear(None, &change(3), NOW);
+        let found: Vec<_> = topic.questions().into_iter().flatten().collect();
+        let found = found.into_iter().map(|question| (question, Told { version: 3, pushes: pushes() }));
+        topic.enter(head(1), joining(&bob, r#"{"client_a":{}}"#, Some(1)), NOW);
+        topic.tell(&found.collect::<Vec<_>>(), NOW);
+        assert_eq!((totals(&ann).len(), totals(&bob).len()), (1, 0));
+        catch_up(&topic, 3);
+        assert_eq!(totals(&bob), [3], "it is owed all the same");
     }
 
     #[test]
