@@ -128,6 +128,8 @@ struct Outbox {
     wants_ping: bool,
     /// A push was refused: whoever drains the outbox asks for what was missed.
     is_starved: bool,
+    /// The socket took nothing for a while: what it was told goes out only now.
+    is_late: bool,
     starved_for: u8,
     ending_for: u8,
     is_gone: bool,
@@ -139,7 +141,7 @@ pub(crate) struct Orders {
     pub(crate) frames: VecDeque<Frame>,
     pub(crate) end: Option<End>,
     pub(crate) ping: bool,
-    /// Pushes were refused: once what was accepted is written, there is room for what was not.
+    /// Pushes were refused, or come late: once what was accepted is written, there is room for what was not.
     pub(crate) is_starved: bool,
 }
 
@@ -223,7 +225,9 @@ impl Link {
         if outbox.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             outbox.waker = Some(cx.waker().clone());
         }
-        let mut orders = Orders { end: outbox.end, is_starved: outbox.is_starved, ..Orders::default() };
+        outbox.is_late |= !takes;
+        let is_starved = outbox.is_starved || outbox.is_late;
+        let mut orders = Orders { end: outbox.end, is_starved, ..Orders::default() };
         if takes {
             orders.frames = outbox.take();
             orders.ping = std::mem::take(&mut outbox.wants_ping);
@@ -236,6 +240,12 @@ impl Link {
         self.lock().is_starved
     }
 
+    /// Whether the socket took nothing for a while, and what it was told may not have gone out yet.
+    pub(crate) fn is_late(&self) -> bool {
+        let outbox = self.lock();
+        outbox.is_late || outbox.is_starved
+    }
+
     /// Takes what waits.
     pub(crate) fn take(&self) -> VecDeque<Frame> {
         self.lock().take()
@@ -244,7 +254,7 @@ impl Link {
     /// There is room again. Whoever was refused has to be told again after this.
     pub(crate) fn unstarve(&self) {
         let mut outbox = self.lock();
-        (outbox.is_starved, outbox.starved_for) = (false, 0);
+        (outbox.is_starved, outbox.is_late, outbox.starved_for) = (false, false, 0);
     }
 
     /// The task is over. A waker kept would keep its memory.
@@ -349,6 +359,16 @@ mod tests {
         let large = Arc::new(Push::new("feeds:c:u", "feed.snapshot", &"x".repeat(MOST_BYTES * 2)));
         assert!(link.tell(&[Arc::clone(&large)], &head), "a large push fits where nothing waits");
         assert!(!link.tell(&[large], &head));
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_for_a_while_says_so_once_it_has_written() {
+        let link = link(None);
+        assert!(!orders(&link).is_starved);
+        link.orders(&Context::from_waker(Waker::noop()), false);
+        assert!(orders(&link).is_starved);
+        link.unstarve();
+        assert!(!orders(&link).is_starved);
     }
 
     #[test]

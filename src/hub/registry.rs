@@ -308,7 +308,7 @@ impl Registry {
     /// A socket has drained its outbox after it was full.
     pub(crate) fn resume(&self, name: &Name, link: &Link) {
         if let Some(topic) = self.topic(name)
-            && topic.resume(link)
+            && topic.resume(link, self.now())
         {
             if let Some(house) = self.house() {
                 house.metrics().resyncs.inc();

@@ -58,6 +58,8 @@ struct Member {
     told: Option<i64>,
     /// Something has to be told by the catch-up.
     is_owed: bool,
+    /// The catch-up is finding that out.
+    is_asked_for: bool,
     /// Its outbox was full: nothing is told until it has drained.
     is_stalled: bool,
     /// One of our own clients that awaits its first push.
@@ -160,6 +162,7 @@ impl Topic {
             head,
             told,
             is_owed: false,
+            is_asked_for: false,
             is_stalled: false,
             awaits_first,
             sure: None,
@@ -179,7 +182,8 @@ impl Topic {
         Duties { begins_burst, wants_catch_up: wants_catch_up && state.rouse(), tally }
     }
 
-    /// Lets one out. `is_clean` says that the client itself said so just now: the connection lived until then.
+    /// Lets one out. `is_clean` says that the client itself said so just now: the connection lived until then, and unless
+    /// it is late, what went out before has arrived.
     pub(crate) fn leave(&self, link: &Link, is_clean: bool, now: Time) -> Option<Left> {
         let mut state = self.lock();
         let found = state.groups.iter().enumerate().find_map(|(group, Group { members, .. })| {
@@ -197,7 +201,8 @@ impl Topic {
         }
         // What was pushed may have been lost with the connection; what was pushed just now, also with one that its client
         // gives up. Better told twice.
-        let knows = member.sure.filter(|_| !is_clean).or(member.told).unwrap_or(0);
+        let has_arrived = is_clean && !link.is_late();
+        let knows = member.sure.filter(|_| !has_arrived).or(member.told).unwrap_or(0);
         let has_looked = member.unheard.is_none() && !member.was_prompted_of_late(now);
         Some(Left { view, knows: has_looked.then_some(knows) })
     }
@@ -264,10 +269,12 @@ impl Topic {
         Some(Arc::clone(&group.view))
     }
 
-    /// A socket has drained its outbox after it was full. Whether the catch-up has to be started.
-    pub(crate) fn resume(&self, link: &Link) -> bool {
+    /// A socket has drained its outbox after it was full, or took nothing. Whether the catch-up has to be started.
+    pub(crate) fn resume(&self, link: &Link, now: Time) -> bool {
         let mut state = self.lock();
         let Some(member) = state.member(link) else { return false };
+        // What it was prompted by it hears only now.
+        member.prompted_at = member.prompted_at.map(|_| now);
         if !std::mem::take(&mut member.is_stalled) {
             return false;
         }
@@ -302,6 +309,7 @@ impl Topic {
                 return false;
             }
             member.told = Some(member.told.map_or(version, |told| told.max(version)));
+            member.is_asked_for = false;
         }
         link.answer(frame.clone());
         true
@@ -315,8 +323,9 @@ impl Topic {
             return None;
         }
         let mut questions: Vec<Question> = Vec::new();
-        for group in &state.groups {
-            for member in group.members.iter().filter(|member| member.is_owed && !member.is_stalled) {
+        for group in &mut state.groups {
+            for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
+                member.is_asked_for = true;
                 let (since, must_answer) = (member.told, member.awaits_first);
                 let same = |question: &Question| {
                     Arc::ptr_eq(&question.view, &group.view)
@@ -330,7 +339,7 @@ impl Topic {
         Some(questions)
     }
 
-    /// Tells what was found out, to all who still want just that.
+    /// Tells what was found out, to all who still want just that. What one who came meanwhile came with may be newer.
     pub(crate) fn tell(&self, found: &[(Question, Told)], now: Time) -> Duties {
         let mut tally = Tally::default();
         let mut state = self.lock();
@@ -339,7 +348,8 @@ impl Topic {
         for group in groups {
             let prompts = group.view.prompts(now);
             for member in group.members.iter_mut().filter(|member| member.is_owed && !member.is_stalled) {
-                let answer = found.iter().find(|(question, _)| {
+                let is_asked_for = std::mem::take(&mut member.is_asked_for);
+                let answer = found.iter().filter(|_| is_asked_for).find(|(question, _)| {
                     Arc::ptr_eq(&question.view, &group.view)
                         && (question.since, question.must_answer) == (member.told, member.awaits_first)
                 });
@@ -671,6 +681,23 @@ mod tests {
         assert_eq!((totals(&ann), topic.questions().is_none()), (vec![], true), "late news are no news");
     }
 
+    /// An item was removed after the catch-up had read of it, and before one came who read the feed anew: to whom the item
+    /// came back.
+    #[test]
+    fn what_was_read_before_one_came_is_not_told_to_it() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        let pushes = || vec![Arc::new(Push::new("t", "new-message", "{}"))];
+        topic.enter(head(1), joining(&ann, r#"{"client_a":{}}"#, Some(1)), NOW);
+        topic.hear(None, &change(3), NOW);
+        let found: Vec<_> = topic.questions().into_iter().flatten().collect();
+        let found = found.into_iter().map(|question| (question, Told { version: 3, pushes: pushes() }));
+        topic.enter(head(1), joining(&bob, r#"{"client_a":{}}"#, Some(1)), NOW);
+        topic.tell(&found.collect::<Vec<_>>(), NOW);
+        assert_eq!((totals(&ann).len(), totals(&bob).len()), (1, 0));
+        catch_up(&topic, 3);
+        assert_eq!(totals(&bob), [3], "it is owed all the same");
+    }
+
     #[test]
     fn a_catch_up_that_broke_off_is_taken_up_by_the_next_change() {
         let (topic, ann) = (topic(), link(1));
@@ -681,6 +708,90 @@ mod tests {
         assert!(topic.hear(None, &change(3), NOW).wants_catch_up);
         catch_up(&topic, 3);
         assert_eq!(totals(&ann), [3]);
+    }
+
+    const STOCK: &str = r#"{"client_a":{}}"#;
+
+    fn millis(millis: i64) -> Time {
+        NOW.plus_micros(millis * 1_000)
+    }
+
+    /// Since when the catch-up has something to find out, for each who is owed something.
+    fn owed(topic: &Topic) -> Vec<Option<i64>> {
+        topic.questions().into_iter().flatten().map(|question| question.since).collect()
+    }
+
+    /// A client that had just joined, or had just been told by a catch-up, was looking at the feed when a change came, and
+    /// never heard of that: only changes close to each other counted as a burst.
+    #[test]
+    fn whatever_prompts_a_client_to_look_begins_a_burst() {
+        let (topic, ann) = (topic(), link(1));
+        let first = Told { version: 1, pushes: vec![Arc::new(Push::new("t", "new-message", "{}"))] };
+        let joins = Joining { first: Some(first), ..joining(&ann, STOCK, Some(0)) };
+        assert!(!topic.enter(head(1), joins, NOW).begins_burst, "it is known, and heard this");
+        assert!(topic.hear(None, &change(2), millis(400)).begins_burst, "it may be looking");
+        assert!(!topic.ends_burst(millis(1_099)).0);
+        assert_eq!(topic.ends_burst(millis(1_100)), (true, Duties { wants_catch_up: true, ..Duties::default() }));
+        assert_eq!(totals(&ann), [-1, 2]);
+        let pushes = vec![Arc::new(Push::new("t", "new-message", "{}"))];
+        let question = topic.questions().and_then(|mut questions| questions.pop()).unwrap();
+        assert!(!topic.tell(&[(question, Told { version: 2, pushes })], millis(1_100)).begins_burst);
+        assert!(topic.hear(None, &change(3), millis(1_700)).begins_burst, "it may be looking again");
+    }
+
+    /// The last change of a burst was none of the client's, and so it was not told again of the one before, which was.
+    #[test]
+    fn after_a_burst_everything_that_may_be_unheard_is_told_again() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(1), joining(&ann, STOCK, Some(1)), NOW);
+        for version in 2..5 {
+            topic.hear(None, &change(version), millis(version * 100));
+        }
+        assert!(!topic.ends_burst(millis(1_000)).0);
+        assert!(topic.ends_burst(millis(1_100)).1.wants_catch_up);
+        assert_eq!(owed(&topic), [Some(2)], "it looked for the second, and may have missed all behind");
+    }
+
+    /// A client that mounts looks and joins at the same time: what it was told as it joined it did not hear.
+    #[test]
+    fn one_who_may_be_looking_as_it_joins_is_told_once_more() {
+        let (topic, ann, bob) = (topic(), link(1), link(2));
+        let first = Told { version: 3, pushes: vec![Arc::new(Push::new("t", "new-message", "{}"))] };
+        let joins = Joining { first: Some(first), may_be_looking: true, ..joining(&ann, STOCK, Some(0)) };
+        assert!(topic.enter(head(3), joins, NOW).begins_burst);
+        assert!(topic.ends_burst(millis(700)).1.wants_catch_up);
+        assert_eq!(owed(&topic), [Some(0)]);
+        let joins = Joining { may_be_looking: true, ..joining(&bob, STOCK, Some(3)) };
+        assert!(!topic.enter(head(3), joins, NOW).begins_burst, "there is nothing to tell");
+        assert!(topic.hear(None, &change(4), millis(100)).begins_burst, "now there is");
+    }
+
+    #[test]
+    fn who_leaves_knows_what_it_has_surely_looked_at() {
+        let (topic, links) = (topic(), [1, 2, 3, 4, 5].map(link));
+        for link in &links {
+            topic.enter(head(1), joining(link, STOCK, Some(1)), NOW);
+        }
+        topic.hear(None, &change(2), millis(0));
+        let knows =
+            |link: &Link, is_clean: bool, at: i64| topic.leave(link, is_clean, millis(at)).and_then(|left| left.knows);
+        assert_eq!(knows(&links[0], true, 699), None, "it may not even have begun to look");
+        assert_eq!(knows(&links[1], true, 700), Some(2));
+        assert_eq!(knows(&links[2], false, 700), Some(1), "the connection may have been dead for long");
+        links[3].orders(&Context::from_waker(Waker::noop()), false);
+        assert_eq!(knows(&links[3], true, 700), Some(1), "it takes nothing, or did not until now");
+        topic.hear(None, &change(3), millis(600));
+        assert_eq!(knows(&links[4], true, 2_000), None, "it was to be told once more");
+    }
+
+    /// A client took nothing in for a while, then heard what it had been told before, and looked: only then.
+    #[test]
+    fn what_comes_late_is_heard_late() {
+        let (topic, ann) = (topic(), link(1));
+        topic.enter(head(0), joining(&ann, STOCK, Some(0)), NOW);
+        topic.hear(None, &change(1), NOW);
+        assert!(!topic.resume(&ann, millis(5_000)), "it was told everything");
+        assert!(topic.hear(None, &change(2), millis(5_100)).begins_burst);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Client {
 }
 
 pub(super) enum Kind {
-    Own(Own),
+    Own(Box<Own>),
     Stock(Stock),
 }
 
@@ -35,9 +35,8 @@ pub(super) struct Own {
     pub(super) version: Option<i64>,
     pub(super) items: BTreeMap<String, Stamps>,
     counts: Counts,
-    /// Every item it was ever told of, and when the newest of them was inserted.
+    /// Every item it was ever told of.
     ever: BTreeSet<String>,
-    newest_at: String,
     /// Since when it has asked what changed, by its reference.
     pub(super) fetch: Option<(String, Option<i64>)>,
     /// Marks that are not answered.
@@ -146,7 +145,8 @@ fn read<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
 impl Client {
     /// A client whose kind and filter its number gives.
     pub(super) fn new(number: usize, feed: usize, topic: String, is_own: bool, variant: usize) -> Client {
-        let kind = if is_own { Kind::Own(Own::new(variant)) } else { Kind::Stock(Stock::new(number, variant)) };
+        let kind =
+            if is_own { Kind::Own(Box::new(Own::new(variant))) } else { Kind::Stock(Stock::new(number, variant)) };
         Client { feed, topic, kind, conn: None, join_ref: String::new(), is_joined: false, refs: 0 }
     }
 
@@ -210,7 +210,6 @@ impl Own {
             items: BTreeMap::new(),
             counts: Counts::default(),
             ever: BTreeSet::new(),
-            newest_at: String::new(),
             fetch: None,
             marks: BTreeSet::new(),
         }
@@ -252,10 +251,7 @@ impl Own {
         if self.version.is_some_and(|known| version < known) {
             return Err(format!("a snapshot goes back from {:?} to {version}", self.version));
         }
-        for entry in &entries {
-            self.ever.insert(entry.id.to_owned());
-            self.newest_at = std::mem::take(&mut self.newest_at).max(entry.inserted_at.to_owned());
-        }
+        self.ever.extend(entries.iter().map(|entry| entry.id.to_owned()));
         let length = entries.len();
         self.items = entries.iter().map(|entry| (entry.id.to_owned(), entry.stamps())).collect();
         if self.items.len() != length {
@@ -269,14 +265,18 @@ impl Own {
         if self.version.is_some_and(|version| delta.version < version) {
             return Err(format!("a delta goes back from {:?} to {}", self.version, delta.version));
         }
-        // Newest first; what is new is newer than all before it, where nothing comes back from the archive.
-        let newest_before = self.newest_at.clone();
-        for item in delta.items.iter().rev() {
+        if delta.items.iter().map(|item| item.id).collect::<BTreeSet<_>>().len() != delta.items.len() {
+            return Err("a delta names an item twice".to_owned());
+        }
+        if !delta.items.is_sorted_by(|one, other| one.inserted_at > other.inserted_at) {
+            return Err("a delta has no order".to_owned());
+        }
+        for item in &delta.items {
             let is_new = self.ever.insert(item.id.to_owned());
-            if is_new && item.inserted_at <= newest_before.as_str() && self.filter.archived == Archived::Include {
-                return Err(format!("{} of {} came after one of {newest_before}", item.id, item.inserted_at));
+            // Whoever sees the archive as well knows every item that had come by then.
+            if is_new && came_with(item.id) <= delta.since && self.filter.archived == Archived::Include {
+                return Err(format!("{} is new to it, but is older than {}", item.id, delta.since));
             }
-            self.newest_at = std::mem::take(&mut self.newest_at).max(item.inserted_at.to_owned());
             self.items.insert(item.id.to_owned(), item.stamps());
         }
         for id in &delta.removed {
@@ -308,6 +308,11 @@ impl Own {
         let counts = counts(&self.filter);
         (self.counts != counts).then(|| format!("it counts {:?}, the truth is {counts:?}", self.counts))
     }
+}
+
+/// The version of the feed with which an item came, see `database`.
+fn came_with(id: &str) -> i64 {
+    id.split('.').nth(1).and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 impl Stock {

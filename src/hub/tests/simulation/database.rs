@@ -221,10 +221,11 @@ impl Feed {
         }
     }
 
+    /// A new item, whose id says by which version it came.
     fn item(&self, number: usize, item: u32, version: i64, tenant: Option<&'static str>) -> Message {
         let at = Time::from_micros(self.last_at);
         Message {
-            id: format!("m{item}"),
+            id: format!("m{item}.{version}"),
             env: self.name.env,
             feed: Some(number as i64 + 1),
             seq: version,

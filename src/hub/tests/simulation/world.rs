@@ -19,8 +19,6 @@ use uuid::Uuid;
 use super::clients::{Client, Kind};
 use super::database::{Database, Write, wide};
 use super::dice::Dice;
-use fate::{described, rank};
-
 use super::stage::{Ground, LANE, Life, MILLI, Order, SECOND, Stage, Weather, lock, time_at, unavailable};
 use crate::bus::watched::Errands;
 use crate::bus::{FeedEvent, Listener as _, News, Whose};
@@ -33,7 +31,7 @@ use crate::hub::socket::Busy;
 use crate::metrics::Metrics;
 use crate::model::channel::{Channel, ChannelKind, ResponseFilter};
 use crate::model::environment::{Environment, Settings};
-use crate::model::feed::{Filter, Head};
+use crate::model::feed::{Counts, Filter, Head};
 use crate::model::mark::Mark;
 use crate::model::time::Time;
 use crate::sign::api_key::Kind as KeyKind;
@@ -42,6 +40,7 @@ use crate::verbs::Catalog;
 use crate::verbs::door::Caller;
 use crate::wire::envelope::{self, Letter, Opened};
 use crate::wire::phoenix::{self, Push, Vsn};
+use fate::{described, rank};
 
 const CHANNELS: [Uuid; 2] = [Uuid::from_u128(0xC1), Uuid::from_u128(0xC2)];
 /// Feeds: two channels of one user, whose news come together, and one of another.
@@ -51,8 +50,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(12);
 const PASS: i64 = SECOND / 16;
 const BURSTS_ENDED: i64 = SECOND / 4;
-/// How long all is calm before everything must be known: where there is a sweep, two of them and more.
-const REST: i64 = 6 * SECOND;
+/// How long all is calm before everything must be known: until every node has seen that it was cut off from the bus, and
+/// every client has come back; where there is a sweep, two of them and more.
+const REST: i64 = 12 * SECOND;
 const REST_WITH_SWEEP: i64 = 16 * SECOND;
 /// How long after everybody went nothing may be left.
 const LEAVING: i64 = 20 * SECOND;
@@ -178,7 +178,7 @@ enum Entry {
 enum Looking {
     Begun,
     Headed(Head),
-    Found(Vec<(String, i64)>, crate::model::feed::Counts),
+    Found(Vec<(String, i64)>, Counts),
 }
 
 struct Task {
@@ -271,7 +271,7 @@ pub(super) struct World<'a> {
     mode: Mode,
     storm_until: i64,
     is_calm: bool,
-    queue: BTreeMap<(i64, u64), Entry>,
+    queue: BTreeMap<(i64, u64), Box<Entry>>,
     entries: u64,
     rung: Arc<Mutex<Vec<Ring>>>,
     tasks: BTreeMap<u64, Task>,
@@ -388,18 +388,18 @@ impl<'a> World<'a> {
             if let Some(life) = self.whose(&entry) {
                 let node = &self.nodes[life.node];
                 if node.life != life || !node.is_up {
-                    if let Entry::Gone(conn) = entry {
+                    if let Entry::Gone(conn) = *entry {
                         self.conns.remove(&conn);
                     }
                     continue;
                 }
                 if node.frozen_until > due {
-                    self.nodes[life.node].held.push(entry);
+                    self.nodes[life.node].held.push(*entry);
                     continue;
                 }
-                self.pass(life.node, !matches!(entry, Entry::Bursts(_)));
+                self.pass(life.node, !matches!(*entry, Entry::Bursts(_)));
             }
-            self.step(entry)?;
+            self.step(*entry)?;
         }
         self.ground().now = end;
         Ok(())
@@ -436,7 +436,7 @@ impl<'a> World<'a> {
 
     fn push_at(&mut self, at: i64, entry: Entry) {
         self.entries += 1;
-        self.queue.insert((at, self.entries), entry);
+        self.queue.insert((at, self.entries), Box::new(entry));
     }
 
     /// Has it happen in so many microseconds.
@@ -505,7 +505,7 @@ impl<'a> World<'a> {
             self.push_at(due, Entry::Poll(task));
         }
         // Maps of the hub have no order: it must not show.
-        works.sort_by(|a, b| (a.0, rank(&a.2)).cmp(&(b.0, rank(&b.2))));
+        works.sort_by_key(|(life, _, work)| (*life, rank(work)));
         for (life, registry, work) in works {
             self.note(|| format!("node {} starts to {}", life.node, described(&work)));
             let future: Busy = Box::pin(async move {

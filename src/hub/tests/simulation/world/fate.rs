@@ -213,11 +213,11 @@ impl World<'_> {
     /// Everybody goes.
     pub(super) fn desert(&mut self) {
         self.note(|| "everybody goes".to_owned());
-        self.queue.retain(|_, entry| !matches!(entry, Entry::Dial(_)));
+        self.queue.retain(|_, entry| !matches!(**entry, Entry::Dial(_)));
         for id in self.conns.keys().copied().collect::<Vec<_>>() {
             self.lose(id);
         }
-        self.queue.retain(|_, entry| !matches!(entry, Entry::Dial(_)));
+        self.queue.retain(|_, entry| !matches!(**entry, Entry::Dial(_)));
     }
 
     /// Nothing is left of those who went.

@@ -39,8 +39,9 @@ impl World<'_> {
             let mut ground = self.ground();
             let (now, time) = (ground.now, ground.time());
             let failing = ground.weather.failing;
-            let fails =
-                now < ground.outage_until || ground.dice.chance(failing) || (!is_there && ground.dice.chance(50));
+            // A database within the node dies with it.
+            let dies = !is_there && (self.mode == Mode::Alone || ground.dice.chance(50));
+            let fails = dies || now < ground.outage_until || ground.dice.chance(failing);
             if fails {
                 ground.database.roll_back(tx);
                 Err(unavailable())
