@@ -1,6 +1,6 @@
 //! Workflow runs: what happens next, and making it happen.
 
-pub mod lookup;
+pub mod facts;
 pub mod run;
 pub mod scene;
 pub mod start;

@@ -23,6 +23,7 @@ pub mod messages;
 pub mod objects;
 mod recipients;
 pub mod runs;
+pub mod throttles;
 pub mod users;
 pub mod workflows;
 

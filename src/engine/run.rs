@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
-use crate::model::message::Message;
 use crate::model::run::{EventStatus, Run, RunStatus, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
@@ -16,6 +15,7 @@ use crate::model::workflow::{Next, Position, Step, StepKind};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
 use crate::template::{Env, Limits, Template};
+use crate::verbs::Change;
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
@@ -23,11 +23,10 @@ const ATTEMPTS: u32 = 3;
 const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
 
 /// Everything a run's next stretch depends on besides the run.
-#[derive(Clone)]
 pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
-    pub recipient: Option<&'a Value>,
+    pub recipient: Option<Value>,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
 }
@@ -36,8 +35,8 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Outcome {
     pub run: Run,
-    /// New messages, each with whether it goes into the recipient's feed.
-    pub messages: Vec<(Message, bool)>,
+    /// What its steps change besides the run.
+    pub change: Change,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
 }
@@ -48,6 +47,8 @@ pub(super) enum Ended {
     On(Next),
     /// The run waits until then.
     Pause(Time),
+    /// The run is over; its record says why.
+    Over,
 }
 
 /// One stretch under way.
@@ -56,25 +57,25 @@ pub(super) struct Stretch<'a> {
     pub(super) scene: &'a Scene<'a>,
     pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
-    pub(super) messages: Vec<(Message, bool)>,
+    pub(super) change: Change,
     data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
-pub fn advance(run: Run, input: Input<'_>) -> Outcome {
+pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
-        recipient: input.recipient,
+        recipient: input.recipient.as_ref(),
         data: Arc::clone(&run.data),
-        refs: Value::Object(input.refs),
+        refs: Value::Object(input.refs.clone()),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
-        messages: Vec::new(),
+        change: Change::new(),
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, messages, .. } = stretch;
-    Outcome { run, messages, wake_at }
+    let Stretch { run, change, .. } = stretch;
+    Outcome { run, change, wake_at }
 }
 
 impl<'a> Stretch<'a> {
@@ -112,6 +113,7 @@ impl<'a> Stretch<'a> {
                     self.run.status = RunStatus::Paused;
                     return Some(until);
                 }
+                Ok(Ended::Over) => return None,
                 Err(error) => return self.failed(position, step, &error),
             }
         }
@@ -138,6 +140,7 @@ impl<'a> Stretch<'a> {
         }
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
+            StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
@@ -157,7 +160,8 @@ impl<'a> Stretch<'a> {
         Some(self.scene.now.plus_seconds(pause))
     }
 
-    fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
+    /// Ends the run before its steps are done, and records why.
+    pub(super) fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
         let conditions = conditions.map(|conditions| json!({"conditions": conditions}));
         self.run.halt(self.scene.now, status, reason, conditions);
         None
@@ -205,7 +209,7 @@ impl<'a> Stretch<'a> {
     }
 
     pub(super) fn env<'e>(&'e self, scope: &'e Scope<'e>) -> Env<'e> {
-        Env { scope, now: self.scene.now, lookup: &self.scene.lookup, strict: false, limits: Limits::default() }
+        Env { scope, now: self.scene.now, lookup: &self.scene.facts, strict: false, limits: Limits::default() }
     }
 
     /// The recipient's zone (W-SCP-26).
@@ -220,6 +224,7 @@ fn kind(step: &Step) -> &str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
+        StepKind::Throttle(_) => "throttle",
         StepKind::Branch(_) => "branch",
         StepKind::Later(kind) => kind,
     }
@@ -230,6 +235,7 @@ fn label(step: &Step) -> &'static str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
+        StepKind::Throttle(_) => "throttle",
         StepKind::Branch(_) => "branch",
         StepKind::Later(_) => "other",
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::lookup::Looked;
+use super::facts::Facts;
 use crate::metrics::Engine;
 use crate::model::channel::Channel;
 use crate::model::environment::Environment;
@@ -22,7 +22,7 @@ pub struct Scene<'a> {
     pub vars: &'a Value,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
-    pub lookup: Looked<'a>,
+    pub facts: Facts<'a>,
     /// Counts what steps take; no step depends on it.
     pub metrics: &'a Engine,
     /// Whether the workflow is active here (W-ENV-08).
@@ -69,7 +69,7 @@ impl<'a> Scene<'a> {
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
             default_zone: environment.settings.timezone.as_deref(),
-            lookup: Looked::new(&core.store, environment.number),
+            facts: Facts::new(&core.store, environment.number),
             metrics: &core.metrics.engine,
             is_active: core.catalog.is_active(environment.number, &workflow.key),
             now: core.clock.now(),

@@ -104,31 +104,24 @@ async fn start(
 ) -> Result<(), Error> {
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
-    let mut outcomes = Vec::new();
+    let mut runs = Vec::new();
     for run in order.runs(SourceType::Api, workflow_run, scene.now) {
         let recipient = staged.scope(&run.recipient).await?;
-        let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() };
-        outcomes.push(scene.lookup.advance(run, input).await?);
+        runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
     }
+    let outcomes = scene.facts.advance(&runs).await?;
     staged.write(&mut change.batch);
-    for Outcome { run, messages, wake_at } in outcomes {
-        change.batch.add_run(&run);
-        add(change, &run.id.to_string(), messages, wake_at);
+    for outcome in outcomes {
+        change.batch.add_run(&outcome.run);
+        add(change, outcome);
     }
     Ok(())
 }
 
-/// Adds a stretch's messages, and the job that takes the run on.
-pub(super) fn add(
-    change: &mut Change,
-    run: &str,
-    messages: Vec<(crate::model::message::Message, bool)>,
-    wake_at: Option<crate::model::time::Time>,
-) {
-    for (message, in_feed) in messages {
-        change.add_message(message, in_feed);
-    }
+/// Adds what a stretch changes besides its run, and the job that takes the run on.
+pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at }: Outcome) {
+    change.append(own);
     if let Some(at) = wake_at {
-        change.add_job(RUN_JOB, run, at);
+        change.add_job(RUN_JOB, &run.id.to_string(), at);
     }
 }

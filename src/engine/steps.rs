@@ -3,3 +3,4 @@
 pub(super) mod branch;
 pub(super) mod channel;
 pub(super) mod delay;
+pub(super) mod throttle;

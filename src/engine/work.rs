@@ -117,11 +117,13 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
     let recipient = staged.scope(&run.recipient).await?;
-    let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: refs(core, &run).await? };
-    let outcome = scene.lookup.advance(run, input).await?;
+    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
+    let outcomes = scene.facts.advance(&[(run, input)]).await?;
     staged.write(&mut change.batch);
-    change.batch.update_run(&outcome.run, scene.now);
-    add(change, &outcome.run.id.to_string(), outcome.messages, outcome.wake_at);
+    for outcome in outcomes {
+        change.batch.update_run(&outcome.run, scene.now);
+        add(change, outcome);
+    }
     Ok(())
 }
 

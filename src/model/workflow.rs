@@ -13,12 +13,14 @@ use crate::template::blocks::FeedTemplate;
 pub use data_schema::DataSchema;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
+pub use throttle::Throttle;
 
 mod data_schema;
 mod parse;
 mod position;
 mod reader;
 mod send_windows;
+pub mod throttle;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -91,6 +93,8 @@ pub enum StepKind {
     Channel(ChannelStep),
     /// Waits.
     Delay(Delay),
+    /// Lets so many runs pass within a window, and stops the others.
+    Throttle(Throttle),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// A type that is known but can't run in this version. A valid workflow has none.

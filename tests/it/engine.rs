@@ -9,5 +9,7 @@ mod figures;
 mod idempotency;
 mod people;
 mod running;
+mod scenarios;
 mod scope;
 mod statuses;
+mod throttles;

@@ -58,7 +58,7 @@ fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &Fe
         refs.insert(step.reference.clone(), outcome);
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
-    stretch.messages.push((message, in_feed));
+    stretch.change.add_message(message, in_feed);
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
     Ok(())
 }

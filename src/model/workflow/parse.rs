@@ -41,9 +41,8 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "batch",
-    "throttle",
     "random_cohort",
     "http_fetch",
     "wait_for_event",
@@ -175,6 +174,7 @@ impl Reader<'_> {
         let (kind, conditions) = match self.required_text(&node, "type")? {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
+            "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
             unknown => (self.unknown_type(&node, unknown), None),
@@ -204,7 +204,7 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || ["channel", "delay", "branch"].into_iter().chain(LATER);
+        let known = || ["channel", "delay", "throttle", "branch"].into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());

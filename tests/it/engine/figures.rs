@@ -109,9 +109,9 @@ async fn decisions() {
         let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
         let recipient = staged.scope(&run.recipient).await.unwrap();
         lap(2);
-        let outcome = advance(run, Input { scene: &scene, recipient: recipient.as_ref(), refs: Default::default() });
+        let outcome = advance(run, &Input { scene: &scene, recipient: recipient.clone(), refs: Default::default() });
         lap(3);
-        assert_eq!(outcome.messages.len(), 1);
+        assert_eq!(outcome.run.state.messages.len(), 1);
     }
     let [order, scene, recipient, advanced] = times.map(|time| time / ROUNDS);
     say(&format!("order {order:?}, scene {scene:?}, recipient {recipient:?}, stretch {advanced:?}"));
