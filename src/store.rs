@@ -22,6 +22,7 @@ pub mod keys;
 pub mod messages;
 pub mod objects;
 mod recipients;
+pub mod run_once;
 pub mod runs;
 pub mod throttles;
 pub mod users;

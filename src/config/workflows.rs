@@ -701,6 +701,6 @@ mod tests {
         let document = serde_json::json!({"name": "N", "trigger_frequency": "once_per_recipient", "steps": [step]});
         let workflow = Workflow::parse("now-and-then", &document, &[]).unwrap();
         let paths: Vec<String> = workflow.not_yet().into_iter().map(|invalid| invalid.path).collect();
-        assert_eq!(paths, ["trigger_frequency", "steps[0].send_windows"]);
+        assert_eq!(paths, ["steps[0].send_windows"]);
     }
 }

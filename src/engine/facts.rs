@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::run::{Input, Outcome, advance};
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::run::Run;
+use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
 use crate::template::Lookup;
@@ -27,6 +28,7 @@ pub struct Facts<'a> {
 struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
     throttled: Known<Counted, Option<Passed>>,
+    has_run: Known<Once, bool>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -99,6 +101,11 @@ impl<'a> Facts<'a> {
             let passed = self.store.throttled(self.env, &counted).await?;
             self.found().throttled.answers.insert(counted, passed);
         }
+        let has_run = std::mem::take(&mut self.found().has_run.open);
+        for once in has_run {
+            let answer = self.store.has_run(self.env, &once).await?;
+            self.found().has_run.answers.insert(once, answer);
+        }
         Ok(())
     }
 
@@ -106,6 +113,12 @@ impl<'a> Facts<'a> {
     pub(super) fn throttled(&self, counted: &Counted) -> Option<Passed> {
         let Found { throttled, misses, .. } = &mut *self.found();
         throttled.ask(counted, misses).flatten()
+    }
+
+    /// Whether a workflow that may run once has run.
+    pub(super) fn has_run(&self, once: &Once) -> bool {
+        let Found { has_run, misses, .. } = &mut *self.found();
+        has_run.ask(once, misses).unwrap_or_default()
     }
 
     fn recipient(&self, reference: &RecipientRef) -> Option<Value> {

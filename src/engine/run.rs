@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
-use crate::model::run::{EventStatus, Run, RunStatus, reasoned};
+use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
-use crate::model::workflow::{Next, Position, Step, StepKind};
+use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
+use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Template};
 use crate::verbs::Change;
 
@@ -89,10 +90,15 @@ impl<'a> Stretch<'a> {
         }
         let mut next = match self.run.state.position.take() {
             Some(position) => Next::Step(position),
-            None if is_new => match self.trigger_conditions() {
-                Some(refusal) => return self.halt(EventStatus::Ok, "trigger_conditions", Some(refusal)),
-                None => self.scene.workflow.first(),
-            },
+            None if is_new => {
+                if let Some(refusal) = self.trigger_conditions() {
+                    return self.halt(EventStatus::Ok, "trigger_conditions", Some(refusal));
+                }
+                if !self.may_run_again() {
+                    return self.halt(EventStatus::Ok, "trigger_frequency", None);
+                }
+                self.scene.workflow.first()
+            }
             None => Next::End,
         };
         while let Next::Step(position) = next {
@@ -127,6 +133,23 @@ impl<'a> Stretch<'a> {
         (!verdict.passed).then(|| evaluations(&verdict))
     }
 
+    /// Whether the workflow may run for the recipient as often as this (W-FRQ-05 to W-FRQ-09); the one run is taken.
+    fn may_run_again(&mut self) -> bool {
+        let tenant = match self.scene.workflow.trigger_frequency {
+            TriggerFrequency::EveryTrigger => return true,
+            // A test run neither asks nor takes (W-FRQ-08).
+            _ if self.run.source == SourceType::Rehearsal => return true,
+            TriggerFrequency::OncePerRecipient => None,
+            TriggerFrequency::OncePerRecipientPerTenant => Some(self.run.tenant.clone()),
+        };
+        let once = Once { workflow: self.run.workflow.clone(), recipient: self.run.recipient.key(), tenant };
+        if self.scene.facts.has_run(&once) {
+            return false;
+        }
+        self.change.batch.run_once(self.run.env, &once);
+        true
+    }
+
     fn execute(&mut self, position: &Position, step: &Step) -> Result<Ended, String> {
         let on = Ended::On(self.scene.workflow.next_after(position));
         if !self.run.state.is_waiting
@@ -142,6 +165,7 @@ impl<'a> Stretch<'a> {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
+            StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
@@ -226,6 +250,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
         StepKind::Branch(_) => "branch",
+        StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
     }
 }
@@ -237,6 +262,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
         StepKind::Branch(_) => "branch",
+        StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",
     }
 }

@@ -3,4 +3,5 @@
 pub(super) mod branch;
 pub(super) mod channel;
 pub(super) mod delay;
+pub(super) mod experiment;
 pub(super) mod throttle;

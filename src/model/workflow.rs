@@ -11,11 +11,13 @@ use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
 
 pub use data_schema::DataSchema;
+pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
 
 mod data_schema;
+pub mod experiment;
 mod parse;
 mod position;
 mod reader;
@@ -97,6 +99,8 @@ pub enum StepKind {
     Throttle(Throttle),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
+    /// Sends each recipient down the way of their cohort.
+    Experiment(Experiment),
     /// A type that is known but can't run in this version. A valid workflow has none.
     Later(String),
 }
@@ -184,6 +188,20 @@ impl Workflow {
         Some(step)
     }
 
+    /// The place of a step as a path into the document: `steps[2].branches[1].steps[0]`.
+    pub fn path(&self, position: &Position) -> String {
+        let (first, inner) = position.split();
+        let mut path = format!("steps[{first}]");
+        let mut step = self.steps.get(first);
+        for (branch, index) in inner {
+            let is_experiment = step.is_some_and(|step| matches!(step.kind, StepKind::Experiment(_)));
+            let branches = if is_experiment { "cohort_branches" } else { "branches" };
+            path.push_str(&format!(".{branches}[{branch}].steps[{index}]"));
+            step = step.and_then(|step| step.branches().get(branch)?.steps.get(index));
+        }
+        path
+    }
+
     /// Where a run goes when the step at `position` is done or skipped: on in the same list, else on after the branch
     /// step around it (W-BRN-06), unless the branch terminates (W-BRN-07).
     pub fn next_after(&self, position: &Position) -> Next {
@@ -230,14 +248,10 @@ impl Workflow {
     /// workflow that ran without it would do something else than it says.
     pub fn not_yet(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
-        if self.trigger_frequency != TriggerFrequency::EveryTrigger {
-            let message = "this version runs a workflow at every trigger; remove the key, or set it to `every_trigger`";
-            found.push(Invalid::new("trigger_frequency", message));
-        }
         for (position, step) in self.all_steps() {
             if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
                 let message = "this version sends at once and can't wait for a window; remove the send windows";
-                found.push(Invalid::new(format!("{}.send_windows", position.path()), message));
+                found.push(Invalid::new(format!("{}.send_windows", self.path(&position)), message));
             }
         }
         found
@@ -253,7 +267,7 @@ impl Workflow {
                 let hint = aside(key, declared());
                 let message =
                     format!("no channel `{key}` is declared{hint}: add it to [[channels]]; the step is skipped");
-                found.push(Invalid::new(format!("{}.channel_key", position.path()), message));
+                found.push(Invalid::new(format!("{}.channel_key", self.path(&position)), message));
             }
         }
         found
@@ -267,10 +281,11 @@ impl Workflow {
 }
 
 impl Step {
-    /// The branches of a branch step; none for other steps.
+    /// The branches of a branch step, or the cohorts of an experiment; none for other steps.
     pub fn branches(&self) -> &[Branch] {
         match &self.kind {
             StepKind::Branch(branches) => branches,
+            StepKind::Experiment(experiment) => &experiment.branches,
             _ => &[],
         }
     }

@@ -28,7 +28,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0003_changes.sql"),
         postgres: include_str!("migrations/0003_changes.postgres.sql"),
     },
-    Migration { number: 4, name: "throttles", sql: include_str!("migrations/0004_throttles.sql"), postgres: "" },
+    Migration { number: 4, name: "engine", sql: include_str!("migrations/0004_engine.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

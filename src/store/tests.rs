@@ -189,6 +189,8 @@ async fn what_is_asked_most_is_found_by_an_index() {
             alone,
             events,
             "sqlite_autoindex_removals_1 (feed=?)",
+            "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
+            "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
             "messages_by_time (env=?)",
         ],

@@ -122,6 +122,7 @@ impl Batch {
         for sql in [
             "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)".to_owned(),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),

@@ -15,12 +15,13 @@
 //! | `pass: 90m` | turns the clock on (`s`, `m`, `h`, `d`), doing everything that falls due meanwhile |
 //! | `told: {ann: [text, ..]}` | what exactly the users named were told since the last look, oldest first |
 //! | `runs: [completed, ..]` | the statuses of all runs, in the order in which they were triggered |
-//! | `record: {run: 1, is: [..]}` | the events of a run, counted from one, each with its reason: `step_skipped:conditions` |
+//! | `record: {run: 1, is: [..]}` | the events of a run, counted from one, or of a recipient's latest, each with its reason: `step_skipped:conditions` |
 //! | `event: {run: 1, name: .., data: {..}}` | the last event of that name has these members among its data |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
+//! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use bellwire::model::environment::Settings;
 use bellwire::model::recipient::{Object, TENANTS};
 use bellwire::model::time::Time;
+use bellwire::model::workflow::Workflow;
 use bellwire::store::Batch;
 use bellwire::verbs::identify::Profile;
 use serde_json::{Map, Value, json};
@@ -107,7 +109,7 @@ async fn play(title: &str, scenario: &Value) {
 
 /// The document of a workflow: what of a scenario belongs to it.
 fn named(scenario: &Value) -> Value {
-    let own = ["scenario", "people", "objects", "tenants", "at", "vars", "timezone", "do", "workflows"];
+    let own = ["scenario", "people", "objects", "tenants", "at", "vars", "timezone", "do", "workflows", "workflow"];
     let members = scenario.as_object().expect("a scenario has members");
     let mut document: Map<String, Value> =
         members.iter().filter(|(key, _)| !own.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -166,6 +168,19 @@ impl Play<'_> {
                 let user = what.as_str().expect("a user's id");
                 self.world.core.delete_user(self.world.env, user).await.unwrap();
             }
+            "publish" => {
+                let catalog = &self.world.core.catalog;
+                let key = workflow(what);
+                let published = Workflow::parse(key, &named(what), catalog.channels()).expect("a valid workflow");
+                let mut batch = Batch::new();
+                let now = self.world.core.clock.now();
+                batch.publish_workflow(self.world.env, key, published.version_id, &published.source, now);
+                self.world.core.store.apply(batch).await.unwrap();
+                let others = catalog.workflows().into_iter().filter(|other| other.key != key);
+                let others =
+                    others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
+                catalog.replace(others.chain([published]).collect());
+            }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
                 self.world.core.catalog.set_active(self.world.env, workflow(what), is_active);
@@ -200,8 +215,12 @@ impl Play<'_> {
     }
 
     async fn run(&self, place: &str, number: &Value) -> bellwire::model::run::Run {
-        let number = number.as_u64().unwrap_or(1) as usize;
         let mut runs = self.world.runs().await;
+        if let Some(recipient) = number.as_str() {
+            let latest = runs.into_iter().rev().find(|run| run.recipient.key() == recipient);
+            return latest.unwrap_or_else(|| panic!("{place}: {recipient} has no run"));
+        }
+        let number = number.as_u64().unwrap_or(1) as usize;
         assert!(number <= runs.len(), "{place}: there are {} runs", runs.len());
         runs.swap_remove(number - 1)
     }

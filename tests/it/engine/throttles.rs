@@ -1,4 +1,4 @@
-//! Throttles under concurrency and across versions; their stories are in `scenarios/throttle.yaml`.
+//! Throttles and trigger frequency under concurrency and across versions; their stories are in `scenarios/`.
 
 use bellwire::model::workflow::Workflow;
 use serde_json::{Value, json};
@@ -47,4 +47,20 @@ async fn a_new_version_goes_on_counting_where_the_old_one_was() {
         world.trigger("calm", for_ann(2)).await.unwrap();
         assert_eq!(world.feed("ann").await.len(), told, "limit {limit}");
     }
+}
+
+/// W-FRQ-05, W-AMB-10: both have read that nobody ran before either is committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_at_once_run_once_where_one_may() {
+    let mut once = document(json!([tell("tell", "{{ data.n }}")]));
+    once["trigger_frequency"] = "once_per_recipient".into();
+    let world = World::new(&[("once", once), ("hello", document(json!([])))]).await;
+    world.trigger("hello", json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    let other = world.neighbour();
+    let (one, two) =
+        world.at_once(world.trigger("once", for_ann(1)), world.trigger_on(&other, "once", for_ann(2), None)).await;
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(world.feed("ann").await.len(), 1);
+    assert_eq!(world.runs().await.len(), 3, "who is passed over has a run that says so");
 }

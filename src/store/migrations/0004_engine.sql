@@ -10,3 +10,12 @@ CREATE TABLE throttles (
     PRIMARY KEY (env, recipient, workflow, step_ref, key)
 );
 CREATE INDEX throttles_by_end ON throttles (closes_at);
+
+-- For whom a workflow has run that may run once: per recipient, or per recipient and tenant.
+CREATE TABLE run_once (
+    env BIGINT NOT NULL,
+    recipient TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    PRIMARY KEY (env, recipient, workflow, scope)
+);
