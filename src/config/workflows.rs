@@ -147,8 +147,6 @@ fn load_one(key: &str, directory: &Path, root: &Path, channels: &[Channel]) -> R
     let Some(document) = document else { return Err(problems) };
     match Workflow::parse(key, &document, channels) {
         Ok(workflow) => {
-            let not_yet = workflow.not_yet().into_iter();
-            problems.extend(not_yet.map(|invalid| Problem::new(&file, invalid.path, invalid.message)));
             if problems.is_empty() {
                 return Ok(workflow);
             }
@@ -688,19 +686,5 @@ mod tests {
         let due = json!({"number": "2026-117", "amount": 1250, "currency": "EUR", "url": "https://x.test/i/117"});
         assert_eq!(invoice.validate_data(&due), [], "W-VAL-05");
         assert!(!invoice.validate_data(&json!({"number": "2026-117"})).is_empty(), "W-VAL-06");
-    }
-
-    #[test]
-    fn what_this_version_cannot_honour_is_refused_rather_than_passed_over() {
-        let windows: Vec<_> = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-            .iter()
-            .map(|day| serde_json::json!({"day": day, "type": "send"}))
-            .collect();
-        let step = serde_json::json!({"type": "channel", "ref": "a", "channel_key": "feed", "channel_type": "in_app_feed",
-            "template": {"markdown_body": "x"}, "send_windows": windows});
-        let document = serde_json::json!({"name": "N", "trigger_frequency": "once_per_recipient", "steps": [step]});
-        let workflow = Workflow::parse("now-and-then", &document, &[]).unwrap();
-        let paths: Vec<String> = workflow.not_yet().into_iter().map(|invalid| invalid.path).collect();
-        assert_eq!(paths, ["steps[0].send_windows"]);
     }
 }

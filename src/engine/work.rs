@@ -11,7 +11,7 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -24,6 +24,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }

@@ -9,6 +9,9 @@ use super::feed::Mode;
 use super::recipient::RecipientRef;
 use super::time::Time;
 
+/// The status of a message that waits for its send window.
+pub const QUEUED: &str = "queued";
+
 /// A message as stored. What is served is kept as the JSON it is served as, and spliced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {

@@ -244,19 +244,6 @@ impl Workflow {
         self.all_steps().into_iter().map(|(_, step)| step.reference.as_str()).collect()
     }
 
-    /// What the document asks for that this version can't honour yet. It is refused where workflows are loaded: a
-    /// workflow that ran without it would do something else than it says.
-    pub fn not_yet(&self) -> Vec<Invalid> {
-        let mut found = Vec::new();
-        for (position, step) in self.all_steps() {
-            if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
-                let message = "this version sends at once and can't wait for a window; remove the send windows";
-                found.push(Invalid::new(format!("{}.send_windows", self.path(&position)), message));
-            }
-        }
-        found
-    }
-
     /// Channel steps whose channel is not among `channels`: they are skipped (W-CHS-05), which nobody means.
     pub fn undeclared_channels(&self, channels: &[Channel]) -> Vec<Invalid> {
         let declared = || channels.iter().map(|channel| channel.key.as_str());

@@ -263,6 +263,32 @@ impl Batch {
         self.push(INSERT_ALONE, params);
     }
 
+    /// Adds something that was done to a message.
+    pub fn add_message_event(&mut self, message: &str, id: &str, name: &str, data: &str, at: Time) {
+        self.push(
+            "INSERT INTO message_events (message, id, type, data, inserted_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![message, id, name, data, at],
+        );
+    }
+
+    /// Adds the removal of a message that waits to be sent, with nothing of what is told about it; refused when it has
+    /// changed since it was read.
+    pub fn take_queued(&mut self, message: &Message) {
+        self.guard(
+            "DELETE FROM messages WHERE id = ?1 AND version = ?2 AND feed IS NULL AND status = 'queued'",
+            params![message.id.as_str(), message.version],
+        );
+    }
+
+    /// Adds that a message which waits to be sent never is; refused when it has changed since it was read.
+    pub fn set_aside(&mut self, message: &Message, now: Time) {
+        self.guard(
+            "UPDATE messages SET status = 'not_sent', version = version + 1, updated_at = ?3 \
+             WHERE id = ?1 AND version = ?2 AND feed IS NULL AND status = 'queued'",
+            params![message.id.as_str(), message.version, now],
+        );
+    }
+
     /// Adds the removal of messages that stand in no feed.
     pub fn remove_messages(&mut self, env: Env, ids: &[String]) {
         let list = serde_json::to_string(ids).unwrap_or_default();

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::engine::run::{Stretch, evaluations};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
-use crate::model::message::Message;
+use crate::model::message::{Message, QUEUED};
 use crate::model::run::EventStatus;
 use crate::model::scope::Scope;
-use crate::model::workflow::{ChannelStep, ChannelTemplate, Step};
+use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
 use crate::template::blocks::FeedTemplate;
 
 /// Produces the step's message, or records why there is none. An error is one of rendering (W-CHS-11).
@@ -30,7 +30,7 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &Cha
     }
     match &channel_step.template {
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
-            feed(stretch, step, channel, template)
+            feed(stretch, step, channel, template, channel_step.send_windows.as_ref())
         }
         _ => {
             // Said rather than silently passed over: this build delivers to feeds only.
@@ -41,7 +41,13 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &Cha
     }
 }
 
-fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &FeedTemplate) -> Result<(), String> {
+fn feed(
+    stretch: &mut Stretch<'_>,
+    step: &Step,
+    channel: &Channel,
+    template: &FeedTemplate,
+    windows: Option<&SendWindows>,
+) -> Result<(), String> {
     if stretch.run.recipient.user_id().is_none() {
         // F-OBJ-09: objects have no feed.
         stretch.skip(step, EventStatus::Ok, "recipient_has_no_feed", None);
@@ -49,9 +55,19 @@ fn feed(stretch: &mut Stretch<'_>, step: &Step, channel: &Channel, template: &Fe
     }
     let id = Ksuid::mint(stretch.scene.now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
     let blocks = render(stretch, template, id.as_str())?;
-    let message = message(stretch, step, channel, id.as_str(), &blocks);
-    let record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
-    let in_feed = !stretch.run.settings.sandbox_mode;
+    let mut message = message(stretch, step, channel, id.as_str(), &blocks);
+    let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
+    let mut in_feed = !stretch.run.settings.sandbox_mode;
+    let zone = stretch.zone();
+    if in_feed && let Some(at) = windows.and_then(|windows| windows.opens_at(stretch.scene.now, &zone)) {
+        // The run goes on meanwhile (W-SNW-09).
+        in_feed = false;
+        message.status = QUEUED.to_owned();
+        message.scheduled_at = Some(at);
+        stretch.change.queue_message(&message, at);
+        record["scheduled_at"] = json!(at);
+        record["timezone"] = json!(zone.iana_name().unwrap_or("UTC"));
+    }
     if let Value::Object(refs) = &mut stretch.refs {
         let outcome =
             json!({"messages": [{"delivery_status": message.status, "engagement_statuses": []}], "expired": false});

@@ -229,22 +229,25 @@ async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error
 async fn events(cx: Cx) -> Result<Answer, ApiError> {
     let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageEvents)?;
-    let mut all = own_events(&message);
-    all.extend(cx.core().store.message_events(&message.id).await?);
+    let mut all = cx.core().store.message_events(&message.id).await?;
+    all.extend(own_events(&message, &all));
     all.sort_by(|a, b| (b.inserted_at, &b.id).cmp(&(a.inserted_at, &a.id)));
     let rows = Rows::of_all(all, &page, List::MessageEvents, |event| (event.inserted_at, event.id.as_str()));
     Ok(rows.answer("items", None, |event| event_json(&message, event)))
 }
 
 /// What the row itself tells: that the message was made, and what delivery came to when nothing had to be sent.
-fn own_events(message: &Message) -> Vec<MessageEvent> {
+fn own_events(message: &Message, others: &[MessageEvent]) -> Vec<MessageEvent> {
     let event = |name: &str, inserted_at: Time| MessageEvent {
         id: Ksuid::mint(inserted_at, &[message.id.as_bytes(), name.as_bytes()]).to_string(),
         name: format!("message.{name}"),
         data: None,
         inserted_at,
     };
-    let mut events = vec![event("created", message.inserted_at)];
+    // One that waited for its window was made when it began to wait.
+    let queued_at = others.iter().find(|event| event.name == "message.queued").map(|event| event.inserted_at);
+    let created_at = queued_at.map_or(message.inserted_at, |at| at.plus_micros(-1));
+    let mut events = vec![event("created", created_at)];
     if ["delivered", "not_sent"].contains(&message.status.as_str()) {
         // A microsecond later, so that the order is told by the time alone.
         events.push(event(&message.status, message.inserted_at.plus_micros(1)));

@@ -254,6 +254,7 @@ impl Play<'_> {
                 "total_activities" => newest.total_activities.into(),
                 "total_actors" => newest.total_actors.into(),
                 "tenant" => newest.tenant.clone().into(),
+                "scheduled_at" => json!(newest.scheduled_at),
                 "status" => newest.status.clone().into(),
                 "activities" => newest.activities.as_deref().map(json_of).unwrap_or_default(),
                 _ => panic!("{place}: `{member}` of an item is not known here"),
