@@ -6,6 +6,7 @@ pub mod keys;
 pub mod pages;
 mod process;
 mod reload;
+pub mod simulation;
 mod sweep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

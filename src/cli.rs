@@ -5,6 +5,7 @@ mod health;
 mod keys;
 mod rows;
 mod serve;
+mod simulate;
 #[cfg(feature = "otel")]
 mod spans;
 mod token;
@@ -46,6 +47,8 @@ enum Command {
     Serve(Place),
     /// Read the configuration, the workflows and their templates, and say everything that is wrong.
     Check(Place),
+    /// Run a workflow on a clock that is turned by hand, and tell what it does step by step.
+    Simulate(simulate::Asked),
     /// Make, list and revoke API keys and signing keys; the server may be running.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -131,6 +134,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(asked) => serve::develop(asked, cli.log),
         Command::Serve(place) => serve::serve(&place, cli.log),
         Command::Check(place) => check::check(&place),
+        Command::Simulate(asked) => block_on(simulate::simulate(&asked)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Token(command) => block_on(token::run(command)),
         Command::Backup(asked) => block_on(backup(&asked)),

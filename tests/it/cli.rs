@@ -5,6 +5,7 @@ mod dev;
 mod health;
 mod keys;
 mod serve;
+mod simulate;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
