@@ -4,10 +4,12 @@ mod check;
 mod health;
 mod keys;
 mod rows;
+mod runs;
 mod serve;
 mod simulate;
 #[cfg(feature = "otel")]
 mod spans;
+mod timeline;
 mod token;
 
 use std::fmt::Display;
@@ -49,6 +51,9 @@ enum Command {
     Check(Place),
     /// Run a workflow on a clock that is turned by hand, and tell what it does step by step.
     Simulate(simulate::Asked),
+    /// Look at runs.
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Make, list and revoke API keys and signing keys; the server may be running.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -135,6 +140,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(place) => serve::serve(&place, cli.log),
         Command::Check(place) => check::check(&place),
         Command::Simulate(asked) => block_on(simulate::simulate(&asked)),
+        Command::Runs(command) => block_on(runs::run(command)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Token(command) => block_on(token::run(command)),
         Command::Backup(asked) => block_on(backup(&asked)),

@@ -222,7 +222,7 @@ impl Simulation {
     async fn tell(&mut self, entries: &mut Vec<Entry>) -> Result<(), String> {
         let runs = self.core.store.runs(self.env, &RunFilter::default(), None, MOST_RUNS).await;
         let mut runs = runs.map_err(|error| error.to_string())?;
-        runs.sort_by(|a, b| (a.inserted_at, a.recipient.key()).cmp(&(b.inserted_at, b.recipient.key())));
+        runs.sort_by_key(|run| (run.inserted_at, run.recipient.key()));
         for run in runs {
             let new = Told { number: self.told.len() + 1, ..Told::default() };
             let told = *self.told.entry(run.id).or_insert(new);
@@ -237,12 +237,12 @@ impl Simulation {
                     is_error: event.status == EventStatus::Error,
                     data: self.names.in_place(event.data.clone().unwrap_or_default()),
                     message: message.and_then(|message| serde_json::from_str(&message.blocks).ok()),
-                    ..about(&run, told.number, event.inserted_at, &event.event)
+                    ..Entry::about(&run, Some(told.number), event.inserted_at, &event.event)
                 });
             }
             let is_completed = run.status == RunStatus::Completed;
             if is_completed && !told.is_completed {
-                entries.push(about(&run, told.number, run.updated_at, "run_completed"));
+                entries.push(Entry::about(&run, Some(told.number), run.updated_at, "run_completed"));
             }
             self.told.insert(run.id, Told { events: run.events.len(), is_completed, ..told });
         }
@@ -250,17 +250,20 @@ impl Simulation {
     }
 }
 
-fn about(run: &Run, number: usize, at: Time, event: &str) -> Entry {
-    Entry {
-        at,
-        run: Some(number),
-        workflow: Some(run.workflow.clone()),
-        recipient: Some(json!(run.recipient)),
-        step: None,
-        event: event.to_owned(),
-        is_error: false,
-        data: Value::Null,
-        message: None,
+impl Entry {
+    /// Something that happened to a run, told as number `number`.
+    pub fn about(run: &Run, number: Option<usize>, at: Time, event: &str) -> Entry {
+        Entry {
+            at,
+            run: number,
+            workflow: Some(run.workflow.clone()),
+            recipient: Some(json!(run.recipient)),
+            step: None,
+            event: event.to_owned(),
+            is_error: false,
+            data: Value::Null,
+            message: None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use bellwire::wire::duration::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::timeline::{Timeline, clock};
 use super::{Failure, Place, say};
 
 /// When the clock stands at the beginning, if nothing else is said: a Monday.
@@ -63,7 +64,7 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     for recipient in documents(&asked.recipients)? {
         everybody.push(json!(simulation.introduce(&recipient).await.map_err(Failure)?));
     }
-    let mut shown = Shown { is_json: asked.json, entries: Vec::new(), day: String::new() };
+    let mut shown = Shown { is_json: asked.json, entries: Vec::new(), timeline: Timeline::default() };
     for mut event in events {
         if let Some(after) = event.get("after").and_then(Value::as_str) {
             let until = later(simulation.now(), &span(after, "`after`")?)?;
@@ -74,7 +75,8 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
         let Some(members) = event.as_object_mut() else {
             return Err(Failure(format!("an event is an object, as the body of a trigger: {event}")));
         };
-        (members.remove("after"), members.remove("workflow"));
+        members.remove("after");
+        members.remove("workflow");
         let happened = match members.remove("cancel") {
             Some(key) => {
                 let body = json!({"cancellation_key": key, "recipients": members.get("recipients")});
@@ -128,8 +130,7 @@ fn later(now: Time, span: &Duration) -> Result<Time, Failure> {
 struct Shown {
     is_json: bool,
     entries: Vec<Entry>,
-    /// The day that was written last.
-    day: String,
+    timeline: Timeline,
 }
 
 impl Shown {
@@ -138,89 +139,14 @@ impl Shown {
             self.entries.extend(entries);
             return Ok(());
         }
-        entries.iter().try_for_each(|entry| self.line(entry))
+        entries.iter().try_for_each(|entry| self.timeline.line(entry))
     }
 
     fn end(&mut self, now: Time) -> Result<(), Failure> {
         if self.is_json {
             return say(serde_json::to_string_pretty(&json!({"ended_at": now, "timeline": self.entries}))?);
         }
-        self.date(now)?;
+        self.timeline.date(now)?;
         say(format!("{}  the end", clock(now)))
-    }
-
-    fn date(&mut self, at: Time) -> Result<(), Failure> {
-        let day = at.timestamp().strftime("%A, %Y-%m-%d (UTC)").to_string();
-        if day != self.day {
-            say(format!("{}{day}", if self.day.is_empty() { "" } else { "\n" }))?;
-            self.day = day;
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, entry: &Entry) -> Result<(), Failure> {
-        self.date(entry.at)?;
-        let whose = match (&entry.run, &entry.recipient) {
-            (Some(run), Some(Value::String(user))) => format!("{user} #{run}"),
-            (Some(run), Some(object)) => {
-                let part = |name: &str| object[name].as_str().unwrap_or_default();
-                format!("{}/{} #{run}", part("collection"), part("id"))
-            }
-            _ => entry.workflow.clone().unwrap_or_default(),
-        };
-        let step = entry.step.as_deref().unwrap_or("");
-        let mark = if entry.is_error { "! " } else { "" };
-        let (summary, details) = summary(entry);
-        say(format!("{}  {whose:<14} {step:<18} {mark}{}{summary}", clock(entry.at), entry.event).trim_end())?;
-        details.iter().try_for_each(|detail| say(format!("{:>12}{detail}", "")))
-    }
-}
-
-fn clock(at: Time) -> String {
-    at.timestamp().strftime("%H:%M:%S").to_string()
-}
-
-/// What an entry says in a line, and below it.
-fn summary(entry: &Entry) -> (String, Vec<String>) {
-    let (mut words, mut details) = (Vec::new(), Vec::new());
-    for (name, value) in entry.data.as_object().into_iter().flatten() {
-        match value {
-            Value::Null => {}
-            Value::Array(conditions) if name == "conditions" => details.extend(conditions.iter().map(condition)),
-            Value::Array(branches) if name == "tested" => {
-                for branch in branches {
-                    details.push(format!("branch {}: {}", branch["branch"], verdict(&branch["passed"])));
-                    details.extend(branch["conditions"].as_array().into_iter().flatten().map(condition));
-                }
-            }
-            Value::String(text) => words.push(format!("{name}={text}")),
-            other => words.push(format!("{name}={other}")),
-        }
-    }
-    for block in entry.message.as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let text = block["rendered"].as_str().map(str::to_owned).unwrap_or_else(|| block.to_string());
-        details
-            .extend(text.trim().lines().map(|line| format!("| {}: {line}", block["name"].as_str().unwrap_or("block"))));
-    }
-    let words = words.join(" ");
-    (if words.is_empty() { words } else { format!("  {words}") }, details)
-}
-
-fn condition(condition: &Value) -> String {
-    let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
-    let argument = if condition["argument"].is_null() { String::new() } else { format!(" {}", condition["argument"]) };
-    let left = condition.get("left").map_or("not set".to_owned(), Value::to_string);
-    // An argument that was looked up is worth to be seen beside what it is called.
-    let right = condition.get("right").filter(|right| *right != &condition["argument"]);
-    let right = right.map(|right| format!(" against {right}")).unwrap_or_default();
-    let found = if condition["result"].is_null() { String::new() } else { format!("{left}{right}: ") };
-    format!("{} {}{argument}: {found}{}", text("variable"), text("operator"), verdict(&condition["result"]))
-}
-
-fn verdict(result: &Value) -> &'static str {
-    match result {
-        Value::Bool(true) => "holds",
-        Value::Bool(false) => "does not hold",
-        _ => "not looked at",
     }
 }

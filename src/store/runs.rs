@@ -68,6 +68,12 @@ impl Store {
         self.query_one(&sql, &params![id], run).await
     }
 
+    /// The runs of one trigger, in whatever environment: the first thousand by their ids.
+    pub async fn runs_of(&self, workflow_run: &str) -> Result<Vec<Run>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE workflow_run = ?1 ORDER BY id LIMIT 1000");
+        self.scan(sql, params![workflow_run], run).await
+    }
+
     /// A page of runs, newest first: at most `limit`, on the asked side of `at`.
     pub async fn runs(&self, env: Env, filter: &RunFilter, at: Option<&Edge>, limit: usize) -> Result<Vec<Run>, Error> {
         let mut clause = Where::default();

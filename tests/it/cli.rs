@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod health;
 mod keys;
+mod runs;
 mod serve;
 mod simulate;
 
