@@ -10,6 +10,7 @@ pub mod mark;
 pub mod message;
 pub mod recipient;
 pub mod run;
+pub mod schedule;
 pub mod scope;
 pub mod time;
 pub mod trigger_data;

@@ -10,4 +10,5 @@ pub mod moment;
 mod operand;
 pub mod operator;
 mod reader;
+pub mod recurrence;
 pub mod window;

@@ -24,6 +24,7 @@ pub mod objects;
 mod recipients;
 pub mod run_once;
 pub mod runs;
+pub mod schedules;
 pub mod throttles;
 pub mod users;
 pub mod workflows;

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod schedule;
 pub mod send;
 pub mod staged;
 pub mod trigger;

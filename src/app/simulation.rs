@@ -23,11 +23,11 @@ use crate::model::run::{EventStatus, Run, RunStatus};
 use crate::model::time::Time;
 use crate::queue::{LEASE_SECONDS, Waker};
 use crate::store::runs::RunFilter;
-use crate::store::{Batch, Env, Store};
+use crate::store::{Env, Store};
 use crate::verbs::identify::RecipientRequest;
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turns;
-use crate::verbs::{Catalog, Core, door, send};
+use crate::verbs::{Catalog, Change, Core, door, send};
 
 /// Runs that are looked at: more is no story any more.
 const MOST_RUNS: usize = 10_000;
@@ -136,11 +136,11 @@ impl Simulation {
         let Some(profile) = &request.profile else {
             return Err(format!("recipient: {recipient} is only a reference; write an object with an `id`"));
         };
-        let mut staged = Staged::new(&self.core.store, self.env, self.now());
+        let mut staged = Staged::new(&self.core, self.env);
         staged.merge(&request.reference, profile, true, "recipient").await.map_err(|fault| fault.to_string())?;
-        let mut batch = Batch::new();
-        staged.write(&mut batch);
-        self.core.store.apply(batch).await.map_err(|fault| fault.to_string())?;
+        let mut change = Change::new();
+        staged.write(&mut change).await.map_err(|fault| fault.to_string())?;
+        self.core.commit(change).await.map_err(|fault| fault.to_string())?;
         Ok(request.reference)
     }
 

@@ -88,6 +88,10 @@ impl<'a> Stretch<'a> {
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
         }
+        if is_new && let Some(faults) = self.data_faults() {
+            self.run.halt(self.scene.now, EventStatus::Error, "invalid_data", Some(json!({"errors": faults})));
+            return None;
+        }
         let mut next = match self.run.state.position.take() {
             Some(position) => Next::Step(position),
             None if is_new => {
@@ -125,6 +129,16 @@ impl<'a> Stretch<'a> {
         }
         self.run.status = RunStatus::Completed;
         None
+    }
+
+    /// What is wrong with the data of a run that nobody asked for just now: whoever triggers one is told (W-AMB-62).
+    fn data_faults(&self) -> Option<Value> {
+        let faults = match self.run.source {
+            SourceType::Api => Vec::new(),
+            _ => self.scene.workflow.validate_data(self.data.value()),
+        };
+        let told = faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
+        (!faults.is_empty()).then(|| told.collect())
     }
 
     /// The record of trigger conditions that did not hold (W-FRQ-02).

@@ -66,7 +66,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change).await?;
+        start(core, &order, SourceType::Api, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -95,9 +95,10 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
 }
 
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
-async fn start(
+pub(super) async fn start(
     core: &Core,
     order: &Order,
+    source: SourceType,
     workflow_run: Uuid,
     mut staged: Staged<'_>,
     change: &mut Change,
@@ -105,12 +106,12 @@ async fn start(
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
-    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
-        let recipient = staged.scope(&run.recipient).await?;
+    for run in order.runs(source, workflow_run, scene.now) {
+        let recipient = staged.scope(&run.recipient).await?.map(|recipient| run.with_origin(recipient));
         runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
     }
     let outcomes = scene.facts.advance(&runs).await?;
-    staged.write(&mut change.batch);
+    staged.write(change).await?;
     for outcome in outcomes {
         change.batch.add_run(&outcome.run);
         add(change, outcome);

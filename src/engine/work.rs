@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
+use super::occurrence;
 use super::run::Input;
 use super::scene::{Common, Scene};
 use super::start::add;
@@ -11,19 +12,21 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, schedule, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
 
 /// The place of a job's end in its batch: the first.
-const FINISHED: usize = 0;
+pub(super) const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        schedule::JOB => occurrence::occur(core, job).await,
+        schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
@@ -38,7 +41,8 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         batch.finish_job(job);
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
-            bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            schedule::JOB => occurrence::abandon(core, job, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -110,17 +114,17 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
-    let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    let mut staged = Staged::new(core, run.env);
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = staged.scope(&run.recipient).await?;
+    let recipient = staged.scope(&run.recipient).await?.map(|recipient| run.with_origin(recipient));
     let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
     let outcomes = scene.facts.advance(&[(run, input)]).await?;
-    staged.write(&mut change.batch);
+    staged.write(change).await?;
     for outcome in outcomes {
         change.batch.update_run(&outcome.run, scene.now);
         add(change, outcome);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
+use super::schedule::Occurrence;
 use super::time::Time;
 use super::trigger_data::TriggerData;
 use super::workflow::Position;
@@ -87,6 +88,9 @@ pub struct RunState {
     /// The messages each channel step produced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<String, Vec<String>>,
+    /// The occurrence of a schedule that the run is (W-SCH-22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<Occurrence>,
 }
 
 /// One entry of a run's record (W-RUN-12).
@@ -188,6 +192,14 @@ impl Run {
         self.status = RunStatus::Completed;
     }
 
+    /// The recipient as the run's templates and conditions see it: with what it was started by (W-SCP-08).
+    pub fn with_origin(&self, mut recipient: Value) -> Value {
+        if let Some(occurrence) = &self.state.occurrence {
+            recipient["schedule"] = serde_json::to_value(occurrence).unwrap_or_default();
+        }
+        recipient
+    }
+
     /// How many entries tell of an error (W-RUN-14).
     pub fn error_count(&self) -> usize {
         self.events.iter().filter(|event| event.status == EventStatus::Error).count()
@@ -207,7 +219,7 @@ impl Run {
             "trigger_source": {
                 "type": self.source,
                 "cancellation_key": self.cancellation_key,
-                "schedule_id": null,
+                "schedule_id": self.state.occurrence.map(|occurrence| occurrence.id),
                 "audience_key": null,
             },
             "error_count": self.error_count(),

@@ -30,6 +30,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("/* hold */", "FOR KEY SHARE"),
     ("/* hold: u */", "FOR KEY SHARE OF u"),
     ("/* hold: o */", "FOR KEY SHARE OF o"),
+    ("/* hold as it is */", "FOR SHARE"),
 ];
 
 /// What stands in the schema, likewise. Text is compared by its bytes, as in SQLite.

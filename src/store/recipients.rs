@@ -1,13 +1,32 @@
-//! Recipients of either kind: whether they are still there.
+//! Recipients of either kind: whether they are still there, or still as they were.
 
 use serde_json::{Value, json};
 
 use super::Env;
 use super::db::Batch;
-use crate::model::recipient::{Object, User};
+use crate::model::recipient::{Object, RecipientRef, User};
+use crate::model::time::Time;
 use crate::params;
 
 impl Batch {
+    /// Adds that the recipient must be as it was when it was last changed at `before`; none: not there.
+    pub fn require_as_it_was(&mut self, env: Env, reference: &RecipientRef, before: Option<Time>) {
+        let (table, names, mut params) = match reference {
+            RecipientRef::User(id) => ("users", "id = ?2", params![env, id]),
+            RecipientRef::Object { collection, id } => {
+                ("objects", "collection = ?2 AND id = ?3", params![env, collection, id])
+            }
+        };
+        let found = format!("SELECT 1 FROM {table} WHERE env = ?1 AND {names}");
+        match before {
+            Some(before) => {
+                params.push(before.into());
+                self.require(format!("{found} AND updated_at = ?{} /* hold as it is */", params.len()), params);
+            }
+            None => self.require(format!("SELECT 1 WHERE NOT EXISTS ({found})"), params),
+        }
+    }
+
     /// Adds that these users and objects must still be there, and be the same: refused when one was deleted since it was
     /// read, even if another of its name was made.
     pub fn require_recipients<'a>(

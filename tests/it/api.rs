@@ -13,6 +13,7 @@ mod messages;
 mod operations;
 mod recipients;
 mod runs;
+mod schedules;
 mod server;
 mod users;
 mod workflows;

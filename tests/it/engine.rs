@@ -10,6 +10,7 @@ mod idempotency;
 mod people;
 mod running;
 mod scenarios;
+mod schedules;
 mod scope;
 mod statuses;
 mod throttles;

@@ -13,7 +13,7 @@ use crate::model::feed::{Bounds, Options, trigger_data_filter};
 use crate::model::ids::Ksuid;
 use crate::model::invalid::{Invalid, nearest};
 use crate::model::message::Message;
-use crate::model::recipient::{RecipientRef, missing_user};
+use crate::model::recipient::{RecipientRef, missing};
 use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::sign::refusal::Refusal;
@@ -214,15 +214,13 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
 /// A recipient's own record, as activities embed it.
 async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
     let store = &cx.core().store;
-    Ok(match recipient {
-        RecipientRef::User(id) => {
-            store.user(cx.env(), id).await?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
+    let found = match recipient {
+        RecipientRef::User(id) => store.user(cx.env(), id).await?.map(|user| user.to_json()),
+        RecipientRef::Object { collection, id } => {
+            store.object(cx.env(), collection, id).await?.map(|object| object.to_json())
         }
-        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id).await?.map_or_else(
-            || json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}}),
-            |object| object.to_json(),
-        ),
-    })
+    };
+    Ok(found.unwrap_or_else(|| missing(recipient, cx.now())))
 }
 
 /// F-MSG-11, F-MSG-12.

@@ -22,6 +22,11 @@
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
+//! | `schedule: {recipients: [ann], ..}` | makes schedules for `story`, or the `workflow` named; `refused: text` if it may not |
+//! | `reschedule: {schedule: 1, ..}` | changes a schedule, counted from one as they were made |
+//! | `unschedule: 1` | deletes a schedule |
+//! | `scheduled: {schedule: 1, next: .., last: ..}` | when a schedule occurs next, and occurred last |
+//! | `sleep: 3d` | turns the clock on while nobody works; `pass` does what has fallen due |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::BTreeMap;
@@ -77,6 +82,8 @@ struct Play<'a> {
     world: World,
     /// How many items each user was told when last looked at.
     seen: BTreeMap<String, usize>,
+    /// The schedules that were made, by id.
+    schedules: Vec<String>,
 }
 
 async fn play(title: &str, scenario: &Value) {
@@ -97,7 +104,7 @@ async fn play(title: &str, scenario: &Value) {
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
-    let mut play = Play { title, world, seen: BTreeMap::new() };
+    let mut play = Play { title, world, seen: BTreeMap::new(), schedules: Vec::new() };
     play.introduce(scenario).await;
     let acts = scenario["do"].as_array().unwrap_or_else(|| panic!("{title}: `do` is a list"));
     for (number, act) in acts.iter().enumerate() {
@@ -181,6 +188,30 @@ impl Play<'_> {
                     others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
                 catalog.replace(others.chain([published]).collect());
             }
+            "schedule" => self.schedule(place, what).await,
+            "reschedule" => {
+                let mut body = what.as_object().expect("what changes").clone();
+                body.remove("schedule");
+                body.insert("schedule_ids".to_owned(), json!([self.schedule_id(what)]));
+                expect(place, what, self.world.core.update_schedules(self.world.env, body).await);
+            }
+            "unschedule" => {
+                let ids = json!({"schedule_ids": [self.schedule_id(what)]});
+                self.world.core.delete_schedules(self.world.env, ids.as_object().unwrap()).await.unwrap();
+            }
+            "scheduled" => {
+                let schedule = self.world.core.store.schedule(&self.schedule_id(what)).await.unwrap();
+                let schedule = schedule.unwrap_or_else(|| panic!("{place}: there is no such schedule"));
+                for (name, at) in [("next", schedule.next_occurrence_at), ("last", schedule.last_occurrence_at)] {
+                    if let Some(expected) = what.get(name) {
+                        assert_eq!(at, expected.as_str().and_then(Time::parse), "{place}: {name}");
+                    }
+                }
+            }
+            "sleep" => {
+                let clock = &self.world.core.clock;
+                clock.set(clock.now().plus_seconds(seconds(place, what)));
+            }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
                 self.world.core.catalog.set_active(self.world.env, workflow(what), is_active);
@@ -194,14 +225,20 @@ impl Play<'_> {
             Value::String(user) => json!({"recipients": [{"id": user}]}),
             _ => what.clone(),
         };
-        let told = self.world.trigger(workflow(what), body).await;
-        match what["refused"].as_str() {
-            None => drop(told.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
-            Some(why) => {
-                let fault = told.expect_err(place).to_string();
-                assert!(fault.contains(why), "{place}: {fault}");
-            }
-        }
+        expect(place, what, self.world.trigger(workflow(what), body).await);
+    }
+
+    async fn schedule(&mut self, place: &str, what: &Value) {
+        let mut body = what.as_object().expect("a schedule's body").clone();
+        body.entry("workflow").or_insert(STORY.into());
+        let made = expect(place, what, self.world.core.create_schedules(self.world.env, body).await);
+        self.schedules.extend(made.iter().flatten().map(|one| one["id"].as_str().unwrap().to_owned()));
+    }
+
+    /// The id of the schedule that `what` names by its number.
+    fn schedule_id(&self, what: &Value) -> String {
+        let number = what.as_u64().or(what["schedule"].as_u64()).unwrap_or(1);
+        self.schedules[number as usize - 1].clone()
     }
 
     async fn told(&mut self, place: &str, what: &Value) {
@@ -268,6 +305,18 @@ impl Play<'_> {
         let stopped = self.world.core.cancel(self.world.env, workflow(what), &body).await.unwrap();
         if let Some(expected) = what["stops"].as_u64() {
             assert_eq!(stopped as u64, expected, "{place}");
+        }
+    }
+}
+
+/// What was answered; none if it was refused with the words that are expected.
+fn expect<T: std::fmt::Debug>(place: &str, what: &Value, answered: Result<T, bellwire::verbs::Error>) -> Option<T> {
+    match what["refused"].as_str() {
+        None => Some(answered.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
+        Some(why) => {
+            let fault = answered.expect_err(place).to_string();
+            assert!(fault.contains(why), "{place}: {fault}");
+            None
         }
     }
 }
