@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn windows_have_every_unit_w_dur_03() {
+    fn windows_have_every_unit() {
         for unit in ["seconds", "minutes", "hours", "days", "weeks", "months"] {
             let window = json!({"unit": unit, "value": 2});
-            assert!(read(json!({"batch_window": window})).is_ok(), "{unit}");
+            assert!(read(json!({"batch_window": window})).is_ok(), "W-DUR-03 {unit}");
             let throttle = json!({"type": "throttle", "ref": "t", "settings": {"throttle_window": window}});
             let read = Workflow::parse("calm", &json!({"name": "Calm", "steps": [throttle]}), &[]);
-            assert_eq!(read.is_ok(), unit != "months", "{unit}: two months are too long for a throttle");
+            assert_eq!(read.is_ok(), unit != "months", "W-DUR-03 {unit}: two months are too long for a throttle");
         }
     }
 
