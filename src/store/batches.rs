@@ -110,8 +110,8 @@ impl Store {
     /// What has come together in a batch.
     pub async fn gathered(&self, batch: &str, shown: Shown) -> Result<Option<Gathered>, Error> {
         // Read first: what comes in between raises it, and whoever closes the batch is refused.
-        let sql = "SELECT rev, is_open, closes_at, count, \
-                   (SELECT count(*) FROM (SELECT 1 FROM batch_activities a WHERE a.batch = b.id AND a.run = b.run LIMIT 1) own) \
+        let sql = "SELECT rev, is_open, closes_at, count, CASE WHEN EXISTS \
+                   (SELECT 1 FROM batch_activities a WHERE a.batch = b.id AND a.run = b.run) THEN 1 ELSE 0 END \
                    FROM batches b WHERE id = ?1";
         let head = |row: &Row<'_>| Ok((row.int(0)?, row.bool(1)?, row.time(2)?, row.int(3)?, row.bool(4)?));
         let found = self.query_one(sql, &params![batch], head).await?;
@@ -122,8 +122,8 @@ impl Store {
             format!("SELECT {COLUMNS} FROM batch_activities m WHERE m.batch = ?1 ORDER BY m.id {order} LIMIT {limit}");
         let mut activities = self.query(&sql, &params![batch], activity).await?;
         let sql = format!(
-            "SELECT actor, total FROM (SELECT actor, {edge}(id) AS place, count(*) OVER () AS total FROM batch_activities \
-             WHERE batch = ?1 AND actor IS NOT NULL GROUP BY actor) found ORDER BY place {order} LIMIT {limit}"
+            "SELECT actor, count(*) OVER () FROM batch_activities WHERE batch = ?1 AND actor IS NOT NULL \
+             GROUP BY actor ORDER BY {edge}(id) {order} LIMIT {limit}"
         );
         let found = self.scan(sql, params![batch], |row| Ok((row.string(0)?, row.int(1)?))).await?;
         let total_actors = found.first().map_or(0, |(_, total)| *total);

@@ -29,7 +29,8 @@ fn ways(store: &Store) -> BTreeSet<String> {
         // A list that came as a parameter, no table at all, or rows found by another line.
         _ if line.contains("VIRTUAL TABLE")
             || line == "SCAN CONSTANT ROW"
-            || ["SCAN fresh", "SCAN older"].contains(&line.as_str()) =>
+            || ["SCAN fresh", "SCAN older"].contains(&line.as_str())
+            || line.starts_with("SCAN (subquery-") =>
         {
             None
         }
@@ -233,7 +234,7 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     goes_by(store, "one more", &[by_id, "jobs_by_subject (subject=?)"]);
     let shown = Shown { limit: 10, are_newest: true };
     store.gathered("b", shown).await.unwrap();
-    goes_by(store, "what has come together", &[by_id, all]);
+    goes_by(store, "what has come together", &[by_id, all, "sorted"]);
     let page = Edge::After(Cursor::At(now, of("x")));
     store.batch_activities("b", &Default::default(), Some(&page), 10).await.unwrap();
     goes_by(store, "a page of it", &["sqlite_autoindex_batch_activities_1 (batch=? AND id<?)"]);
