@@ -9,6 +9,7 @@ use crate::metrics::Engine;
 use crate::model::channel::Channel;
 use crate::model::environment::Environment;
 use crate::model::recipient::{RecipientRef, TENANTS};
+use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::store;
@@ -80,6 +81,16 @@ impl<'a> Scene<'a> {
             workflow_scope: workflow_scope(workflow, common.cancellation_key),
         })
     }
+}
+
+/// The run's recipient as it sees it (W-SCP-06, W-FAN-08); none for one that was never identified or is gone.
+pub(super) async fn recipient(staged: &mut Staged<'_>, run: &Run) -> Result<Option<Value>, store::Error> {
+    let Some(mut recipient) = staged.scope(&run.recipient).await? else { return Ok(None) };
+    if let Some(followed) = &run.state.followed {
+        let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
+        recipient["subscription"] = followed.to_scope(object);
+    }
+    Ok(Some(recipient))
 }
 
 fn workflow_scope(workflow: &Workflow, cancellation_key: Option<&str>) -> Value {

@@ -9,7 +9,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::run::{Input, Outcome};
-use super::scene::{Common, Scene};
+use super::scene::{Common, Scene, recipient};
 use super::work::RUN_JOB;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
@@ -66,7 +66,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change).await?;
+        start(core, &order, SourceType::Api, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -98,6 +98,7 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
 async fn start(
     core: &Core,
     order: &Order,
+    source: SourceType,
     workflow_run: Uuid,
     mut staged: Staged<'_>,
     change: &mut Change,
@@ -105,8 +106,8 @@ async fn start(
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
-    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
-        let recipient = staged.scope(&run.recipient).await?;
+    for run in order.runs(source, workflow_run, scene.now) {
+        let recipient = recipient(&mut staged, &run).await?;
         runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
     }
     let outcomes = scene.facts.advance(&runs).await?;
@@ -115,6 +116,7 @@ async fn start(
         change.batch.add_run(&outcome.run);
         add(change, outcome);
     }
+    core.fan_out(order, source, workflow_run, scene.now, change).await?;
     Ok(())
 }
 

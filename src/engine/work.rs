@@ -4,14 +4,14 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::run::Input;
-use super::scene::{Common, Scene};
+use super::scene::{Common, Scene, recipient};
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, fan_out, forget, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -24,6 +24,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
@@ -39,6 +40,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
             bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            fan_out::JOB => super::fan_out::abandon(job, &mut batch),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -117,7 +119,7 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = staged.scope(&run.recipient).await?;
+    let recipient = recipient(&mut staged, &run).await?;
     let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
     let outcomes = scene.facts.advance(&[(run, input)]).await?;
     staged.write(&mut change.batch);

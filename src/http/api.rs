@@ -6,6 +6,7 @@ pub mod feeds;
 pub mod marks;
 pub mod messages;
 pub mod runs;
+pub mod subscriptions;
 pub mod users;
 pub mod workflows;
 
@@ -20,6 +21,7 @@ pub fn routes() -> Vec<&'static Route> {
         marks::ROUTES,
         messages::ROUTES,
         runs::ROUTES,
+        subscriptions::ROUTES,
         users::ROUTES,
         workflows::ROUTES,
     ]

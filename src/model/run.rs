@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
+use super::subscription::Followed;
 use super::time::Time;
 use super::trigger_data::TriggerData;
 use super::workflow::Position;
@@ -63,6 +64,13 @@ pub enum SourceType {
     Rehearsal,
 }
 
+impl SourceType {
+    /// Whether what is started so for an object is started for its followers too (W-FAN-02, W-FAN-13).
+    pub fn reaches_followers(self) -> bool {
+        self != SourceType::Schedule
+    }
+}
+
 /// What the trigger asked of the run (W-TRG-27, W-TRG-28).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct RunSettings {
@@ -87,6 +95,9 @@ pub struct RunState {
     /// The messages each channel step produced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<String, Vec<String>>,
+    /// The subscription that the run came through; none for a recipient who was named (W-FAN-09).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
 }
 
 /// One entry of a run's record (W-RUN-12).

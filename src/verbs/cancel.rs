@@ -51,6 +51,10 @@ impl Core {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let only: Option<Vec<String>> = request.recipients.map(|only| only.iter().map(RecipientRef::key).collect());
+        // First what has not begun: a part of a fan-out that is being committed is waited for, and its runs are then found.
+        let mut batch = Batch::new();
+        batch.cancel_fan_outs(env, workflow, &request.cancellation_key, only.as_deref());
+        self.store.apply(batch).await?;
         let found = self.store.runs_to_cancel(env, workflow, &request.cancellation_key, only.as_deref()).await?;
         let mut stopped = 0;
         for ids in found.chunks(CHUNK) {

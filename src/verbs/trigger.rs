@@ -196,6 +196,16 @@ impl Order {
         self.request.cancellation_key.as_deref()
     }
 
+    /// What the trigger asks of every run.
+    pub fn settings(&self) -> RunSettings {
+        self.request.settings
+    }
+
+    /// Each distinct recipient with its data, in the order in which they were named.
+    pub fn entries(&self) -> impl Iterator<Item = (&RecipientRef, &Arc<TriggerData>)> {
+        self.entries.iter().map(|(reference, data)| (reference, data))
+    }
+
     /// Whether every recipient's data is what the workflow's schema allows (W-VAL-06, W-VAL-09).
     pub fn check_data(&self) -> Result<(), Error> {
         let mut faults = Vec::new();

@@ -5,6 +5,7 @@ mod archived;
 mod branches;
 mod cancelling;
 mod delays;
+mod fan_out;
 mod figures;
 mod idempotency;
 mod people;

@@ -212,7 +212,7 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
 }
 
 /// A recipient's own record, as activities embed it.
-async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+pub(crate) async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
     let store = &cx.core().store;
     Ok(match recipient {
         RecipientRef::User(id) => {

@@ -22,17 +22,21 @@
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
+//! | `subscribe: {to: {..}, recipients: [..]}` | has recipients follow an object, with `properties` |
+//! | `unsubscribe: {from: {..}, recipients: [..]}` | has them follow it no more |
+//! | `reached: [ann, ..]` | whom there are runs of, each as often as there are |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bellwire::model::environment::Settings;
-use bellwire::model::recipient::{Object, TENANTS};
+use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::store::Batch;
-use bellwire::verbs::identify::Profile;
+use bellwire::verbs::identify::{Profile, RecipientRequest};
+use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -181,6 +185,23 @@ impl Play<'_> {
                     others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
                 catalog.replace(others.chain([published]).collect());
             }
+            "subscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.subscribe(self.world.env, &reference(&what["to"]), &request).await.unwrap();
+            }
+            "unsubscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.unsubscribe(self.world.env, &reference(&what["from"]), &request).await.unwrap();
+            }
+            "reached" => {
+                let runs = self.world.runs().await;
+                let mut reached: Vec<String> = runs.iter().map(|run| run.recipient.to_string()).collect();
+                let mut expected: Vec<String> =
+                    what.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+                reached.sort();
+                expected.sort();
+                assert_eq!(reached, expected, "{place}");
+            }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
                 self.world.core.catalog.set_active(self.world.env, workflow(what), is_active);
@@ -270,6 +291,10 @@ impl Play<'_> {
             assert_eq!(stopped as u64, expected, "{place}");
         }
     }
+}
+
+fn reference(what: &Value) -> RecipientRef {
+    RecipientRequest::parse(what, "an object").expect("a reference").reference
 }
 
 fn workflow(what: &Value) -> &str {
