@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod fan_out;
+mod preferences;
 pub mod run;
 pub mod scene;
 pub mod start;

@@ -2,6 +2,7 @@
 
 pub mod bulk_operation;
 pub mod channel;
+pub mod channel_group;
 pub mod environment;
 pub mod feed;
 pub mod ids;

@@ -9,5 +9,6 @@ pub mod message_status;
 pub mod moment;
 mod operand;
 pub mod operator;
+pub mod preference;
 mod reader;
 pub mod window;

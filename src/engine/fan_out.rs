@@ -10,8 +10,7 @@ use std::sync::Arc;
 use serde_json::Map;
 use tracing::{info, warn};
 
-use super::run::Input;
-use super::scene::{Common, Scene, recipient};
+use super::scene::{Common, Scene};
 use super::start::add;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run};
@@ -245,8 +244,8 @@ impl Work {
         let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
         let mut all = Vec::with_capacity(runs.len());
         for run in runs {
-            let recipient = recipient(&mut staged, &run).await?;
-            all.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
+            let input = scene.input(&run, &mut staged, Map::new()).await?;
+            all.push((run, input));
         }
         let outcomes = scene.facts.advance(&all).await?;
         staged.write(&mut change.batch);

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::run::{Input, Outcome};
-use super::scene::{Common, Scene, recipient};
+use super::run::Outcome;
+use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
@@ -107,8 +107,8 @@ async fn start(
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
     for run in order.runs(source, workflow_run, scene.now) {
-        let recipient = recipient(&mut staged, &run).await?;
-        runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
+        let input = scene.input(&run, &mut staged, Map::new()).await?;
+        runs.push((run, input));
     }
     let outcomes = scene.facts.advance(&runs).await?;
     staged.write(&mut change.batch);

@@ -2,6 +2,8 @@
 
 pub(super) mod branch;
 pub(super) mod channel;
+mod channel_group;
 pub(super) mod delay;
+mod destination;
 pub(super) mod experiment;
 pub(super) mod throttle;

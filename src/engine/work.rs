@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
-use super::run::Input;
-use super::scene::{Common, Scene, recipient};
+use super::scene::{Common, Scene};
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
@@ -113,14 +112,14 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    staged.preload(run.recipient.user_id().as_slice()).await?;
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = recipient(&mut staged, &run).await?;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
+    let input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
     let outcomes = scene.facts.advance(&[(run, input)]).await?;
     staged.write(&mut change.batch);
     for outcome in outcomes {

@@ -13,6 +13,7 @@ use crate::model::run::{Run, RunSettings, RunState, RunStatus, SourceType};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
+use crate::rules::preference;
 
 use super::identify::{Profile, RecipientRequest};
 use super::staged::{Stage, Staged};
@@ -108,7 +109,15 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
     let (id, profile) = match value {
         Value::String(id) => (id.clone(), None),
         Value::Object(map) => match map.get("id").and_then(Value::as_str) {
-            Some(id) => (id.to_owned(), Some(Profile::parse(map, "tenant")?)),
+            Some(id) => {
+                let set = map.get("settings").and_then(|settings| settings.get("preference_set"));
+                let faults = set.and_then(Value::as_object);
+                let faults = faults.map(|set| preference::check(set, "tenant.settings.preference_set"));
+                if let Some(faults) = faults.filter(|faults| !faults.is_empty()) {
+                    return Err(faults);
+                }
+                (id.to_owned(), Some(Profile::parse(map, "tenant")?))
+            }
             None => return fault("tenant.id", "an inline tenant needs an id, as a string"),
         },
         _ => return fault("tenant", "tenant must be an id or a map with an id"),

@@ -14,5 +14,6 @@ mod operations;
 mod recipients;
 mod runs;
 mod server;
+mod subscriptions;
 mod users;
 mod workflows;
