@@ -201,6 +201,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_removals_1 (feed=?)",
             "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
+            "schedules_by_recipient (env=? AND recipient=?)",
             "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
             "batch_activities_by_actor (env=? AND actor=?)",
