@@ -1,8 +1,12 @@
 //! Workflow runs: what happens next, and making it happen.
 
-pub mod lookup;
+pub mod facts;
+pub mod fan_out;
+pub mod occurrence;
+mod preferences;
 pub mod run;
 pub mod scene;
 pub mod start;
 pub mod steps;
+mod version;
 pub mod work;

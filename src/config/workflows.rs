@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::model::channel::Channel;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::workflow::Workflow;
 use crate::template::Template;
 
@@ -72,15 +73,21 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
     if problems.is_empty() { Ok(workflows) } else { Err(problems) }
 }
 
-/// Steps of these workflows of `dir` whose channel nobody declared. They can be loaded, and would be skipped.
-pub fn undeclared_channels(dir: &Path, workflows: &[Workflow], channels: &[Channel]) -> Vec<Problem> {
+/// Steps of these workflows of `dir` whose channel, or group of channels, nobody declared. They can be loaded, and would
+/// be skipped.
+pub fn undeclared_channels(
+    dir: &Path,
+    workflows: &[Workflow],
+    channels: &[Channel],
+    groups: &[ChannelGroup],
+) -> Vec<Problem> {
     let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
     let file = |key: &str| {
         let found = directories.iter().find(|directory| directory.ends_with(key));
         found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
     };
     let each = |workflow: &Workflow| {
-        let found = workflow.undeclared_channels(channels).into_iter();
+        let found = workflow.undeclared_channels(channels).into_iter().chain(workflow.undeclared_groups(groups));
         found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()
@@ -147,8 +154,6 @@ fn load_one(key: &str, directory: &Path, root: &Path, channels: &[Channel]) -> R
     let Some(document) = document else { return Err(problems) };
     match Workflow::parse(key, &document, channels) {
         Ok(workflow) => {
-            let not_yet = workflow.not_yet().into_iter();
-            problems.extend(not_yet.map(|invalid| Problem::new(&file, invalid.path, invalid.message)));
             if problems.is_empty() {
                 return Ok(workflow);
             }
@@ -667,7 +672,7 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch = json!({"name": "B", "steps": [{"type": "batch", "ref": "b", "settings": {}}]}).to_string();
+        let batch = json!({"name": "B", "steps": [{"type": "ai_agent", "ref": "b", "settings": {}}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");
@@ -688,19 +693,5 @@ mod tests {
         let due = json!({"number": "2026-117", "amount": 1250, "currency": "EUR", "url": "https://x.test/i/117"});
         assert_eq!(invoice.validate_data(&due), [], "W-VAL-05");
         assert!(!invoice.validate_data(&json!({"number": "2026-117"})).is_empty(), "W-VAL-06");
-    }
-
-    #[test]
-    fn what_this_version_cannot_honour_is_refused_rather_than_passed_over() {
-        let windows: Vec<_> = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-            .iter()
-            .map(|day| serde_json::json!({"day": day, "type": "send"}))
-            .collect();
-        let step = serde_json::json!({"type": "channel", "ref": "a", "channel_key": "feed", "channel_type": "in_app_feed",
-            "template": {"markdown_body": "x"}, "send_windows": windows});
-        let document = serde_json::json!({"name": "N", "trigger_frequency": "once_per_recipient", "steps": [step]});
-        let workflow = Workflow::parse("now-and-then", &document, &[]).unwrap();
-        let paths: Vec<String> = workflow.not_yet().into_iter().map(|invalid| invalid.path).collect();
-        assert_eq!(paths, ["trigger_frequency", "steps[0].send_windows"]);
     }
 }

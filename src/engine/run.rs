@@ -7,27 +7,35 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
-use crate::model::message::Message;
-use crate::model::run::{EventStatus, Run, RunStatus, reasoned};
+use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
-use crate::model::workflow::{Next, Position, Step, StepKind};
+use crate::model::workflow::batch::Shown;
+use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
+use crate::rules::preference::Preferences;
 use crate::rules::window;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Template};
+use crate::verbs::Change;
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
 /// Seconds before the second and the third attempt.
 const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
 
+/// The activity that began a batch.
+const FIRST: Shown = Shown { limit: 1, are_newest: false };
+
 /// Everything a run's next stretch depends on besides the run.
-#[derive(Clone)]
 pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
-    pub recipient: Option<&'a Value>,
+    pub recipient: Option<Value>,
+    /// What the recipient wants (W-ENG-22).
+    pub preferences: Preferences,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
 }
@@ -36,8 +44,8 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Outcome {
     pub run: Run,
-    /// New messages, each with whether it goes into the recipient's feed.
-    pub messages: Vec<(Message, bool)>,
+    /// What its steps change besides the run.
+    pub change: Change,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
 }
@@ -48,6 +56,8 @@ pub(super) enum Ended {
     On(Next),
     /// The run waits until then.
     Pause(Time),
+    /// The run is over; its record says why.
+    Over,
 }
 
 /// One stretch under way.
@@ -55,26 +65,31 @@ pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
     pub(super) recipient: Option<&'a Value>,
+    pub(super) preferences: &'a Preferences,
     pub(super) refs: Value,
-    pub(super) messages: Vec<(Message, bool)>,
+    pub(super) change: Change,
+    /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
+    pub(super) opened: Vec<(Gathering, OpenBatch)>,
     data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
-pub fn advance(run: Run, input: Input<'_>) -> Outcome {
+pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
-        recipient: input.recipient,
+        recipient: input.recipient.as_ref(),
+        preferences: &input.preferences,
         data: Arc::clone(&run.data),
-        refs: Value::Object(input.refs),
-        counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
-        messages: Vec::new(),
+        refs: Value::Object(input.refs.clone()),
+        counts: counts(&run),
+        change: Change::new(),
+        opened: Vec::new(),
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, messages, .. } = stretch;
-    Outcome { run, messages, wake_at }
+    let Stretch { run, change, .. } = stretch;
+    Outcome { run, change, wake_at }
 }
 
 impl<'a> Stretch<'a> {
@@ -86,12 +101,21 @@ impl<'a> Stretch<'a> {
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
         }
+        if is_new && let Some(faults) = self.data_faults() {
+            self.run.halt(self.scene.now, EventStatus::Error, "invalid_data", Some(json!({"errors": faults})));
+            return None;
+        }
         let mut next = match self.run.state.position.take() {
             Some(position) => Next::Step(position),
-            None if is_new => match self.trigger_conditions() {
-                Some(refusal) => return self.halt(EventStatus::Ok, "trigger_conditions", Some(refusal)),
-                None => self.scene.workflow.first(),
-            },
+            None if is_new => {
+                if let Some(refusal) = self.trigger_conditions() {
+                    return self.halt(EventStatus::Ok, "trigger_conditions", Some(refusal));
+                }
+                if !self.may_run_again() {
+                    return self.halt(EventStatus::Ok, "trigger_frequency", None);
+                }
+                self.scene.workflow.first()
+            }
             None => Next::End,
         };
         while let Next::Step(position) = next {
@@ -112,6 +136,7 @@ impl<'a> Stretch<'a> {
                     self.run.status = RunStatus::Paused;
                     return Some(until);
                 }
+                Ok(Ended::Over) => return None,
                 Err(error) => return self.failed(position, step, &error),
             }
         }
@@ -119,10 +144,37 @@ impl<'a> Stretch<'a> {
         None
     }
 
+    /// What is wrong with the data of a run that nobody asked for just now: whoever triggers one is told (W-AMB-62).
+    fn data_faults(&self) -> Option<Value> {
+        let faults = match self.run.source {
+            SourceType::Api => Vec::new(),
+            _ => self.scene.workflow.validate_data(self.data.value()),
+        };
+        let told = faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
+        (!faults.is_empty()).then(|| told.collect())
+    }
+
     /// The record of trigger conditions that did not hold (W-FRQ-02).
     fn trigger_conditions(&self) -> Option<Value> {
         let verdict = self.judge(self.scene.workflow.conditions.as_ref()?);
         (!verdict.passed).then(|| evaluations(&verdict))
+    }
+
+    /// Whether the workflow may run for the recipient as often as this (W-FRQ-05 to W-FRQ-09); the one run is taken.
+    fn may_run_again(&mut self) -> bool {
+        let tenant = match self.scene.workflow.trigger_frequency {
+            TriggerFrequency::EveryTrigger => return true,
+            // A test run neither asks nor takes (W-FRQ-08).
+            _ if self.run.source == SourceType::Rehearsal => return true,
+            TriggerFrequency::OncePerRecipient => None,
+            TriggerFrequency::OncePerRecipientPerTenant => Some(self.run.tenant.clone()),
+        };
+        let once = Once { workflow: self.run.workflow.clone(), recipient: self.run.recipient.key(), tenant };
+        if self.scene.facts.has_run(&once) {
+            return false;
+        }
+        self.change.batch.run_once(self.run.env, &once);
+        true
     }
 
     fn execute(&mut self, position: &Position, step: &Step) -> Result<Ended, String> {
@@ -138,7 +190,10 @@ impl<'a> Stretch<'a> {
         }
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
+            StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
+            StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
+            StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
@@ -157,7 +212,8 @@ impl<'a> Stretch<'a> {
         Some(self.scene.now.plus_seconds(pause))
     }
 
-    fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
+    /// Ends the run before its steps are done, and records why.
+    pub(super) fn halt(&mut self, status: EventStatus, reason: &str, conditions: Option<Value>) -> Option<Time> {
         let conditions = conditions.map(|conditions| json!({"conditions": conditions}));
         self.run.halt(self.scene.now, status, reason, conditions);
         None
@@ -176,17 +232,39 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
-        let scope = self.condition_scope();
+        self.judge_in(self.condition_scope(), group)
+    }
+
+    fn judge_in(&self, scope: Scope<'_>, group: &Group) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
     }
 
+    /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
+    pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
+        let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
+        let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
+        match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
+            None => self.judge(group),
+            Some(first) => {
+                let data = Value::Object(first.data.clone());
+                let mut roots = vec![("data", &data)];
+                roots.extend(self.condition_roots());
+                self.judge_in(Scope::new(roots), group)
+            }
+        }
+    }
+
     pub(super) fn condition_scope(&self) -> Scope<'_> {
+        Scope::new(self.condition_roots())
+    }
+
+    fn condition_roots(&self) -> Vec<(&str, &Value)> {
         let mut roots = self.shared_roots();
         roots.push(("run", &self.counts));
         roots.push(("refs", &self.refs));
-        Scope::new(roots)
+        roots
     }
 
     /// The roots that templates and conditions share.
@@ -199,13 +277,33 @@ impl<'a> Stretch<'a> {
         roots
     }
 
+    /// Goes on with other data than until here (W-ENG-19), and with what has come together.
+    pub(super) fn go_on_with(&mut self, data: TriggerData) {
+        self.run.data = Arc::new(data);
+        self.data = Arc::clone(&self.run.data);
+        self.counts = counts(&self.run);
+    }
+
+    /// The batch that a run may join.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let own = self.opened.iter().find(|(opened, _)| opened == gathering).map(|(_, batch)| batch.clone());
+        own.or_else(|| self.scene.facts.open_batch(gathering))
+    }
+
+    /// What has come together in the run's last batch; none where it has not been batched.
+    pub(super) fn gathered(&self) -> Option<(ClosedBatch, Arc<Gathered>)> {
+        let batch = self.run.state.batch.as_ref()?;
+        let closed = batch.closed?;
+        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
+    }
+
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
     pub(super) fn data(&self) -> Option<&Map<String, Value>> {
         self.data.members()
     }
 
     pub(super) fn env<'e>(&'e self, scope: &'e Scope<'e>) -> Env<'e> {
-        Env { scope, now: self.scene.now, lookup: &self.scene.lookup, strict: false, limits: Limits::default() }
+        Env { scope, now: self.scene.now, lookup: &self.scene.facts, strict: false, limits: Limits::default() }
     }
 
     /// The recipient's zone (W-SCP-26).
@@ -215,12 +313,23 @@ impl<'a> Stretch<'a> {
     }
 }
 
+/// `run` as conditions see it: what came together in its last batch, or the run's own single activity.
+fn counts(run: &Run) -> Value {
+    let closed = run.state.batch.as_ref().and_then(|batch| batch.closed);
+    let alone = (1, i64::from(run.actor.is_some()));
+    let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
+    json!({"total_activities": activities, "total_actors": actors})
+}
+
 /// A step's type as the record spells it.
 fn kind(step: &Step) -> &str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
+        StepKind::Throttle(_) => "throttle",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
+        StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
     }
 }
@@ -230,7 +339,10 @@ fn label(step: &Step) -> &'static str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
+        StepKind::Throttle(_) => "throttle",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
+        StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",
     }
 }

@@ -8,15 +8,20 @@ use serde_json::{Map, Value, json};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::run::{Input, Outcome};
+use super::run::Outcome;
 use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
+use crate::model::recipient::RecipientRef;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
 use crate::verbs::trigger::Order;
-use crate::verbs::{Change, Core, Error, OVERTAKEN};
+use crate::verbs::{Change, Core, Error};
+
+/// How often a stretch that was overtaken is gone through again. Many who fill small batches of one recipient's at the same
+/// time, on whatever nodes, get through one or two at a time: the chance to be overtaken so often is none.
+pub(super) const TRIES: usize = 256;
 
 /// A trigger request besides its body.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +58,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     let order = core.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
-    for _ in 0..OVERTAKEN {
-        let (staged, _turn) = core.staged(asked.env, None, &order).await?;
+    for attempt in 0..TRIES {
+        // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
+        let sure: Vec<String> = order.recipients().filter(|_| attempt > 0).map(RecipientRef::key).collect();
+        let (staged, _turn) = core.staged(asked.env, sure, &order).await?;
         order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
@@ -66,7 +73,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change).await?;
+        start(core, &order, SourceType::Api, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -95,40 +102,35 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
 }
 
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
-async fn start(
+pub(super) async fn start(
     core: &Core,
     order: &Order,
+    source: SourceType,
     workflow_run: Uuid,
     mut staged: Staged<'_>,
     change: &mut Change,
 ) -> Result<(), Error> {
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
-    let mut outcomes = Vec::new();
-    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
-        let recipient = staged.scope(&run.recipient).await?;
-        let input = Input { scene: &scene, recipient: recipient.as_ref(), refs: Map::new() };
-        outcomes.push(scene.lookup.advance(run, input).await?);
+    let mut runs = Vec::new();
+    for run in order.runs(source, workflow_run, scene.now) {
+        let input = scene.input(&run, &mut staged, Map::new()).await?;
+        runs.push((run, input));
     }
-    staged.write(&mut change.batch);
-    for Outcome { run, messages, wake_at } in outcomes {
-        change.batch.add_run(&run);
-        add(change, &run.id.to_string(), messages, wake_at);
+    let outcomes = scene.facts.advance(&runs).await?;
+    staged.write(change).await?;
+    for outcome in outcomes {
+        change.batch.add_run(&outcome.run);
+        add(change, outcome);
     }
+    core.fan_out(order, source, workflow_run, scene.now, change).await?;
     Ok(())
 }
 
-/// Adds a stretch's messages, and the job that takes the run on.
-pub(super) fn add(
-    change: &mut Change,
-    run: &str,
-    messages: Vec<(crate::model::message::Message, bool)>,
-    wake_at: Option<crate::model::time::Time>,
-) {
-    for (message, in_feed) in messages {
-        change.add_message(message, in_feed);
-    }
+/// Adds what a stretch changes besides its run, and the job that takes the run on.
+pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at }: Outcome) {
+    change.append(own);
     if let Some(at) = wake_at {
-        change.add_job(RUN_JOB, run, at);
+        change.add_job(RUN_JOB, &run.id.to_string(), at);
     }
 }

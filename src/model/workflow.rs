@@ -5,20 +5,27 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::channel::{Channel, ChannelKind};
+use super::channel_group::ChannelGroup;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
 
+pub use batch::BatchStep;
 pub use data_schema::DataSchema;
+pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
+pub use throttle::Throttle;
 
+pub mod batch;
 mod data_schema;
+pub mod experiment;
 mod parse;
 mod position;
 mod reader;
 mod send_windows;
+pub mod throttle;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -91,8 +98,14 @@ pub enum StepKind {
     Channel(ChannelStep),
     /// Waits.
     Delay(Delay),
+    /// Lets so many runs pass within a window, and stops the others.
+    Throttle(Throttle),
+    /// Gathers runs, and goes on with one of them.
+    Batch(BatchStep),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
+    /// Sends each recipient down the way of their cohort.
+    Experiment(Experiment),
     /// A type that is known but can't run in this version. A valid workflow has none.
     Later(String),
 }
@@ -180,6 +193,20 @@ impl Workflow {
         Some(step)
     }
 
+    /// The place of a step as a path into the document: `steps[2].branches[1].steps[0]`.
+    pub fn path(&self, position: &Position) -> String {
+        let (first, inner) = position.split();
+        let mut path = format!("steps[{first}]");
+        let mut step = self.steps.get(first);
+        for (branch, index) in inner {
+            let is_experiment = step.is_some_and(|step| matches!(step.kind, StepKind::Experiment(_)));
+            let branches = if is_experiment { "cohort_branches" } else { "branches" };
+            path.push_str(&format!(".{branches}[{branch}].steps[{index}]"));
+            step = step.and_then(|step| step.branches().get(branch)?.steps.get(index));
+        }
+        path
+    }
+
     /// Where a run goes when the step at `position` is done or skipped: on in the same list, else on after the branch
     /// step around it (W-BRN-06), unless the branch terminates (W-BRN-07).
     pub fn next_after(&self, position: &Position) -> Next {
@@ -222,23 +249,6 @@ impl Workflow {
         self.all_steps().into_iter().map(|(_, step)| step.reference.as_str()).collect()
     }
 
-    /// What the document asks for that this version can't honour yet. It is refused where workflows are loaded: a
-    /// workflow that ran without it would do something else than it says.
-    pub fn not_yet(&self) -> Vec<Invalid> {
-        let mut found = Vec::new();
-        if self.trigger_frequency != TriggerFrequency::EveryTrigger {
-            let message = "this version runs a workflow at every trigger; remove the key, or set it to `every_trigger`";
-            found.push(Invalid::new("trigger_frequency", message));
-        }
-        for (position, step) in self.all_steps() {
-            if matches!(&step.kind, StepKind::Channel(channel) if channel.send_windows.is_some()) {
-                let message = "this version sends at once and can't wait for a window; remove the send windows";
-                found.push(Invalid::new(format!("{}.send_windows", position.path()), message));
-            }
-        }
-        found
-    }
-
     /// Channel steps whose channel is not among `channels`: they are skipped (W-CHS-05), which nobody means.
     pub fn undeclared_channels(&self, channels: &[Channel]) -> Vec<Invalid> {
         let declared = || channels.iter().map(|channel| channel.key.as_str());
@@ -249,7 +259,36 @@ impl Workflow {
                 let hint = aside(key, declared());
                 let message =
                     format!("no channel `{key}` is declared{hint}: add it to [[channels]]; the step is skipped");
-                found.push(Invalid::new(format!("{}.channel_key", position.path()), message));
+                found.push(Invalid::new(format!("{}.channel_key", self.path(&position)), message));
+            }
+        }
+        found
+    }
+
+    /// Channel steps whose group is not among `groups`, or is of another kind: they are skipped, which nobody means.
+    pub fn undeclared_groups(&self, groups: &[ChannelGroup]) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        for (position, step) in self.all_steps() {
+            let StepKind::Channel(ChannelStep { target: Target::Group(key), channel_type, .. }) = &step.kind else {
+                continue;
+            };
+            let path = format!("{}.channel_group_key", self.path(&position));
+            match groups.iter().find(|group| group.key == *key) {
+                None => {
+                    let hint = aside(key, groups.iter().map(|group| group.key.as_str()));
+                    let message = format!(
+                        "no channel group `{key}` is declared{hint}: add it to [[channel_groups]]; the step is skipped"
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(group) if group.channel_type != *channel_type => {
+                    let message = format!(
+                        "channel group `{key}` is of type {}, and the step of type {channel_type}: nothing is sent",
+                        group.channel_type
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(_) => {}
             }
         }
         found
@@ -263,10 +302,11 @@ impl Workflow {
 }
 
 impl Step {
-    /// The branches of a branch step; none for other steps.
+    /// The branches of a branch step, or the cohorts of an experiment; none for other steps.
     pub fn branches(&self) -> &[Branch] {
         match &self.kind {
             StepKind::Branch(branches) => branches,
+            StepKind::Experiment(experiment) => &experiment.branches,
             _ => &[],
         }
     }

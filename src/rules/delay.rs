@@ -3,28 +3,19 @@
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::window::Window;
+use super::moment::{Longest, Moment};
 use crate::model::invalid::{Invalid, aside, join};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
-use crate::wire::duration::Duration;
 
-/// The longest delay: 365 days (W-DLY-14).
-pub const MAX_SECONDS: i64 = 365 * 86_400;
+/// The longest delay (W-DLY-14).
+pub const LONGEST: Longest = Longest { seconds: 365 * 86_400, name: "365 days" };
 
-/// The settings of a delay step: for how long, until when, or how long before or after when (W-DLY-01).
+/// The settings of a delay step: for how long, until when, or how long before or after when (W-DLY-01 to W-DLY-04).
 #[derive(Debug, Clone, PartialEq)]
-pub enum Delay {
-    /// For a fixed time from when the step executes (W-DLY-02).
-    For(Duration),
-    /// Until what the value at a path says (W-DLY-03).
-    Until(String),
-    /// So long after the timestamp at a path, or before it when negative (W-DLY-04).
-    Around(String, Duration),
-}
+pub struct Delay(Moment);
 
 const KEYS: [&str; 2] = ["delay_for", "delay_until_field_path"];
-const ROOTS: [&str; 5] = ["data", "recipient", "actor", "tenant", "vars"];
 
 impl Delay {
     /// Reads the step's settings; nulls mean unset. `path` says where they stand, for the errors.
@@ -34,82 +25,20 @@ impl Delay {
         };
         let mut errors: Vec<Invalid> =
             map.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| unknown_key(key, path)).collect();
-        let set = |key: &str| map.get(key).filter(|value| !value.is_null());
-        let duration = set(KEYS[0]).map(|value| parse_duration(value, &join(path, KEYS[0])));
-        let field = set(KEYS[1]).map(|value| parse_field(value, &join(path, KEYS[1])));
-        if errors.is_empty() && duration.is_none() && field.is_none() {
-            errors.push(Invalid::new(path, "needs `delay_for`, `delay_until_field_path` or both"));
+        match Moment::parse(map, path, KEYS, LONGEST) {
+            Ok(Some(moment)) if errors.is_empty() => return Ok(Delay(moment)),
+            Ok(None) if errors.is_empty() => {
+                errors.push(Invalid::new(path, "needs `delay_for`, `delay_until_field_path` or both"));
+            }
+            Ok(_) => {}
+            Err(more) => errors.extend(more),
         }
-        let mut keep = |error| errors.push(error);
-        let duration = duration.and_then(|result| result.map_err(&mut keep).ok());
-        let field = field.and_then(|result| result.map_err(&mut keep).ok());
-        match (duration, field) {
-            _ if !errors.is_empty() => Err(errors),
-            (Some(duration), None) => Ok(Delay::For(duration)),
-            (Some(duration), Some(field)) => Ok(Delay::Around(field, duration)),
-            (None, Some(field)) => Ok(Delay::Until(field)),
-            (None, None) => Err(errors),
-        }
+        Err(errors)
     }
 
     /// When the run goes on, or why the delay is skipped and the run goes on at once (W-DLY-06).
     pub fn wake_at(&self, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
-        match self {
-            Delay::For(duration) => Window::For(*duration).closes_at(now, zone),
-            Delay::Until(field) => until(field, scope, now, zone),
-            Delay::Around(field, offset) => around(field, offset, scope, now, zone),
-        }
-    }
-}
-
-fn until(field: &str, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
-    let at_field = |reason: String| format!("`{field}`: {reason}");
-    let window = Window::parse(value_at(field, scope)?).map_err(at_field)?;
-    let wake = window.closes_at(now, zone).map_err(at_field)?;
-    // Twelve calendar months may be 366 days, and are still a year.
-    let is_too_long = match window {
-        Window::For(duration) => duration.exceeds(MAX_SECONDS),
-        _ => wake > now.plus_seconds(MAX_SECONDS),
-    };
-    if is_too_long { Err(at_field(too_long(wake))) } else { Ok(wake) }
-}
-
-/// The timestamp itself may be past: what counts is the computed time (W-DLY-09).
-fn around(field: &str, offset: &Duration, scope: &Scope<'_>, now: Time, zone: &TimeZone) -> Result<Time, String> {
-    let base = match Window::parse(value_at(field, scope)?) {
-        Ok(Window::At(base)) => base,
-        Ok(_) => return Err(format!("`{field}`: a relative delay needs an ISO-8601 timestamp")),
-        Err(reason) => return Err(format!("`{field}`: {reason}")),
-    };
-    let wake = offset.after(base, zone).ok_or_else(|| format!("`{field}` and {offset} are out of any calendar"))?;
-    if wake <= now {
-        return Err(format!("`{field}` and {offset} give {wake}, which is not in the future"));
-    }
-    if wake > now.plus_seconds(MAX_SECONDS) { Err(format!("`{field}`: {}", too_long(wake))) } else { Ok(wake) }
-}
-
-fn value_at<'a>(field: &str, scope: &Scope<'a>) -> Result<&'a Value, String> {
-    scope.path(field).ok_or_else(|| format!("`{field}` is not set"))
-}
-
-fn too_long(wake: Time) -> String {
-    format!("{wake} is more than 365 days away")
-}
-
-fn parse_duration(value: &Value, path: &str) -> Result<Duration, Invalid> {
-    let duration = Duration::parse(value, path)?;
-    if duration.exceeds(MAX_SECONDS) {
-        return Err(Invalid::new(path, format!("{duration} is too long: a delay is at most 365 days")));
-    }
-    Ok(duration)
-}
-
-fn parse_field(value: &Value, path: &str) -> Result<String, Invalid> {
-    let refuse = || Invalid::new(path, "must be a path that begins with data., recipient., actor., tenant. or vars.");
-    let field = value.as_str().map(str::trim).ok_or_else(refuse)?;
-    match field.split_once('.') {
-        Some((root, rest)) if ROOTS.contains(&root) && !rest.is_empty() => Ok(field.to_owned()),
-        _ => Err(refuse()),
+        self.0.resolve(scope, now, zone, LONGEST)
     }
 }
 
@@ -122,6 +51,7 @@ fn unknown_key(key: &str, path: &str) -> Invalid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::moment::ROOTS;
     use serde_json::json;
 
     const NOW: &str = "2026-08-21T10:00:00Z";

@@ -262,6 +262,10 @@ pub struct Batch {
     pub(super) statements: Vec<Statement>,
     /// The feeds that it changes.
     pub(super) feeds: Vec<FeedKey>,
+    /// The batches of batch steps that it changes, by their ids: locked likewise, behind the feeds.
+    pub(super) locked: Vec<String>,
+    /// Statements whose rows are given back.
+    returning: usize,
 }
 
 /// A feed that a batch changes. Where others write at the same time, whoever changes feeds locks them first, in one order.
@@ -300,13 +304,19 @@ impl Batch {
     /// Adds a statement whose rows are given back; the number finds them in [`Applied`].
     pub fn returning(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) -> usize {
         self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Returning });
-        self.statements.iter().filter(|statement| statement.kind == Kind::Returning).count() - 1
+        self.returning += 1;
+        self.returning - 1
     }
 
-    /// Adds everything of `other` behind this batch's own statements.
-    pub fn append(&mut self, other: Batch) {
+    /// Adds everything of `other` behind this batch's own statements. What this gives is to be added to the numbers of
+    /// the other's answers.
+    pub fn append(&mut self, other: Batch) -> usize {
         self.statements.extend(other.statements);
         self.feeds.extend(other.feeds);
+        self.locked.extend(other.locked);
+        let before = self.returning;
+        self.returning += other.returning;
+        before
     }
 }
 

@@ -98,7 +98,17 @@ impl Change {
         self.wake(due_at);
     }
 
-    /// Wakes the workers at `at` for a job that the batch adds.
+    /// Adds everything of `other` behind what this change does.
+    pub fn append(&mut self, other: Change) {
+        let before = self.batch.append(other.batch);
+        self.feeds
+            .extend(other.feeds.into_iter().map(|touched| Touched { answer: touched.answer + before, ..touched }));
+        if let Some(at) = other.wake_at {
+            self.wake(at);
+        }
+    }
+
+    /// Wakes the workers at `at` for a job that the batch adds or moves.
     pub(crate) fn wake(&mut self, at: Time) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }

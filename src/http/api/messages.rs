@@ -1,7 +1,9 @@
 //! Messages: read them, and what became of them (F-MSG-01 to F-MSG-16).
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
@@ -13,7 +15,7 @@ use crate::model::feed::{Bounds, Options, trigger_data_filter};
 use crate::model::ids::Ksuid;
 use crate::model::invalid::{Invalid, nearest};
 use crate::model::message::Message;
-use crate::model::recipient::{RecipientRef, missing_user};
+use crate::model::recipient::{RecipientRef, missing};
 use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::sign::refusal::Refusal;
@@ -194,6 +196,9 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
     let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageActivities)?;
     let wanted = cx.query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default();
+    if let Some(batch) = &message.batch {
+        return gathered(&cx, &message, batch, &wanted, &page).await;
+    }
     let mut text = String::new();
     message.write_activities(&mut text, &record(&cx, &message.recipient).await?.to_string());
     let all: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
@@ -211,40 +216,66 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
     Ok(rows.answer("items", None, |(_, raw)| serde_json::from_str(raw.get()).unwrap_or_default()))
 }
 
-/// A recipient's own record, as activities embed it.
-async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+/// Everything that came together in the message's batch, shown or not (W-RUN-24).
+async fn gathered(
+    cx: &Cx,
+    message: &Message,
+    batch: &str,
+    wanted: &Map<String, Value>,
+    page: &Page,
+) -> Result<Answer, ApiError> {
     let store = &cx.core().store;
-    Ok(match recipient {
-        RecipientRef::User(id) => {
-            store.user(cx.env(), id).await?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
-        }
-        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id).await?.map_or_else(
-            || json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}}),
-            |object| object.to_json(),
-        ),
-    })
+    let found = store.batch_activities(batch, wanted, page.at.as_ref(), page.size + 1).await?;
+    let rows = Rows::new(found, page, List::MessageActivities, |one| (one.inserted_at, one.id.as_str()));
+    let recipient = record(cx, &message.recipient).await?;
+    let named: BTreeSet<&String> = rows.rows.iter().filter_map(|one| one.actor.as_ref()).collect();
+    let actors = store.recipients(cx.env(), &named.into_iter().cloned().collect::<Vec<_>>()).await?;
+    let actor = |key: &String| match actors.get(key) {
+        Some(actor) => actor.to_json(),
+        None => missing(&RecipientRef::from_key(key), cx.now()),
+    };
+    Ok(rows.answer("items", None, |one| {
+        json!({
+            "__typename": "Activity",
+            "id": one.id,
+            "actor": one.actor.as_ref().map(actor),
+            "recipient": recipient,
+            "data": one.data,
+            "inserted_at": one.inserted_at,
+            "updated_at": one.inserted_at,
+        })
+    }))
+}
+
+/// A recipient's own record, as activities embed it.
+pub(crate) async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+    let found = cx.core().store.recipients(cx.env(), &[recipient.key()]).await?.into_values().next();
+    Ok(found.map_or_else(|| missing(recipient, cx.now()), |known| known.to_json()))
 }
 
 /// F-MSG-11, F-MSG-12.
 async fn events(cx: Cx) -> Result<Answer, ApiError> {
     let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageEvents)?;
-    let mut all = own_events(&message);
-    all.extend(cx.core().store.message_events(&message.id).await?);
+    let mut all = cx.core().store.message_events(&message.id).await?;
+    all.extend(own_events(&message, &all));
     all.sort_by(|a, b| (b.inserted_at, &b.id).cmp(&(a.inserted_at, &a.id)));
     let rows = Rows::of_all(all, &page, List::MessageEvents, |event| (event.inserted_at, event.id.as_str()));
     Ok(rows.answer("items", None, |event| event_json(&message, event)))
 }
 
 /// What the row itself tells: that the message was made, and what delivery came to when nothing had to be sent.
-fn own_events(message: &Message) -> Vec<MessageEvent> {
+fn own_events(message: &Message, others: &[MessageEvent]) -> Vec<MessageEvent> {
     let event = |name: &str, inserted_at: Time| MessageEvent {
         id: Ksuid::mint(inserted_at, &[message.id.as_bytes(), name.as_bytes()]).to_string(),
         name: format!("message.{name}"),
         data: None,
         inserted_at,
     };
-    let mut events = vec![event("created", message.inserted_at)];
+    // One that waited for its window was made when it began to wait.
+    let queued_at = others.iter().find(|event| event.name == "message.queued").map(|event| event.inserted_at);
+    let created_at = queued_at.map_or(message.inserted_at, |at| at.plus_micros(-1));
+    let mut events = vec![event("created", created_at)];
     if ["delivered", "not_sent"].contains(&message.status.as_str()) {
         // A microsecond later, so that the order is told by the time alone.
         events.push(event(&message.status, message.inserted_at.plus_micros(1)));

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::experiment::spell_percentages;
 use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
@@ -41,10 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 12] = [
-    "batch",
-    "throttle",
-    "random_cohort",
+const LATER: [&str; 9] = [
     "http_fetch",
     "wait_for_event",
     "trigger_workflow",
@@ -103,7 +101,8 @@ impl Reader<'_> {
             self.wrong("steps", "is required; an empty list is allowed");
         }
         let steps = self.steps(&node, 0);
-        let source = without_read_only(node.map);
+        let mut source = without_read_only(node.map);
+        spell_percentages(&mut source);
         Some(Workflow {
             key: key.to_owned(),
             name: name?.to_owned(),
@@ -161,7 +160,7 @@ impl Reader<'_> {
     }
 
     /// The steps of the workflow or of a branch that stands in `depth` branch steps.
-    fn steps(&mut self, node: &Node<'_>, depth: usize) -> Vec<Step> {
+    pub(super) fn steps(&mut self, node: &Node<'_>, depth: usize) -> Vec<Step> {
         let path = node.at("steps");
         let list = self.list(node, "steps");
         list.iter().enumerate().filter_map(|(i, step)| self.step(step, &format!("{path}[{i}]"), depth)).collect()
@@ -175,7 +174,10 @@ impl Reader<'_> {
         let (kind, conditions) = match self.required_text(&node, "type")? {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
+            "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
+            "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
+            "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
             unknown => (self.unknown_type(&node, unknown), None),
         };
@@ -193,7 +195,7 @@ impl Reader<'_> {
         Some(reference)
     }
 
-    /// Refused rather than skipped: a batch that is left out would send every message at once.
+    /// Refused rather than skipped: a workflow that ran without it would do something else than it says.
     fn later(&mut self, node: &Node<'_>, step_type: &str) -> StepKind {
         let problem = format!(
             "this version can't run `{step_type}` steps yet; remove the step, or keep the workflow out until a version \
@@ -204,7 +206,7 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || ["channel", "delay", "branch"].into_iter().chain(LATER);
+        let known = || ["channel", "delay", "throttle", "batch", "branch", "random_cohort"].into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());
@@ -349,12 +351,8 @@ impl Reader<'_> {
             self.wrong(node.at("default_branch"), problem);
         }
         self.known(node, &["type", "ref", "name", "description", "branches", "conditions", "default_branch"]);
-        if self.conditions(node, ON_STEP).is_some() {
-            let problem = "a branch step has no conditions of its own; they belong to its branches";
-            self.wrong(node.at("conditions"), problem);
-        }
-        if depth > DEEPEST_BRANCH {
-            self.wrong(node.path.clone(), format!("branches may be nested {DEEPEST_BRANCH} deep at most"));
+        self.no_conditions(node, "a branch step has no conditions of its own; they belong to its branches");
+        if !self.may_stand(node, depth) {
             return None;
         }
         let path = node.at("branches");
@@ -370,6 +368,20 @@ impl Reader<'_> {
             .map(|(i, branch)| self.one_branch(branch, &format!("{path}[{i}]"), i + 1 == list.len(), depth))
             .collect();
         branches.into_iter().collect()
+    }
+
+    pub(super) fn no_conditions(&mut self, node: &Node<'_>, problem: &str) {
+        if self.conditions(node, ON_STEP).is_some() {
+            self.wrong(node.at("conditions"), problem);
+        }
+    }
+
+    /// Whether a step with branches may stand so deep (W-BRN-10, W-EXP-12).
+    pub(super) fn may_stand(&mut self, node: &Node<'_>, depth: usize) -> bool {
+        if depth > DEEPEST_BRANCH {
+            self.wrong(node.path.clone(), format!("branches may be nested {DEEPEST_BRANCH} deep at most"));
+        }
+        depth <= DEEPEST_BRANCH
     }
 
     fn one_branch(&mut self, value: &Value, path: &str, is_last: bool, depth: usize) -> Option<Branch> {
@@ -616,7 +628,7 @@ mod tests {
                 feed(json!({"template": {}, "conditions": {"all": [{"variable": "data.a", "operator": "?"}]}})),
                 {"type": "delay", "ref": "delay_1", "settings": {"duration": "5 minutes"}},
                 {"type": "branch", "ref": "branch_1", "branches": [
-                    {"conditions": when("data.a"), "steps": [{"type": "batch", "ref": "batch_1", "settings": {}}]},
+                    {"conditions": when("data.a"), "steps": [{"type": "ai_agent", "ref": "ai_agent_1", "settings": {}}]},
                     {"conditions": {"all": [{"variable": "data.a", "operator": "?"}]}}
                 ]}
             ]

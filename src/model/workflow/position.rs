@@ -40,13 +40,6 @@ impl Position {
         }
     }
 
-    /// The place as a path into the document: `steps[2].branches[1].steps[0]`.
-    pub fn path(&self) -> String {
-        let (first, inner) = self.split();
-        let inner: String = inner.map(|(branch, step)| format!(".branches[{branch}].steps[{step}]")).collect();
-        format!("steps[{first}]{inner}")
-    }
-
     /// The first index and the (branch, step) pairs that lead on from it.
     pub(super) fn split(&self) -> (usize, impl Iterator<Item = (usize, usize)>) {
         let pairs = self.0[1..].chunks_exact(2).map(|pair| (pair[0] as usize, pair[1] as usize));

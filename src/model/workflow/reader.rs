@@ -1,11 +1,13 @@
 //! Reads the values of a document by their types, and gathers what is wrong with them.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
 use crate::model::channel::Channel;
 use crate::model::invalid::{Invalid, did_you_mean};
+use crate::rules::group_key::GroupKey;
 
 /// An object of the document, and where it stands.
 pub(super) struct Node<'a> {
@@ -101,6 +103,23 @@ impl<'c> Reader<'c> {
                 false
             }
         }
+    }
+
+    /// A whole number within bounds, if it is set.
+    pub(super) fn whole_number(&mut self, node: &Node<'_>, key: &str, bounds: RangeInclusive<i64>) -> Option<i64> {
+        let number = node.get(key)?.as_i64().filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = bounds.into_inner();
+            self.wrong(node.at(key), format!("must be a whole number from {least} to {most}"));
+        }
+        number
+    }
+
+    /// What runs are gathered or counted by, if it is set.
+    pub(super) fn group_key(&mut self, node: &Node<'_>, key: &str) -> Option<GroupKey> {
+        let text = self.text(node, key).filter(|text| !text.trim().is_empty())?;
+        let read = GroupKey::parse(text, &node.at(key));
+        self.keep(read.map_err(|problem| vec![problem]))
     }
 
     pub(super) fn list<'a>(&mut self, node: &Node<'a>, key: &str) -> &'a [Value] {

@@ -1,9 +1,11 @@
 //! The hours of each weekday in which a channel step may send.
 
-use jiff::civil::Weekday;
+use jiff::civil::{DateTime, Weekday};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::model::invalid::{Invalid, did_you_mean};
+use crate::model::time::Time;
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const END_OF_DAY: u32 = 86_400;
@@ -25,6 +27,36 @@ impl SendWindows {
     /// The window of `day`; `None` when nothing is sent on that day.
     pub fn on(&self, day: Weekday) -> Option<Window> {
         self.0[day.to_monday_zero_offset() as usize]
+    }
+
+    /// When the next window opens on the clocks of `zone`; none if one is open at `now`, or none ever is (W-SNW-05 to
+    /// W-SNW-08). A local time that a change of the clocks passes over lies behind the gap (W-AMB-20).
+    pub fn opens_at(&self, now: Time, zone: &TimeZone) -> Option<Time> {
+        let local = zone.to_datetime(now.timestamp());
+        if self.is_open(local) {
+            return None;
+        }
+        let mut date = local.date();
+        // Today may be over, and the same weekday is the last to be tried.
+        for _ in 0..8 {
+            if let Some(Window { from, .. }) = self.on(date.weekday()) {
+                let clock = |seconds: u32| i8::try_from(seconds).unwrap_or(0);
+                let opens = date.at(clock(from / 3600), clock(from / 60 % 60), clock(from % 60), 0);
+                let at = Time::from(zone.to_timestamp(opens).ok()?);
+                if at > now {
+                    return Some(at);
+                }
+            }
+            date = date.tomorrow().ok()?;
+        }
+        None
+    }
+
+    fn is_open(&self, local: DateTime) -> bool {
+        let [hour, minute, second] = [local.hour(), local.minute(), local.second()].map(i64::from);
+        let seconds = hour * 3600 + minute * 60 + second;
+        self.on(local.weekday())
+            .is_some_and(|window| (i64::from(window.from)..i64::from(window.until)).contains(&seconds))
     }
 
     /// Reads the list of seven days, in any order.
@@ -178,5 +210,42 @@ mod tests {
         let closed: Vec<Value> = DAYS.iter().map(|day| json!({"day": day, "type": "do_not_send"})).collect();
         assert!(SendWindows::parse(&Value::Array(closed), "w").is_err(), "W-AMB-20: all closed");
         assert!(SendWindows::parse(&json!("always"), "w").is_err(), "W-SNW-01");
+    }
+
+    fn opens(windows: Value, now: &str, zone: &str) -> Option<String> {
+        let windows = SendWindows::parse(&windows, "").unwrap();
+        let zone = TimeZone::get(zone).unwrap();
+        windows.opens_at(Time::parse(now).unwrap(), &zone).map(|at| at.timestamp().to_string())
+    }
+
+    /// W-SNW-12, W-AMB-20.
+    #[test]
+    fn the_next_window_opens_where_its_local_time_says() {
+        let early = |from: &str, until: &str| {
+            let day = |day: &&str| json!({"day": day, "type": "send", "from": from, "until": until});
+            Value::Array(DAYS.iter().map(day).collect())
+        };
+        let nine = early("09:00", "17:00");
+        assert_eq!(opens(nine.clone(), "2026-09-21T09:00:00Z", "Etc/UTC"), None, "`from` is inside");
+        assert_eq!(opens(nine.clone(), "2026-09-21T08:59:59Z", "Etc/UTC"), Some("2026-09-21T09:00:00Z".into()));
+        assert_eq!(opens(nine.clone(), "2026-09-21T17:00:00Z", "Etc/UTC"), Some("2026-09-22T09:00:00Z".into()));
+        assert_eq!(opens(nine, "2026-09-21T16:59:59Z", "Etc/UTC"), None, "the last second is inside");
+        // In Berlin 02:30 is passed over on 2026-03-29, and comes twice on 2026-10-25: the first counts.
+        let small = early("02:30", "03:30");
+        let open = opens(small.clone(), "2026-03-29T00:00:00Z", "Europe/Berlin");
+        assert_eq!(open, Some("2026-03-29T01:30:00Z".into()), "03:30, behind the gap");
+        assert_eq!(opens(small, "2026-10-24T23:00:00Z", "Europe/Berlin"), Some("2026-10-25T00:30:00Z".into()));
+    }
+
+    #[test]
+    fn days_without_a_window_are_passed_over() {
+        let only_monday: Value = DAYS
+            .iter()
+            .map(|day| json!({"day": day, "type": if *day == "monday" { "send" } else { "do_not_send" }, "until": "10:00"}))
+            .collect();
+        let next = |now| opens(only_monday.clone(), now, "Etc/UTC");
+        assert_eq!(next("2026-09-21T10:00:00Z"), Some("2026-09-28T00:00:00Z".into()), "W-SNW-08: a week later");
+        assert_eq!(next("2026-09-22T00:00:00Z"), Some("2026-09-28T00:00:00Z".into()));
+        assert_eq!(next("2026-09-28T09:00:00Z"), None);
     }
 }

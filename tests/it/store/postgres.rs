@@ -33,7 +33,10 @@ async fn nodes_that_start_at_once_migrate_once() {
     }
     let store = Store::connect(&place).await.unwrap();
     let count = store.query("SELECT count(*), max(number) FROM migrations", &[], |row| Ok((row.int(0)?, row.int(1)?)));
-    assert_eq!(count.await.unwrap(), [(3, 3)]);
+    let migrations = std::fs::read_dir("src/store/migrations").unwrap();
+    let files = migrations.filter(|file| !file.as_ref().unwrap().path().to_string_lossy().contains(".postgres."));
+    let files = files.count() as i64;
+    assert_eq!(count.await.unwrap(), [(files, files)]);
     assert!(store.is_shared());
 }
 

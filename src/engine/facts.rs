@@ -1,0 +1,207 @@
+//! What a stretch of a run has to know that only the database knows: whom its templates name (D-TPL-19), what its steps
+//! share with other runs.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::run::{Input, Outcome, advance};
+use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User};
+use crate::model::run::Run;
+use crate::model::workflow::batch::Shown;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::run_once::Once;
+use crate::store::throttles::{Counted, Passed};
+use crate::store::{self, Env, Store};
+use crate::template::Lookup;
+
+/// Facts, as they were found. A stretch is a pure function: what it asks and nobody has found out yet it is told nothing
+/// about, and once that is found out the stretch is gone through again. What it then decides rests on what was read
+/// before: each step that shares something guards it in the batch it writes.
+pub struct Facts<'a> {
+    store: &'a Store,
+    env: Env,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    recipients: Known<RecipientRef, Option<Value>>,
+    throttled: Known<Counted, Option<Passed>>,
+    has_run: Known<Once, bool>,
+    batches: Known<Gathering, Option<OpenBatch>>,
+    gathered: Known<(String, Shown), Option<Arc<Gathered>>>,
+    /// Actors of batches, by their keys.
+    actors: Known<String, Option<Arc<Recipient>>>,
+    /// Whether a recipient, by key, has data of a channel.
+    has_channel_data: Known<(String, String), bool>,
+    /// Times that something was asked which is not known.
+    misses: usize,
+}
+
+/// Answers to questions of one kind.
+struct Known<K, V> {
+    answers: HashMap<K, V>,
+    /// Asked, and not known yet.
+    open: Vec<K>,
+}
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Known { answers: HashMap::new(), open: Vec::new() }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Known<K, V> {
+    /// The answer, if it is known; else the question is open.
+    fn ask(&mut self, question: &K, misses: &mut usize) -> Option<V> {
+        let answer = self.answers.get(question).cloned();
+        if answer.is_none() {
+            *misses += 1;
+            if !self.open.contains(question) {
+                self.open.push(question.clone());
+            }
+        }
+        answer
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// Nothing is known yet.
+    pub fn new(store: &'a Store, env: Env) -> Self {
+        Facts { store, env, found: Mutex::default() }
+    }
+
+    /// Takes runs to their next pause or their end, with everything found out that they ask. The outcomes stand in the
+    /// order of the runs; no two of them may be of the same recipient, since none sees what another changes.
+    pub async fn advance(&self, runs: &[(Run, Input<'_>)]) -> Result<Vec<Outcome>, store::Error> {
+        let mut outcomes: Vec<Option<Outcome>> = runs.iter().map(|_| None).collect();
+        loop {
+            for ((run, input), outcome) in runs.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_none()) {
+                let before = self.found().misses;
+                let led_to = advance(run.clone(), input);
+                *outcome = Some(led_to).filter(|_| self.found().misses == before);
+            }
+            if outcomes.iter().all(Option::is_some) {
+                return Ok(outcomes.into_iter().flatten().collect());
+            }
+            // Each round makes at least one more known, and a workflow's steps bound how much it can ask.
+            self.find_out().await?;
+        }
+    }
+
+    /// Finds out what was asked and is not known.
+    async fn find_out(&self) -> Result<(), store::Error> {
+        let recipients = std::mem::take(&mut self.found().recipients.open);
+        for reference in recipients {
+            let value = match &reference {
+                RecipientRef::User(id) => self.store.user(self.env, id).await?.as_ref().map(User::to_json),
+                RecipientRef::Object { collection, id } => {
+                    self.store.object(self.env, collection, id).await?.as_ref().map(Object::to_scope)
+                }
+            };
+            self.found().recipients.answers.insert(reference, value);
+        }
+        let throttled = std::mem::take(&mut self.found().throttled.open);
+        for counted in throttled {
+            let passed = self.store.throttled(self.env, &counted).await?;
+            self.found().throttled.answers.insert(counted, passed);
+        }
+        let has_channel_data = std::mem::take(&mut self.found().has_channel_data.open);
+        for (recipient, channel) in has_channel_data {
+            let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
+            self.found().has_channel_data.answers.insert((recipient, channel), answer);
+        }
+        let has_run = std::mem::take(&mut self.found().has_run.open);
+        for once in has_run {
+            let answer = self.store.has_run(self.env, &once).await?;
+            self.found().has_run.answers.insert(once, answer);
+        }
+        let batches = std::mem::take(&mut self.found().batches.open);
+        for gathering in batches {
+            let batch = self.store.open_batch(self.env, &gathering).await?;
+            self.found().batches.answers.insert(gathering, batch);
+        }
+        let gathered = std::mem::take(&mut self.found().gathered.open);
+        for (batch, shown) in gathered {
+            let found = self.store.gathered(&batch, shown).await?.map(Arc::new);
+            self.found().gathered.answers.insert((batch, shown), found);
+        }
+        let actors = std::mem::take(&mut self.found().actors.open);
+        if !actors.is_empty() {
+            let mut known = self.store.recipients(self.env, &actors).await?;
+            let answers = actors.into_iter().map(|key| {
+                let found = known.remove(&key).map(Arc::new);
+                (key, found)
+            });
+            self.found().actors.answers.extend(answers);
+        }
+        Ok(())
+    }
+
+    /// A throttle's latest window.
+    pub(super) fn throttled(&self, counted: &Counted) -> Option<Passed> {
+        let Found { throttled, misses, .. } = &mut *self.found();
+        throttled.ask(counted, misses).flatten()
+    }
+
+    /// Whether a workflow that may run once has run.
+    pub(super) fn has_run(&self, once: &Once) -> bool {
+        let Found { has_run, misses, .. } = &mut *self.found();
+        has_run.ask(once, misses).unwrap_or_default()
+    }
+
+    /// The batch that is open, or was until its window was over.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let Found { batches, misses, .. } = &mut *self.found();
+        batches.ask(gathering, misses).flatten()
+    }
+
+    /// What has come together in a batch; none if there is no such batch.
+    pub(super) fn gathered(&self, batch: &str, shown: Shown) -> Option<Arc<Gathered>> {
+        let Found { gathered, misses, .. } = &mut *self.found();
+        gathered.ask(&(batch.to_owned(), shown), misses).flatten()
+    }
+
+    /// An actor of a batch, by key.
+    pub(super) fn actor(&self, key: &str) -> Option<Arc<Recipient>> {
+        let Found { actors, misses, .. } = &mut *self.found();
+        actors.ask(&key.to_owned(), misses).flatten()
+    }
+
+    /// Whether the recipient, by key, has data of a channel.
+    pub(super) fn has_channel_data(&self, recipient: &str, channel: &str) -> bool {
+        let Found { has_channel_data, misses, .. } = &mut *self.found();
+        has_channel_data.ask(&(recipient.to_owned(), channel.to_owned()), misses).unwrap_or_default()
+    }
+
+    /// Notes that recipients are given data of channels in the same change: the database does not have it yet.
+    pub(super) fn give_channel_data(&self, given: impl Iterator<Item = (String, String)>) {
+        self.found().has_channel_data.answers.extend(given.map(|given| (given, true)));
+    }
+
+    fn recipient(&self, reference: &RecipientRef) -> Option<Value> {
+        let Found { recipients, misses, .. } = &mut *self.found();
+        recipients.ask(reference, misses).flatten()
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lookup for Facts<'_> {
+    fn user(&self, id: &str) -> Option<Value> {
+        self.recipient(&RecipientRef::User(id.to_owned()))
+    }
+
+    fn object(&self, collection: &str, id: &str) -> Option<Value> {
+        self.recipient(&RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() })
+    }
+
+    fn tenant(&self, id: &str) -> Option<Value> {
+        self.object(TENANTS, id)
+    }
+}

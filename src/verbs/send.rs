@@ -1,0 +1,67 @@
+//! Send: a message that was made outside its send window goes out when the next one opens (W-SNW-07).
+
+use serde_json::{Value, json};
+use tracing::debug;
+
+use super::{Change, Core, OVERTAKEN};
+use crate::model::ids::Ksuid;
+use crate::model::message::{Message, QUEUED};
+use crate::model::time::Time;
+use crate::queue::Failure;
+use crate::store;
+use crate::store::jobs::Job;
+
+/// The kind of job that sends a message. Its subject is the message's id.
+pub const JOB: &str = "send";
+
+/// The place of a job's end in its batch: the first.
+const FINISHED: usize = 0;
+
+impl Change {
+    /// Adds that a message, which is added besides, is sent at `at`.
+    pub fn queue_message(&mut self, message: &Message, at: Time) {
+        let id = Ksuid::mint(message.inserted_at, &[message.id.as_bytes(), b"queued"]);
+        let data = json!({"scheduled_at": at}).to_string();
+        self.batch.add_message_event(&message.id, id.as_str(), "message.queued", &data, message.inserted_at);
+        self.add_long_job(JOB, &message.id, &json!({"env": message.env}), at);
+    }
+}
+
+impl Core {
+    /// Does a claimed job of sending: the message comes into its feed as if it had been made now, unmarked. One that was
+    /// archived or deleted meanwhile, or whose recipient is gone, is not sent.
+    pub async fn send(&self, job: &Job) -> Result<(), Failure> {
+        let progress = job.progress.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let env = progress.and_then(|progress| progress["env"].as_i64());
+        let env = env.ok_or_else(|| Failure(format!("job {} does not say in which environment it sends", job.id)))?;
+        for _ in 0..OVERTAKEN {
+            let mut change = Change::new();
+            change.batch.finish_job(job);
+            let message = self.store.message(env, &job.subject).await?;
+            if let Some(message) = message.filter(|message| message.feed.is_none() && message.status == QUEUED) {
+                let now = self.clock.now();
+                if message.archived_at.is_some() {
+                    change.batch.set_aside(&message, now);
+                } else {
+                    change.batch.take_queued(&message);
+                    let status = "delivered".to_owned();
+                    let sent = Message { status, inserted_at: now, updated_at: now, ..message };
+                    change.add_message(unmarked(sent), true);
+                }
+            }
+            match self.commit(change).await {
+                Ok(_) | Err(store::Error::Refused(FINISHED)) => {
+                    debug!(message.id = %job.subject, "a message was sent when its window opened");
+                    return Ok(());
+                }
+                Err(store::Error::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure("other changes of the message kept coming in between".to_owned()))
+    }
+}
+
+fn unmarked(message: Message) -> Message {
+    Message { seen_at: None, read_at: None, interacted_at: None, link_clicked_at: None, ..message }
+}
