@@ -246,6 +246,7 @@ impl Feed {
             total_actors: 0,
             data: "{}".into(),
             slim_data: None,
+            batch: None,
             activities: None,
             total_activities: 1,
             metadata: None,
