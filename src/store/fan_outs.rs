@@ -18,6 +18,13 @@ pub struct FanOut {
 }
 
 impl Store {
+    /// Whether a fan-out of the workflow that carries this key is not over.
+    pub async fn has_fan_out(&self, env: Env, workflow: &str, cancellation_key: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM fan_outs WHERE env = ?1 AND workflow = ?2 AND cancellation_key = ?3 LIMIT 1";
+        let found = self.query_one(sql, &params![env, workflow, cancellation_key], |_| Ok(())).await?;
+        Ok(found.is_some())
+    }
+
     /// A fan-out that is not over.
     pub async fn fan_out(&self, id: &str) -> Result<Option<FanOut>, Error> {
         let sql = "SELECT id, rev, is_cancelled, started FROM fan_outs WHERE id = ?1";
