@@ -3,7 +3,7 @@
 //! Batches that wait share one transaction. It goes out as a whole, in one round trip, from `BEGIN` to `COMMIT`: no lock is
 //! ever held while a node thinks, and one that dies holds none. What a batch may be refused for breaks the
 //! transaction in the database; then each batch of the group is applied alone. A node that is cut off while a transaction
-//! goes out cannot take it back: the database does, see [`HELD`].
+//! goes out cannot take it back: the database does, see `HELD`.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
