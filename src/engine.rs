@@ -5,4 +5,5 @@ pub mod run;
 pub mod scene;
 pub mod start;
 pub mod steps;
+mod view;
 pub mod work;

@@ -1,5 +1,6 @@
 //! A run's next stretch: from where it stands to its next pause or its end, as a pure function.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -7,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
+use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
@@ -15,8 +17,10 @@ use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
 use crate::store::run_once::Once;
-use crate::template::{Env, Limits, Template};
-use crate::verbs::Change;
+use crate::template::{Env, Limits, Lookup, Template};
+use crate::verbs::identify::Profile;
+use crate::verbs::staged::Entity;
+use crate::verbs::{Change, Error};
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
@@ -30,6 +34,9 @@ pub struct Input<'a> {
     pub recipient: Option<Value>,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
+    /// Whether the stretch has a transaction to itself. What changes somebody needs one: other runs of the same trigger
+    /// may change them, too.
+    pub is_alone: bool,
 }
 
 /// What the stretch led to.
@@ -38,6 +45,8 @@ pub struct Outcome {
     pub run: Run,
     /// What its steps change besides the run.
     pub change: Change,
+    /// What is merged into whom, in the same transaction.
+    pub merges: Vec<(RecipientRef, Profile)>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
 }
@@ -48,6 +57,8 @@ pub(super) enum Ended {
     On(Next),
     /// The run waits until then.
     Pause(Time),
+    /// The step is to be executed at once, in a transaction of its own.
+    Apart,
     /// The run is over; its record says why.
     Over,
 }
@@ -56,9 +67,16 @@ pub(super) enum Ended {
 pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
-    pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
     pub(super) change: Change,
+    recipient: Option<Cow<'a, Value>>,
+    actor: Option<Cow<'a, Value>>,
+    tenant: Option<Cow<'a, Value>>,
+    actors: Arc<str>,
+    /// Whom steps have changed, as they are now.
+    changed: Vec<Entity>,
+    merges: Vec<(RecipientRef, Profile)>,
+    is_alone: bool,
     data: Arc<TriggerData>,
     counts: Value,
 }
@@ -67,7 +85,13 @@ pub(super) struct Stretch<'a> {
 pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
-        recipient: input.recipient.as_ref(),
+        recipient: input.recipient.as_ref().map(Cow::Borrowed),
+        actor: input.scene.actor.as_ref().map(Cow::Borrowed),
+        tenant: input.scene.tenant.as_ref().map(Cow::Borrowed),
+        actors: Arc::clone(&input.scene.actors),
+        changed: Vec::new(),
+        merges: Vec::new(),
+        is_alone: input.is_alone,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
@@ -75,8 +99,8 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, .. } = stretch;
-    Outcome { run, change, wake_at }
+    let Stretch { run, change, merges, .. } = stretch;
+    Outcome { run, change, merges, wake_at }
 }
 
 impl<'a> Stretch<'a> {
@@ -118,6 +142,10 @@ impl<'a> Stretch<'a> {
                     self.run.state.is_waiting = true;
                     self.run.status = RunStatus::Paused;
                     return Some(until);
+                }
+                Ok(Ended::Apart) => {
+                    self.run.state.position = Some(position);
+                    return Some(self.scene.now);
                 }
                 Ok(Ended::Over) => return None,
                 Err(error) => return self.failed(position, step, &error),
@@ -167,6 +195,9 @@ impl<'a> Stretch<'a> {
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
+            StepKind::UpdateData(template) => steps::update::data(self, step, template).map(|()| on),
+            StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart),
+            StepKind::Update(update) => steps::update::recipient(self, step, update).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
     }
@@ -220,11 +251,68 @@ impl<'a> Stretch<'a> {
     /// The roots that templates and conditions share.
     pub(super) fn shared_roots(&self) -> Vec<(&str, &Value)> {
         let scene = self.scene;
-        let optional =
-            [("recipient", self.recipient), ("actor", scene.actor.as_ref()), ("tenant", scene.tenant.as_ref())];
+        let optional = [("recipient", self.recipient()), ("actor", self.actor()), ("tenant", self.tenant.as_deref())];
         let mut roots = vec![("data", self.data.value()), ("vars", scene.vars), ("workflow", &scene.workflow_scope)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots
+    }
+
+    /// The recipient as it is now.
+    pub(super) fn recipient(&self) -> Option<&Value> {
+        self.recipient.as_deref()
+    }
+
+    /// The actor as it is now.
+    pub(super) fn actor(&self) -> Option<&Value> {
+        self.actor.as_deref()
+    }
+
+    /// The actor as feed items embed it: a JSON array of one, or of none.
+    pub(super) fn actors(&self) -> Arc<str> {
+        Arc::clone(&self.actors)
+    }
+
+    /// Lays these members over the run's data, for all later steps (W-ENG-19).
+    pub(super) fn lay_over_data(&mut self, members: Map<String, Value>) {
+        self.data = Arc::new(self.data.overlaid(members));
+        self.run.data = Arc::clone(&self.data);
+    }
+
+    /// Merges `profile` into somebody who was found to be `stored`, for all later steps (W-UPD-18); shows them as they
+    /// were and as they are.
+    pub(super) fn merge(&mut self, stored: Entity, profile: Profile) -> Result<(Value, Value), Error> {
+        let known = self.changed.iter().find(|changed| changed.reference() == stored.reference()).cloned();
+        let mut entity = known.unwrap_or(stored);
+        let before = entity.view();
+        entity.merge(&profile, self.scene.now, "update_properties")?;
+        let after = entity.view();
+        self.see(&entity);
+        self.merges.push((entity.reference().clone(), profile));
+        self.changed.retain(|changed| changed.reference() != entity.reference());
+        self.changed.push(entity);
+        Ok((before, after))
+    }
+
+    /// Has whoever the run is about seen as they are now.
+    fn see(&mut self, entity: &Entity) {
+        let run = &self.run;
+        let now = || entity.scope().map(Cow::Owned);
+        if *entity.reference() == run.recipient {
+            self.recipient = now();
+        }
+        if run.actor.as_ref() == Some(entity.reference()) {
+            self.actor = now();
+            self.actors = entity.record().into_iter().collect::<Value>().to_string().into();
+        }
+        let is_tenant = |collection: &str, id: &str| collection == TENANTS && run.tenant.as_deref() == Some(id);
+        if matches!(entity.reference(), RecipientRef::Object { collection, id } if is_tenant(collection, id)) {
+            self.tenant = now();
+        }
+    }
+
+    fn found(&self, reference: &RecipientRef, ask: impl FnOnce() -> Option<Value>) -> Option<Value> {
+        let changed = self.changed.iter().find(|changed| changed.reference() == reference);
+        changed.map_or_else(ask, Entity::scope)
     }
 
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
@@ -233,13 +321,29 @@ impl<'a> Stretch<'a> {
     }
 
     pub(super) fn env<'e>(&'e self, scope: &'e Scope<'e>) -> Env<'e> {
-        Env { scope, now: self.scene.now, lookup: &self.scene.facts, strict: false, limits: Limits::default() }
+        Env { scope, now: self.scene.now, lookup: self, strict: false, limits: Limits::default() }
     }
 
     /// The recipient's zone (W-SCP-26).
     pub(super) fn zone(&self) -> TimeZone {
-        let named = self.recipient.and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
+        let named = self.recipient().and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
         window::zone(named, self.scene.default_zone)
+    }
+}
+
+/// Whom templates name is as the run's own steps left them.
+impl Lookup for Stretch<'_> {
+    fn user(&self, id: &str) -> Option<Value> {
+        self.found(&RecipientRef::User(id.to_owned()), || self.scene.facts.user(id))
+    }
+
+    fn object(&self, collection: &str, id: &str) -> Option<Value> {
+        let reference = RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() };
+        self.found(&reference, || self.scene.facts.object(collection, id))
+    }
+
+    fn tenant(&self, id: &str) -> Option<Value> {
+        self.object(TENANTS, id)
     }
 }
 
@@ -249,6 +353,8 @@ fn kind(step: &Step) -> &str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::UpdateData(_) => "update_data",
+        StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
@@ -261,6 +367,8 @@ fn label(step: &Step) -> &'static str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::UpdateData(_) => "update_data",
+        StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",

@@ -11,6 +11,7 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
+use crate::verbs::turns::Turn;
 use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
 
 /// The kind of job that takes a run on.
@@ -76,11 +77,19 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
 
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
+    let mut turn = Turn::default();
     for _ in 0..OVERTAKEN {
         let mut change = Change::new();
         change.batch.finish_job(job);
         if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
-            go_on(core, run, &mut change).await?;
+            let env = run.env;
+            let changed = go_on(core, run, &mut change).await?;
+            if !changed.iter().all(|key| turn.covers(env, key)) {
+                // What was read before the turn may be old by now: the run goes on from where it stood.
+                drop(turn);
+                turn = core.turns.take(env, changed).await;
+                continue;
+            }
         }
         match core.commit(change).await {
             // The job is gone: a cancellation, or another worker, was here, and what they did stands.
@@ -96,13 +105,14 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+/// Adds what the run's next stretch comes to; gives back whom it changes, by key.
+async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<Vec<String>, Failure> {
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
         change.batch.update_run(&run, now);
-        return Ok(());
+        return Ok(Vec::new());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
@@ -118,14 +128,19 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
     let recipient = staged.scope(&run.recipient).await?;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
-    let outcomes = scene.facts.advance(&[(run, input)]).await?;
+    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, is_alone: true };
+    let outcomes = scene.facts.advance(&[(run, input)], &mut staged).await?;
+    for (reference, profile) in outcomes.iter().flat_map(|outcome| &outcome.merges) {
+        // The step has seen that it can be done.
+        staged.merge(reference, profile, false, "").await.map_err(|error| Failure(error.to_string()))?;
+    }
+    let changed = staged.changed().collect();
     staged.write(&mut change.batch);
     for outcome in outcomes {
         change.batch.update_run(&outcome.run, scene.now);
         add(change, outcome);
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).

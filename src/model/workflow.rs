@@ -9,12 +9,14 @@ use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
+use crate::template::json::JsonTemplate;
 
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
+pub use update::{Update, Updated, Whom};
 
 mod data_schema;
 pub mod experiment;
@@ -23,6 +25,7 @@ mod position;
 mod reader;
 mod send_windows;
 pub mod throttle;
+mod update;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -97,6 +100,10 @@ pub enum StepKind {
     Delay(Delay),
     /// Lets so many runs pass within a window, and stops the others.
     Throttle(Throttle),
+    /// Lays more over the run's data.
+    UpdateData(JsonTemplate),
+    /// Changes what is stored of somebody.
+    Update(Update),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.

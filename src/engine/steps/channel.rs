@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::engine::run::{Stretch, evaluations};
+use crate::engine::view::View;
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
 use crate::model::run::EventStatus;
-use crate::model::scope::Scope;
 use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
 use crate::template::blocks::FeedTemplate;
 
@@ -79,39 +79,13 @@ fn feed(
     Ok(())
 }
 
-/// Renders the blocks in the template's scope (W-SCP-01). What holds copies is made only for templates that name it.
+/// Renders the blocks in the template's scope.
 fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<String, String> {
-    let at = Value::from(stretch.run.inserted_at.to_string());
     let now = stretch.scene.now;
-    let actor = stretch.scene.actor.as_ref();
-    let actors: Value = actor.filter(|_| template.mentions("actors")).into_iter().cloned().collect();
-    let (one, total_actors) = (Value::from(1), Value::from(usize::from(actor.is_some())));
-    let activities: Value = template.mentions("activities").then(|| activity(stretch)).into_iter().collect();
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
-    let mut roots = stretch.shared_roots();
-    roots.extend([
-        ("activities", &activities),
-        ("total_activities", &one),
-        ("actors", &actors),
-        ("total_actors", &total_actors),
-        ("timestamp", &at),
-        ("current_message", &current_message),
-    ]);
-    let scope = Scope::new(roots).with_fallback(stretch.data());
+    let view = View::of(stretch, |root| template.mentions(root));
+    let scope = view.scope(stretch, &[("current_message", &current_message)]);
     template.render(&stretch.env(&scope)).map_err(|error| error.to_string())
-}
-
-/// The run's single activity: its data at the root and under `data` (W-SCP-09 to W-SCP-11).
-fn activity(stretch: &Stretch<'_>) -> Value {
-    let mut out: Map<String, Value> = stretch.data().cloned().unwrap_or_default();
-    let at = stretch.run.inserted_at;
-    out.insert("data".to_owned(), stretch.run.data.value().clone());
-    out.insert("id".to_owned(), Ksuid::mint(at, &[b"activity", stretch.run.id.as_bytes()]).as_str().into());
-    out.insert("inserted_at".to_owned(), at.to_string().into());
-    out.insert("updated_at".to_owned(), at.to_string().into());
-    out.insert("actor".to_owned(), stretch.scene.actor.clone().unwrap_or_default());
-    out.insert("recipient".to_owned(), stretch.recipient.cloned().unwrap_or_default());
-    Value::Object(out)
 }
 
 fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str) -> Message {
@@ -136,8 +110,8 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         // W-CHS-18: a feed item is delivered once it is stored; a sandboxed one never is (W-AMB-69).
         status: if run.settings.sandbox_mode { "not_sent" } else { "delivered" }.to_owned(),
         blocks: blocks.into(),
-        total_actors: i64::from(scene.actor.is_some()),
-        actors: Arc::clone(&scene.actors),
+        total_actors: i64::from(stretch.actor().is_some()),
+        actors: stretch.actors(),
         data: Arc::clone(&carried.data),
         slim_data: carried.slim.clone(),
         activities: None,

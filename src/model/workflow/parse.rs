@@ -7,7 +7,7 @@ use super::experiment::spell_percentages;
 use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
-    Workflow,
+    Updated, Workflow,
 };
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
@@ -41,19 +41,21 @@ const WORKFLOW_KEYS: [&str; 10] = [
     "steps",
 ];
 
-/// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 10] = [
-    "batch",
-    "http_fetch",
-    "wait_for_event",
-    "trigger_workflow",
+/// Known (W-WFD-14), and run by this version.
+const READY: [&str; 9] = [
+    "channel",
+    "delay",
+    "throttle",
+    "branch",
+    "random_cohort",
     "update_data",
     "update_user",
     "update_object",
     "update_tenant",
-    "update_audience",
-    "ai_agent",
 ];
+
+/// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
+const LATER: [&str; 6] = ["batch", "http_fetch", "wait_for_event", "trigger_workflow", "update_audience", "ai_agent"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -176,6 +178,14 @@ impl Reader<'_> {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
             "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
+            "update_data" => (self.update_data(&node).map(StepKind::UpdateData), self.conditions(&node, ON_STEP)),
+            "update_user" => (self.update(&node, Updated::User).map(StepKind::Update), self.conditions(&node, ON_STEP)),
+            "update_object" => {
+                (self.update(&node, Updated::Object).map(StepKind::Update), self.conditions(&node, ON_STEP))
+            }
+            "update_tenant" => {
+                (self.update(&node, Updated::Tenant).map(StepKind::Update), self.conditions(&node, ON_STEP))
+            }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
@@ -206,7 +216,7 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || ["channel", "delay", "throttle", "branch", "random_cohort"].into_iter().chain(LATER);
+        let known = || READY.into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());
