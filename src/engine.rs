@@ -1,6 +1,7 @@
 //! Workflow runs: what happens next, and making it happen.
 
 pub mod facts;
+pub mod nested;
 pub mod run;
 pub mod scene;
 pub mod start;

@@ -198,6 +198,7 @@ impl<'a> Stretch<'a> {
             StepKind::UpdateData(template) => steps::update::data(self, step, template).map(|()| on),
             StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart),
             StepKind::Update(update) => steps::update::recipient(self, step, update).map(|()| on),
+            StepKind::TriggerWorkflow(trigger) => steps::trigger_workflow::execute(self, step, trigger).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
     }
@@ -310,6 +311,14 @@ impl<'a> Stretch<'a> {
         }
     }
 
+    /// Whether somebody is there.
+    pub(super) fn knows(&self, reference: &RecipientRef) -> bool {
+        match reference {
+            RecipientRef::User(id) => self.user(id).is_some(),
+            RecipientRef::Object { collection, id } => self.object(collection, id).is_some(),
+        }
+    }
+
     fn found(&self, reference: &RecipientRef, ask: impl FnOnce() -> Option<Value>) -> Option<Value> {
         let changed = self.changed.iter().find(|changed| changed.reference() == reference);
         changed.map_or_else(ask, Entity::scope)
@@ -357,6 +366,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(kind) => kind,
     }
 }
@@ -371,6 +381,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(_) => "other",
     }
 }

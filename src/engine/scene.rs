@@ -12,12 +12,14 @@ use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::store;
-use crate::verbs::Core;
 use crate::verbs::staged::Staged;
+use crate::verbs::{Catalog, Core};
 
 /// Everything a stretch depends on that is the same for every recipient. It is made once, however many there are.
 pub struct Scene<'a> {
     pub workflow: &'a Workflow,
+    /// Every workflow, for steps that trigger others.
+    pub catalog: &'a Catalog,
     pub channels: &'a [Channel],
     pub vars: &'a Value,
     /// The environment's zone, for recipients that name none.
@@ -66,6 +68,7 @@ impl<'a> Scene<'a> {
         }
         Ok(Scene {
             workflow,
+            catalog: &core.catalog,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
             default_zone: environment.settings.timezone.as_deref(),

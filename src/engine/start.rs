@@ -50,7 +50,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
-    let order = core.order(asked.env, asked.workflow, body)?;
+    let order = core.catalog.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for _ in 0..OVERTAKEN {
@@ -66,7 +66,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change).await?;
+        start(core, &order, Cause { source: SourceType::Api, depth: 0, workflow_run }, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -94,18 +94,28 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
     Ok(Some(Answer { body: before.response, original_request_id: Some(before.request_id) }))
 }
 
+/// What runs are started by, and under which id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause {
+    pub(super) source: SourceType,
+    /// How many workflows have triggered each other to come here.
+    pub(super) depth: u32,
+    pub(super) workflow_run: Uuid,
+}
+
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
-async fn start(
+pub(super) async fn start(
     core: &Core,
     order: &Order,
-    workflow_run: Uuid,
+    cause: Cause,
     mut staged: Staged<'_>,
     change: &mut Change,
 ) -> Result<(), Error> {
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
-    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
+    for mut run in order.runs(cause.source, cause.workflow_run, scene.now) {
+        run.state.depth = cause.depth;
         let recipient = staged.scope(&run.recipient).await?;
         runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), is_alone: false }));
     }

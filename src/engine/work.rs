@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
+use super::nested;
 use super::run::Input;
 use super::scene::{Common, Scene};
 use super::start::add;
@@ -26,6 +27,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
         send::JOB => core.send(job).await,
+        nested::JOB => nested::work(core, job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
@@ -40,6 +42,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
             bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            nested::JOB => nested::abandon(core, job, why, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}

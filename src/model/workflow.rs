@@ -13,6 +13,7 @@ use crate::template::json::JsonTemplate;
 
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
+pub use nested::TriggerWorkflow;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
@@ -20,6 +21,7 @@ pub use update::{Update, Updated, Whom};
 
 mod data_schema;
 pub mod experiment;
+mod nested;
 mod parse;
 mod position;
 mod reader;
@@ -104,6 +106,8 @@ pub enum StepKind {
     UpdateData(JsonTemplate),
     /// Changes what is stored of somebody.
     Update(Update),
+    /// Triggers another workflow.
+    TriggerWorkflow(TriggerWorkflow),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.

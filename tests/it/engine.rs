@@ -7,6 +7,7 @@ mod cancelling;
 mod delays;
 mod figures;
 mod idempotency;
+mod nested;
 mod people;
 mod running;
 mod scenarios;

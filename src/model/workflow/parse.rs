@@ -42,7 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14), and run by this version.
-const READY: [&str; 9] = [
+const READY: [&str; 10] = [
     "channel",
     "delay",
     "throttle",
@@ -52,10 +52,11 @@ const READY: [&str; 9] = [
     "update_user",
     "update_object",
     "update_tenant",
+    "trigger_workflow",
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 6] = ["batch", "http_fetch", "wait_for_event", "trigger_workflow", "update_audience", "ai_agent"];
+const LATER: [&str; 5] = ["batch", "http_fetch", "wait_for_event", "update_audience", "ai_agent"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -185,6 +186,9 @@ impl Reader<'_> {
             }
             "update_tenant" => {
                 (self.update(&node, Updated::Tenant).map(StepKind::Update), self.conditions(&node, ON_STEP))
+            }
+            "trigger_workflow" => {
+                (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),

@@ -99,7 +99,7 @@ async fn decisions() {
             times[slot] += at.elapsed();
             at = Instant::now();
         };
-        let order = world.core.order(world.env, "greet", body.clone()).unwrap();
+        let order = world.core.catalog.order(world.env, "greet", body.clone()).unwrap();
         lap(0);
         let mut staged = Staged::new(&world.core.store, world.env, world.core.clock.now());
         order.stage(&mut staged).await.unwrap();

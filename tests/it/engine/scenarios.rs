@@ -13,11 +13,14 @@
 //! |---|---|
 //! | `trigger: ann` | triggers `story` for a user; or the body of a trigger, with `workflow` to name another |
 //! | `pass: 90m` | turns the clock on (`s`, `m`, `h`, `d`), doing everything that falls due meanwhile |
+//! | `work: 1` | does what is due now, a moment later than what was before; so many times over |
 //! | `told: {ann: [text, ..]}` | what exactly the users named were told since the last look, oldest first |
 //! | `runs: [completed, ..]` | the statuses of all runs, in the order in which they were triggered |
 //! | `record: {run: 1, is: [..]}` | the events of a run, counted from one, or of a recipient's latest, each with its reason: `step_skipped:conditions` |
 //! | `event: {run: 1, name: .., data: {..}}` | the last event of that name has these members among its data |
 //! | `event: {.., has: {..}}` | likewise, of nested members those named |
+//! | `run: {run: 1, has: {..}}` | members of a run as the API has it |
+//! | `distinct: {workflow_runs: 2}` | how many triggers the runs are of |
 //! | `unsaid: {run: 1, words: [..]}` | nothing of a run's record holds these words |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
@@ -29,7 +32,7 @@
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bellwire::model::environment::Settings;
@@ -156,6 +159,12 @@ impl Play<'_> {
             "pass" => {
                 self.world.pass(seconds(place, what)).await;
             }
+            "work" => {
+                for _ in 0..what.as_u64().expect("a number") {
+                    self.world.core.clock.advance(1_000);
+                    self.world.pass(0).await;
+                }
+            }
             "told" => self.told(place, what).await,
             "runs" => {
                 let statuses: Vec<Value> = self.world.runs().await.iter().map(|run| run.status.name().into()).collect();
@@ -166,6 +175,14 @@ impl Play<'_> {
                 assert_eq!(json!(record(&run)), what["is"], "{place}");
             }
             "event" => self.event(place, what).await,
+            "run" => {
+                let run = self.run(place, &what["run"]).await.to_json();
+                expect_members(place, &run, &what["has"]);
+            }
+            "distinct" => {
+                let runs: BTreeSet<_> = self.world.runs().await.iter().map(|run| run.workflow_run).collect();
+                assert_eq!(json!(runs.len()), what["workflow_runs"], "{place}");
+            }
             "unsaid" => {
                 let told = self.run(place, &what["run"]).await.to_detail_json().to_string();
                 for word in what["words"].as_array().expect("a list of words") {
