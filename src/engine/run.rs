@@ -14,8 +14,11 @@ use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
+use crate::outside::Reply;
+use crate::outside::request::Request;
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
+use crate::store::jobs::Line;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Lookup, Template};
 use crate::verbs::identify::Profile;
@@ -37,6 +40,17 @@ pub struct Input<'a> {
     /// Whether the stretch has a transaction to itself. What changes somebody needs one: other runs of the same trigger
     /// may change them, too.
     pub is_alone: bool,
+    /// What the stretch begins with, where its first step calls a server of others.
+    pub call: Option<Call>,
+}
+
+/// What a stretch is to do of a call.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Say what is to be sent. Nothing is written down before there is an answer.
+    Ask,
+    /// Go on with the answer.
+    Reply(Box<Reply>),
 }
 
 /// What the stretch led to.
@@ -49,6 +63,10 @@ pub struct Outcome {
     pub merges: Vec<(RecipientRef, Profile)>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
+    /// In which line it waits for that.
+    pub line: Line,
+    /// What is to be sent before the run can go on: it stands where it stood.
+    pub ask: Option<Box<Request>>,
 }
 
 /// How a step ended.
@@ -57,8 +75,10 @@ pub(super) enum Ended {
     On(Next),
     /// The run waits until then.
     Pause(Time),
-    /// The step is to be executed at once, in a transaction of its own.
-    Apart,
+    /// The step is to be executed at once, in a transaction of its own, after a wait in this line.
+    Apart(Line),
+    /// The run cannot go on before this is answered.
+    Ask(Box<Request>),
     /// The run is over; its record says why.
     Over,
 }
@@ -77,12 +97,17 @@ pub(super) struct Stretch<'a> {
     changed: Vec<Entity>,
     merges: Vec<(RecipientRef, Profile)>,
     is_alone: bool,
+    /// What the first step is to do of a call.
+    call: Option<&'a Call>,
+    /// In which line the run waits when the stretch ends.
+    pub(super) line: Line,
+    ask: Option<Box<Request>>,
     data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
-pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
+pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref().map(Cow::Borrowed),
@@ -92,6 +117,9 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         changed: Vec::new(),
         merges: Vec::new(),
         is_alone: input.is_alone,
+        call: input.call.as_ref(),
+        line: Line::Own,
+        ask: None,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
@@ -99,8 +127,8 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, merges, .. } = stretch;
-    Outcome { run, change, merges, wake_at }
+    let Stretch { run, change, merges, line, ask, .. } = stretch;
+    Outcome { run, change, merges, wake_at, line, ask }
 }
 
 impl<'a> Stretch<'a> {
@@ -127,11 +155,13 @@ impl<'a> Stretch<'a> {
         };
         while let Next::Step(position) = next {
             let Some(step) = self.scene.workflow.step(&position) else { break };
-            if !self.scene.is_active {
+            let call = self.call.take();
+            let has_answer = matches!(call, Some(Call::Reply(_)));
+            if !self.scene.is_active && !has_answer {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
             let metrics = self.scene.metrics;
-            match metrics.step(label(step), || self.execute(&position, step)) {
+            match metrics.step(label(step), || self.execute(&position, step, call)) {
                 Ok(Ended::On(after)) => {
                     self.run.state.is_waiting = false;
                     self.run.state.failures = 0;
@@ -143,9 +173,15 @@ impl<'a> Stretch<'a> {
                     self.run.status = RunStatus::Paused;
                     return Some(until);
                 }
-                Ok(Ended::Apart) => {
+                Ok(Ended::Apart(line)) => {
                     self.run.state.position = Some(position);
+                    self.line = line;
                     return Some(self.scene.now);
+                }
+                Ok(Ended::Ask(request)) => {
+                    self.run.state.position = Some(position);
+                    self.ask = Some(request);
+                    return None;
                 }
                 Ok(Ended::Over) => return None,
                 Err(error) => return self.failed(position, step, &error),
@@ -178,9 +214,11 @@ impl<'a> Stretch<'a> {
         true
     }
 
-    fn execute(&mut self, position: &Position, step: &Step) -> Result<Ended, String> {
+    fn execute(&mut self, position: &Position, step: &Step, call: Option<&Call>) -> Result<Ended, String> {
         let on = Ended::On(self.scene.workflow.next_after(position));
+        // What has been answered has been decided before.
         if !self.run.state.is_waiting
+            && !matches!(call, Some(Call::Reply(_)))
             && let Some(conditions) = &step.conditions
         {
             let verdict = self.judge(conditions);
@@ -196,8 +234,9 @@ impl<'a> Stretch<'a> {
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
             StepKind::UpdateData(template) => steps::update::data(self, step, template).map(|()| on),
-            StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart),
+            StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart(Line::Own)),
             StepKind::Update(update) => steps::update::recipient(self, step, update).map(|()| on),
+            StepKind::Fetch(fetch) => Ok(steps::fetch::execute(self, step, fetch, on, call)),
             StepKind::TriggerWorkflow(trigger) => steps::trigger_workflow::execute(self, step, trigger).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
@@ -366,6 +405,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::Fetch(_) => "http_fetch",
         StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(kind) => kind,
     }
@@ -381,6 +421,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Update(update) => update.what.step_type(),
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::Fetch(_) => "http_fetch",
         StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(_) => "other",
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
 use crate::metrics::Engine;
@@ -22,6 +22,8 @@ pub struct Scene<'a> {
     pub catalog: &'a Catalog,
     pub channels: &'a [Channel],
     pub vars: &'a Value,
+    /// What of `vars` nobody is shown.
+    pub secrets: &'a Map<String, Value>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -71,6 +73,7 @@ impl<'a> Scene<'a> {
             catalog: &core.catalog,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
+            secrets: &environment.settings.secret_vars,
             default_zone: environment.settings.timezone.as_deref(),
             facts: Facts::new(&core.store, environment.number),
             metrics: &core.metrics.engine,

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::run::{Input, Outcome};
 use super::scene::{Common, Scene};
-use super::work::RUN_JOB;
+use super::work::{CALL_JOB, RUN_JOB};
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
+use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
 use crate::verbs::trigger::Order;
@@ -117,7 +118,7 @@ pub(super) async fn start(
     for mut run in order.runs(cause.source, cause.workflow_run, scene.now) {
         run.state.depth = cause.depth;
         let recipient = staged.scope(&run.recipient).await?;
-        runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), is_alone: false }));
+        runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), is_alone: false, call: None }));
     }
     let outcomes = scene.facts.advance(&runs, &mut staged).await?;
     staged.write(&mut change.batch);
@@ -129,9 +130,12 @@ pub(super) async fn start(
 }
 
 /// Adds what a stretch changes besides its run, and the job that takes the run on.
-pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at, .. }: Outcome) {
+pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at, line, .. }: Outcome) {
     change.append(own);
     if let Some(at) = wake_at {
-        change.add_job(RUN_JOB, &run.id.to_string(), at);
+        match line {
+            Line::Own => change.add_job(RUN_JOB, &run.id.to_string(), at),
+            Line::Calls => change.add_call(CALL_JOB, &run.id.to_string(), at),
+        }
     }
 }

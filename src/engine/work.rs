@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::nested;
-use super::run::Input;
+use super::run::{Call, Input};
 use super::scene::{Common, Scene};
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
+use crate::outside::request::Request;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
@@ -18,13 +19,16 @@ use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
 
+/// The kind of job that takes a run on whose next step calls a server of others.
+pub const CALL_JOB: &str = "call";
+
 /// The place of a job's end in its batch: the first.
 const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
-        RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
+        RUN_JOB | CALL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
         send::JOB => core.send(job).await,
         nested::JOB => nested::work(core, job).await,
@@ -40,7 +44,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         let mut batch = Batch::new();
         batch.finish_job(job);
         match job.kind.as_str() {
-            RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
+            RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut batch).await?,
             bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
             nested::JOB => nested::abandon(core, job, why, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
@@ -78,15 +82,27 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
     Ok(())
 }
 
-/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
+/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25). Where the run's step
+/// calls a server of others, that is done before and outside of the transaction: once, unless this worker dies meanwhile.
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     let mut turn = Turn::default();
+    let mut call = (job.kind == CALL_JOB).then_some(Call::Ask);
     for _ in 0..OVERTAKEN {
         let mut change = Change::new();
         change.batch.finish_job(job);
         if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
             let env = run.env;
-            let changed = go_on(core, run, &mut change).await?;
+            let went = go_on(core, run, call.clone(), &mut change).await?;
+            if let Some(request) = went.ask {
+                // Nobody is kept waiting by the other server.
+                turn = Turn::default();
+                let reply = core.outside.send(*request).await;
+                let (duration_ms, is_answered) = (reply.duration_ms, reply.result.is_ok());
+                debug!(run.id = %job.subject, duration_ms, is_answered, "called another server");
+                call = Some(Call::Reply(Box::new(reply)));
+                continue;
+            }
+            let changed = went.changed;
             if !changed.iter().all(|key| turn.covers(env, key)) {
                 // What was read before the turn may be old by now: the run goes on from where it stood.
                 drop(turn);
@@ -108,14 +124,23 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-/// Adds what the run's next stretch comes to; gives back whom it changes, by key.
-async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<Vec<String>, Failure> {
+/// What a stretch has come to besides what it adds to a change.
+#[derive(Default)]
+struct Went {
+    /// Whom it changes, by key.
+    changed: Vec<String>,
+    /// What is to be sent first; then nothing is to be committed.
+    ask: Option<Box<Request>>,
+}
+
+/// Adds what the run's next stretch comes to.
+async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
         change.batch.update_run(&run, now);
-        return Ok(Vec::new());
+        return Ok(Went::default());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
@@ -131,19 +156,20 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<Vec<Str
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
     let recipient = staged.scope(&run.recipient).await?;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, is_alone: true };
+    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, is_alone: true, call };
     let outcomes = scene.facts.advance(&[(run, input)], &mut staged).await?;
     for (reference, profile) in outcomes.iter().flat_map(|outcome| &outcome.merges) {
         // The step has seen that it can be done.
         staged.merge(reference, profile, false, "").await.map_err(|error| Failure(error.to_string()))?;
     }
-    let changed = staged.changed().collect();
+    let mut went = Went { changed: staged.changed().collect(), ask: None };
     staged.write(&mut change.batch);
-    for outcome in outcomes {
+    for mut outcome in outcomes {
+        went.ask = outcome.ask.take();
         change.batch.update_run(&outcome.run, scene.now);
         add(change, outcome);
     }
-    Ok(changed)
+    Ok(went)
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).

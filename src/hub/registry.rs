@@ -19,6 +19,7 @@ use super::topic::{Heard, Joining, Tally, Topic};
 use crate::bus::{FeedEvent, Listener, Whose};
 use crate::model::feed::Head;
 use crate::model::time::Time;
+use crate::store::jobs::Line;
 use crate::verbs::{Core, Error};
 
 /// Catch-ups that read the database at once.
@@ -92,7 +93,9 @@ impl Listener for Registry {
 
     fn called(&self) {
         if let Some(core) = self.core() {
-            core.waker.due(core.clock.now());
+            for line in Line::ALL {
+                core.waker.due_in(line, core.clock.now());
+            }
         }
     }
 

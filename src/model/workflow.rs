@@ -13,6 +13,7 @@ use crate::template::json::JsonTemplate;
 
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
+pub use fetch::Fetch;
 pub use nested::TriggerWorkflow;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
@@ -21,6 +22,7 @@ pub use update::{Update, Updated, Whom};
 
 mod data_schema;
 pub mod experiment;
+pub mod fetch;
 mod nested;
 mod parse;
 mod position;
@@ -106,6 +108,8 @@ pub enum StepKind {
     UpdateData(JsonTemplate),
     /// Changes what is stored of somebody.
     Update(Update),
+    /// Fetches something over HTTP.
+    Fetch(Fetch),
     /// Triggers another workflow.
     TriggerWorkflow(TriggerWorkflow),
     /// Takes the first branch whose conditions hold; the default branch is the last one.

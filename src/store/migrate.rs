@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/0003_changes.postgres.sql"),
     },
     Migration { number: 4, name: "engine", sql: include_str!("migrations/0004_engine.sql"), postgres: "" },
+    Migration { number: 6, name: "calls", sql: include_str!("migrations/0006_calls.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

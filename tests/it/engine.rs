@@ -5,6 +5,7 @@ mod archived;
 mod branches;
 mod cancelling;
 mod delays;
+mod fetching;
 mod figures;
 mod idempotency;
 mod nested;

@@ -42,7 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14), and run by this version.
-const READY: [&str; 10] = [
+const READY: [&str; 11] = [
     "channel",
     "delay",
     "throttle",
@@ -53,10 +53,11 @@ const READY: [&str; 10] = [
     "update_object",
     "update_tenant",
     "trigger_workflow",
+    "http_fetch",
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 5] = ["batch", "http_fetch", "wait_for_event", "update_audience", "ai_agent"];
+const LATER: [&str; 4] = ["batch", "wait_for_event", "update_audience", "ai_agent"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -187,6 +188,7 @@ impl Reader<'_> {
             "update_tenant" => {
                 (self.update(&node, Updated::Tenant).map(StepKind::Update), self.conditions(&node, ON_STEP))
             }
+            "http_fetch" => (self.fetch(&node).map(StepKind::Fetch), self.conditions(&node, ON_STEP)),
             "trigger_workflow" => {
                 (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }

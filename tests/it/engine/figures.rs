@@ -111,7 +111,13 @@ async fn decisions() {
         lap(2);
         let outcome = advance(
             run,
-            &Input { scene: &scene, recipient: recipient.clone(), refs: Default::default(), is_alone: true },
+            &Input {
+                scene: &scene,
+                recipient: recipient.clone(),
+                refs: Default::default(),
+                is_alone: true,
+                call: None,
+            },
         );
         lap(3);
         assert_eq!(outcome.run.state.messages.len(), 1);
