@@ -244,7 +244,7 @@ impl App {
 fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
     let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::undeclared_channels(dir, &workflows, &channels) {
+    for problem in workflows::doubts(dir, &workflows, &channels) {
         warn!("{problem}");
     }
     Ok(Catalog::new(environments, channels, workflows))

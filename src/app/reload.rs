@@ -97,7 +97,7 @@ async fn read(core: &Core, dir: &Path) {
             return;
         }
     };
-    for problem in workflows::undeclared_channels(dir, &loaded, core.catalog.channels()) {
+    for problem in workflows::doubts(dir, &loaded, core.catalog.channels()) {
         warn!("{problem}");
     }
     let changed: Vec<String> = loaded

@@ -237,6 +237,7 @@ impl<'a> Stretch<'a> {
             StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart(Line::Own)),
             StepKind::Update(update) => steps::update::recipient(self, step, update).map(|()| on),
             StepKind::Fetch(fetch) => Ok(steps::fetch::execute(self, step, fetch, on, call)),
+            StepKind::AiAgent(agent) => Ok(steps::ai_agent::execute(self, step, agent, on)),
             StepKind::TriggerWorkflow(trigger) => steps::trigger_workflow::execute(self, step, trigger).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
@@ -406,6 +407,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Fetch(_) => "http_fetch",
+        StepKind::AiAgent(_) => "ai_agent",
         StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(kind) => kind,
     }
@@ -422,6 +424,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Fetch(_) => "http_fetch",
+        StepKind::AiAgent(_) => "ai_agent",
         StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(_) => "other",
     }

@@ -42,7 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14), and run by this version.
-const READY: [&str; 11] = [
+const READY: [&str; 12] = [
     "channel",
     "delay",
     "throttle",
@@ -54,10 +54,11 @@ const READY: [&str; 11] = [
     "update_tenant",
     "trigger_workflow",
     "http_fetch",
+    "ai_agent",
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 4] = ["batch", "wait_for_event", "update_audience", "ai_agent"];
+const LATER: [&str; 3] = ["batch", "wait_for_event", "update_audience"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -189,6 +190,7 @@ impl Reader<'_> {
                 (self.update(&node, Updated::Tenant).map(StepKind::Update), self.conditions(&node, ON_STEP))
             }
             "http_fetch" => (self.fetch(&node).map(StepKind::Fetch), self.conditions(&node, ON_STEP)),
+            "ai_agent" => (self.ai_agent(&node).map(StepKind::AiAgent), self.conditions(&node, ON_STEP)),
             "trigger_workflow" => {
                 (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }
