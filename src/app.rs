@@ -351,8 +351,9 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
         let mut batch = Batch::new();
         batch.forget_answers(core.clock.now());
         batch.forget_throttles(core.clock.now());
+        batch.forget_batches(core.clock.now());
         if let Err(fault) = core.store.apply(batch).await {
-            error!(error = %fault, "old idempotency keys and throttles could not be forgotten; the next try is in an hour");
+            error!(error = %fault, "old idempotency keys, throttles and empty batches could not be forgotten; the next try is in an hour");
         }
     }
 }

@@ -6,4 +6,5 @@ pub mod run;
 pub mod scene;
 pub mod start;
 pub mod steps;
+mod version;
 pub mod work;

@@ -1,5 +1,6 @@
 //! Decisions of the domain that are pure functions of values.
 
+pub mod batch;
 pub mod cell_rate;
 mod comparison;
 pub mod condition;

@@ -665,7 +665,7 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch = json!({"name": "B", "steps": [{"type": "batch", "ref": "b", "settings": {}}]}).to_string();
+        let batch = json!({"name": "B", "steps": [{"type": "ai_agent", "ref": "b", "settings": {}}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
-use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
+use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Template};
 use crate::verbs::Change;
@@ -59,6 +60,8 @@ pub(super) struct Stretch<'a> {
     pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
     pub(super) change: Change,
+    /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
+    pub(super) opened: Vec<(Gathering, OpenBatch)>,
     data: Arc<TriggerData>,
     counts: Value,
 }
@@ -70,8 +73,9 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         recipient: input.recipient.as_ref(),
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
-        counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
+        counts: counts(&run),
         change: Change::new(),
+        opened: Vec::new(),
         run,
     };
     let wake_at = stretch.go();
@@ -178,6 +182,7 @@ impl<'a> Stretch<'a> {
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
+            StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
@@ -241,6 +246,26 @@ impl<'a> Stretch<'a> {
         roots
     }
 
+    /// Goes on with other data than until here (W-ENG-19), and with what has come together.
+    pub(super) fn go_on_with(&mut self, data: TriggerData) {
+        self.run.data = Arc::new(data);
+        self.data = Arc::clone(&self.run.data);
+        self.counts = counts(&self.run);
+    }
+
+    /// The batch that a run may join.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let own = self.opened.iter().find(|(opened, _)| opened == gathering).map(|(_, batch)| batch.clone());
+        own.or_else(|| self.scene.facts.open_batch(gathering))
+    }
+
+    /// What has come together in the run's last batch; none where it has not been batched.
+    pub(super) fn gathered(&self) -> Option<(ClosedBatch, Arc<Gathered>)> {
+        let batch = self.run.state.batch.as_ref()?;
+        let closed = batch.closed?;
+        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
+    }
+
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
     pub(super) fn data(&self) -> Option<&Map<String, Value>> {
         self.data.members()
@@ -257,12 +282,21 @@ impl<'a> Stretch<'a> {
     }
 }
 
+/// `run` as conditions see it: what came together in its last batch, or the run's own single activity.
+fn counts(run: &Run) -> Value {
+    let closed = run.state.batch.as_ref().and_then(|batch| batch.closed);
+    let alone = (1, i64::from(run.actor.is_some()));
+    let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
+    json!({"total_activities": activities, "total_actors": actors})
+}
+
 /// A step's type as the record spells it.
 fn kind(step: &Step) -> &str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
@@ -275,6 +309,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::run::{Input, Outcome};
 use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
+use crate::model::recipient::RecipientRef;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
 use crate::store::{self, Env};
@@ -53,8 +54,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     let order = core.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
-    for _ in 0..OVERTAKEN {
-        let (staged, _turn) = core.staged(asked.env, None, &order).await?;
+    for attempt in 0..OVERTAKEN {
+        // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
+        let sure: Vec<String> = order.recipients().filter(|_| attempt > 0).map(RecipientRef::key).collect();
+        let (staged, _turn) = core.staged(asked.env, sure, &order).await?;
         order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {

@@ -1,5 +1,6 @@
 //! The steps, one file each.
 
+pub(super) mod batch;
 pub(super) mod branch;
 pub(super) mod channel;
 pub(super) mod delay;

@@ -7,11 +7,13 @@ use super::occurrence;
 use super::run::Input;
 use super::scene::{Common, Scene};
 use super::start::add;
+use super::version::followed;
 use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
+use crate::verbs::turns::Turn;
 use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, schedule, send};
 
 /// The kind of job that takes a run on.
@@ -66,6 +68,7 @@ async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Re
         let now = core.clock.now();
         run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
         batch.update_run(&run, now);
+        run.state.awaited_batch().into_iter().for_each(|awaited| batch.give_up_batch(awaited));
     }
     Ok(())
 }
@@ -80,10 +83,14 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
 
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
+    // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
+    let mut turn = Turn::default();
     for _ in 0..OVERTAKEN {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
+        let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());
+        let whose = run.as_ref().map(|run| (run.env, run.recipient.key()));
+        if let Some(run) = run {
             go_on(core, run, &mut change).await?;
         }
         match core.commit(change).await {
@@ -96,22 +103,27 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        if let Some((env, recipient)) = whose.filter(|(env, recipient)| !turn.covers(*env, recipient)) {
+            turn = core.turns.take(env, [recipient]).await;
+        }
     }
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
 async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+    let awaited = run.state.awaited_batch().map(str::to_owned);
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
         change.batch.update_run(&run, now);
+        awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
         return Ok(());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };
-    let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
+    let Some(workflow) = followed(core, &mut run).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(core, run.env);
@@ -127,6 +139,10 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     staged.write(change).await?;
     for outcome in outcomes {
         change.batch.update_run(&outcome.run, scene.now);
+        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
+            // W-BAT-54: what came together ends with it, and nothing more joins.
+            awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
+        }
         add(change, outcome);
     }
     Ok(())

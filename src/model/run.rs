@@ -13,6 +13,7 @@ use super::schedule::Occurrence;
 use super::time::Time;
 use super::trigger_data::TriggerData;
 use super::workflow::Position;
+use super::workflow::batch::Shown;
 
 /// Where a run stands (W-RUN-07, W-RUN-08).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,35 @@ pub struct RunState {
     /// The occurrence of a schedule that the run is (W-SCH-22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
+    /// The batch that the run waits for, or has carried on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<CarriedBatch>,
+}
+
+impl RunState {
+    /// The open batch that the run waits for.
+    pub fn awaited_batch(&self) -> Option<&str> {
+        self.batch.as_ref().filter(|batch| batch.closed.is_none()).map(|batch| batch.id.as_str())
+    }
+}
+
+/// A batch, as the run that carries it on knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedBatch {
+    pub id: String,
+    /// What came together; none while the batch is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedBatch>,
+}
+
+/// What came together in a batch (W-BAT-29).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedBatch {
+    pub total_activities: i64,
+    /// Each counts once; activities without an actor count none (W-AMB-29).
+    pub total_actors: i64,
+    /// Which of the activities templates see, as the step said then.
+    pub shown: Shown,
 }
 
 /// One entry of a run's record (W-RUN-12).

@@ -10,12 +10,14 @@ use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
 
+pub use batch::BatchStep;
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
 
+pub mod batch;
 mod data_schema;
 pub mod experiment;
 mod parse;
@@ -97,6 +99,8 @@ pub enum StepKind {
     Delay(Delay),
     /// Lets so many runs pass within a window, and stops the others.
     Throttle(Throttle),
+    /// Gathers runs, and goes on with one of them.
+    Batch(BatchStep),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.

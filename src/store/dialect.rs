@@ -44,6 +44,10 @@ pub(super) const LOCK_FEEDS: &str = "SELECT 1 FROM feeds WHERE id IN (\
      AS named (env, channel, recipient) USING (env, channel, recipient) UNION ALL SELECT unnest(CAST($4 AS bigint[]))) \
      ORDER BY id FOR NO KEY UPDATE";
 
+/// Locks the batches of batch steps that are about to change, likewise.
+pub(super) const LOCK_BATCHES: &str =
+    "SELECT 1 FROM batches WHERE id = ANY(CAST($1 AS text[])) ORDER BY id FOR NO KEY UPDATE";
+
 /// The statement as PostgreSQL reads it. A guard or a question that finds nothing divides by zero, which breaks the
 /// transaction where it stands: its batch has been sent as a whole by then.
 pub(super) fn postgres(sql: &str, kind: Kind) -> String {

@@ -1,12 +1,35 @@
-//! Recipients of either kind: whether they are still there, or still as they were.
+//! Recipients of either kind: who they are, and whether they are still there.
+
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::Env;
-use super::db::Batch;
-use crate::model::recipient::{Object, RecipientRef, User};
+use super::db::{Batch, Error, Store};
+use crate::model::recipient::{Object, Recipient, RecipientRef, User};
 use crate::model::time::Time;
 use crate::params;
+
+impl Store {
+    /// Those of these recipients who are there, by their keys.
+    pub async fn recipients(&self, env: Env, keys: &[String]) -> Result<HashMap<String, Recipient>, Error> {
+        let (mut users, mut out) = (Vec::new(), HashMap::new());
+        for key in keys {
+            match RecipientRef::from_key(key) {
+                RecipientRef::User(_) => users.push(key.as_str()),
+                RecipientRef::Object { collection, id } => {
+                    let found = self.object(env, &collection, &id).await?;
+                    out.extend(found.map(|object| (key.clone(), Recipient::Object(object))));
+                }
+            }
+        }
+        if !users.is_empty() {
+            let found = self.users_by_ids(env, &users).await?;
+            out.extend(found.into_iter().map(|user| (user.id.clone(), Recipient::User(user))));
+        }
+        Ok(out)
+    }
+}
 
 impl Batch {
     /// Adds that the recipient must be as it was when it was last changed at `before`; none: not there.

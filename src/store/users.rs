@@ -118,6 +118,7 @@ impl Batch {
     pub fn delete_user(&mut self, env: Env, id: &str) {
         const IN_THEIR_FEEDS: &str = "feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)";
         const IN_NO_FEED: &str = "feed IS NULL AND env = ?1 AND recipient = ?2";
+        const THEIR_RUNS: &str = "SELECT id FROM runs WHERE env = ?1 AND recipient = ?2";
         self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
         for sql in [
             "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
@@ -126,7 +127,10 @@ impl Batch {
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
             "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),
-            "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)".to_owned(),
+            format!("DELETE FROM jobs WHERE subject IN ({THEIR_RUNS})"),
+            format!("DELETE FROM batch_activities WHERE batch IN (SELECT id FROM batches WHERE run IN ({THEIR_RUNS}))"),
+            format!("DELETE FROM batches WHERE run IN ({THEIR_RUNS})"),
+            "DELETE FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2".to_owned(),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),
             format!("DELETE FROM removals WHERE {IN_THEIR_FEEDS}"),

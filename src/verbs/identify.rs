@@ -147,7 +147,7 @@ impl Core {
         let reference = RecipientRef::User(id.to_owned());
         for _ in 0..OVERTAKEN {
             let merge = Merge { reference: &reference, profile };
-            let (mut staged, _turn) = self.staged(env, Some(&reference), &merge).await?;
+            let (mut staged, _turn) = self.staged(env, [reference.key()], &merge).await?;
             let user = staged.user(id).await?.cloned();
             let mut change = Change::new();
             staged.write(&mut change).await?;

@@ -340,15 +340,15 @@ impl<'a> Staged<'a> {
 
 impl Core {
     /// Stages what `stage` does, and waits for the turn to change whom it changes. The turn is to be held until the
-    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` is who changes in
-    /// any case.
+    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` are the keys
+    /// of those who change in any case.
     pub async fn staged(
         &self,
         env: Env,
-        sure: Option<&RecipientRef>,
+        sure: impl IntoIterator<Item = String>,
         stage: &impl Stage,
     ) -> Result<(Staged<'_>, Turn<'_>), Error> {
-        let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
+        let mut wanted: BTreeSet<String> = sure.into_iter().collect();
         let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
             let mut staged = Staged::new(self, env);

@@ -215,6 +215,11 @@ impl Order {
         Order { environment, workflow, request, entries, occurrence: Some(occurrence) }
     }
 
+    /// Whom it is for, each once.
+    pub fn recipients(&self) -> impl Iterator<Item = &RecipientRef> {
+        self.entries.iter().map(|(recipient, _)| recipient)
+    }
+
     /// The actor of every run.
     pub fn actor(&self) -> Option<&RecipientRef> {
         self.request.actor.as_ref().map(|actor| &actor.reference)

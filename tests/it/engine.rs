@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod archived;
+mod batches;
 mod branches;
 mod cancelling;
 mod delays;

@@ -338,6 +338,12 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
                 "type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}}}),
         ),
         (
+            "digest",
+            json!({"name": "Digest", "steps": [
+                {"type": "batch", "ref": "batch_1", "settings": {"batch_window": {"unit": "hours", "value": 1}}},
+                step("in-app-feed")]}),
+        ),
+        (
             "later",
             json!({"name": "Later", "steps": [
                 {"type": "delay", "ref": "delay_1", "settings": {"delay_for": {"unit": "hours", "value": 1}}},

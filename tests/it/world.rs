@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bellwire::bus::{Bus, FeedEvent};
 use bellwire::clock::Clock;
@@ -22,7 +23,7 @@ use bellwire::verbs::{Catalog, Core, Error};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::postgres::Transaction as Postgres;
+use crate::support::postgres::{self, Transaction as Postgres};
 
 /// The id of the in-app feed channel every world has, under the key `feed`.
 pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
@@ -268,6 +269,17 @@ impl World {
         Core { store, ..self.neighbour() }
     }
 
+    /// Another node of the same world, which has connections of its own where several nodes may share the database.
+    pub async fn other_node(&self) -> Core {
+        match &self.database {
+            None => self.neighbour(),
+            Some(url) => {
+                let place = postgres::place(url, 6, Duration::from_secs(30));
+                self.neighbour_in(Store::connect(&place).await.unwrap())
+            }
+        }
+    }
+
     fn node(&self, configure: impl Fn(&mut Environment), channel: Channel) -> Core {
         let own = &self.core.catalog;
         let mut environments: Vec<Environment> = own.environments().iter().map(|one| (**one).clone()).collect();
@@ -294,7 +306,7 @@ impl World {
             return Held::Postgres(Postgres::begin(database, &format!("LOCK TABLE {tables} IN EXCLUSIVE MODE")).await);
         }
         let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
-        connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         Held::Sqlite(connection)
     }
