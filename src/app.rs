@@ -32,6 +32,7 @@ use crate::engine::work::{abandon, work};
 use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
 use crate::queue::{self, Queue, Waker};
 use crate::store::{self, Batch, Place, Store};
@@ -131,7 +132,9 @@ impl App {
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
-        let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
+        let groups = std::mem::take(&mut config.channel_groups);
+        let catalog = catalog(environments, channels, groups, &config.workflows.dir)?;
+        let catalog = catalog.with_trigger_bytes(trigger_bytes);
         let registry = Registry::new();
         let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;
         let core = Arc::new(Core {
@@ -235,13 +238,18 @@ impl App {
 }
 
 /// Reads the workflows into a catalog.
-fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
+fn catalog(
+    environments: Vec<Environment>,
+    channels: Vec<Declared>,
+    groups: Vec<ChannelGroup>,
+    dir: &Path,
+) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
     let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::undeclared_channels(dir, &workflows, &channels) {
+    for problem in workflows::undeclared_channels(dir, &workflows, &channels, &groups) {
         warn!("{problem}");
     }
-    Ok(Catalog::new(environments, channels, workflows))
+    Ok(Catalog::new(environments, channels, workflows).with_channel_groups(groups))
 }
 
 /// The configured environments with their numbers, made where they are new.

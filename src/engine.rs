@@ -1,6 +1,8 @@
 //! Workflow runs: what happens next, and making it happen.
 
 pub mod facts;
+pub mod fan_out;
+mod preferences;
 pub mod occurrence;
 pub mod run;
 pub mod scene;

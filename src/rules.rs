@@ -10,6 +10,7 @@ pub mod message_status;
 pub mod moment;
 mod operand;
 pub mod operator;
+pub mod preference;
 mod reader;
 pub mod recurrence;
 pub mod window;

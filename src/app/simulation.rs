@@ -105,7 +105,7 @@ impl Simulation {
             bus: Bus::local(|_| {}),
             clock: Clock::manual(at),
             waker: Waker::default(),
-            catalog: Catalog::new(vec![environment], channels, loaded),
+            catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),
             metrics: Metrics::new(),

@@ -19,7 +19,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),
     };
-    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels);
+    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels, &config.channel_groups);
     if !undeclared.is_empty() {
         return tell(&undeclared);
     }

@@ -35,6 +35,8 @@ struct Found {
     gathered: Known<(String, Shown), Option<Arc<Gathered>>>,
     /// Actors of batches, by their keys.
     actors: Known<String, Option<Arc<Recipient>>>,
+    /// Whether a recipient, by key, has data of a channel.
+    has_channel_data: Known<(String, String), bool>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -107,6 +109,11 @@ impl<'a> Facts<'a> {
             let passed = self.store.throttled(self.env, &counted).await?;
             self.found().throttled.answers.insert(counted, passed);
         }
+        let has_channel_data = std::mem::take(&mut self.found().has_channel_data.open);
+        for (recipient, channel) in has_channel_data {
+            let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
+            self.found().has_channel_data.answers.insert((recipient, channel), answer);
+        }
         let has_run = std::mem::take(&mut self.found().has_run.open);
         for once in has_run {
             let answer = self.store.has_run(self.env, &once).await?;
@@ -162,6 +169,17 @@ impl<'a> Facts<'a> {
     pub(super) fn actor(&self, key: &str) -> Option<Arc<Recipient>> {
         let Found { actors, misses, .. } = &mut *self.found();
         actors.ask(&key.to_owned(), misses).flatten()
+    }
+
+    /// Whether the recipient, by key, has data of a channel.
+    pub(super) fn has_channel_data(&self, recipient: &str, channel: &str) -> bool {
+        let Found { has_channel_data, misses, .. } = &mut *self.found();
+        has_channel_data.ask(&(recipient.to_owned(), channel.to_owned()), misses).unwrap_or_default()
+    }
+
+    /// Notes that recipients are given data of channels in the same change: the database does not have it yet.
+    pub(super) fn give_channel_data(&self, given: impl Iterator<Item = (String, String)>) {
+        self.found().has_channel_data.answers.extend(given.map(|given| (given, true)));
     }
 
     fn recipient(&self, reference: &RecipientRef) -> Option<Value> {

@@ -13,6 +13,7 @@ use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
+use crate::rules::preference::Preferences;
 use crate::rules::window;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::run_once::Once;
@@ -29,6 +30,8 @@ pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
     pub recipient: Option<Value>,
+    /// What the recipient wants (W-ENG-22).
+    pub preferences: Preferences,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
 }
@@ -58,6 +61,7 @@ pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
     pub(super) recipient: Option<&'a Value>,
+    pub(super) preferences: &'a Preferences,
     pub(super) refs: Value,
     pub(super) change: Change,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
@@ -71,6 +75,7 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref(),
+        preferences: &input.preferences,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
         counts: counts(&run),
@@ -227,6 +232,11 @@ impl<'a> Stretch<'a> {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
+    }
+
+    /// Evaluates the conditions of a preference, which see the run's own activity alone (W-CHS-09, W-CND-05).
+    pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
+        self.judge(group)
     }
 
     pub(super) fn condition_scope(&self) -> Scope<'_> {

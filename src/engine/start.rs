@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::run::{Input, Outcome};
+use super::run::Outcome;
 use super::scene::{Common, Scene};
 use super::work::RUN_JOB;
 use crate::model::recipient::RecipientRef;
@@ -110,8 +110,8 @@ pub(super) async fn start(
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
     for run in order.runs(source, workflow_run, scene.now) {
-        let recipient = staged.scope(&run.recipient).await?.map(|recipient| run.with_origin(recipient));
-        runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
+        let input = scene.input(&run, &mut staged, Map::new()).await?;
+        runs.push((run, input));
     }
     let outcomes = scene.facts.advance(&runs).await?;
     staged.write(change).await?;
@@ -119,6 +119,7 @@ pub(super) async fn start(
         change.batch.add_run(&outcome.run);
         add(change, outcome);
     }
+    core.fan_out(order, source, workflow_run, scene.now, change).await?;
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 pub(super) mod batch;
 pub(super) mod branch;
 pub(super) mod channel;
+mod channel_group;
 pub(super) mod delay;
+mod destination;
 pub(super) mod experiment;
 pub(super) mod throttle;

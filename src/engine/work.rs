@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::occurrence;
-use super::run::Input;
 use super::scene::{Common, Scene};
 use super::start::add;
 use super::version::followed;
@@ -14,7 +13,7 @@ use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turn;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, schedule, send};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, fan_out, forget, schedule, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -29,6 +28,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         bulk::JOB => core.work_on_bulk(job).await,
         schedule::JOB => occurrence::occur(core, job).await,
         schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
+        fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
@@ -45,6 +45,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
             bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
             schedule::JOB => occurrence::abandon(core, job, &mut batch).await?,
+            fan_out::JOB => super::fan_out::abandon(job, &mut batch),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -127,14 +128,14 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(core, run.env);
+    staged.preload(run.recipient.user_id().as_slice()).await?;
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = staged.scope(&run.recipient).await?.map(|recipient| run.with_origin(recipient));
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
+    let input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
     let outcomes = scene.facts.advance(&[(run, input)]).await?;
     staged.write(change).await?;
     for outcome in outcomes {

@@ -7,6 +7,7 @@ pub mod marks;
 pub mod messages;
 pub mod runs;
 pub mod schedules;
+pub mod subscriptions;
 pub mod users;
 pub mod workflows;
 
@@ -22,6 +23,7 @@ pub fn routes() -> Vec<&'static Route> {
         messages::ROUTES,
         runs::ROUTES,
         schedules::ROUTES,
+        subscriptions::ROUTES,
         users::ROUTES,
         workflows::ROUTES,
     ]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
 use super::schedule::Occurrence;
+use super::subscription::Followed;
 use super::time::Time;
 use super::trigger_data::TriggerData;
 use super::workflow::Position;
@@ -65,6 +66,13 @@ pub enum SourceType {
     Rehearsal,
 }
 
+impl SourceType {
+    /// Whether what is started so for an object is started for its followers too (W-FAN-02, W-FAN-13).
+    pub fn reaches_followers(self) -> bool {
+        self != SourceType::Schedule
+    }
+}
+
 /// What the trigger asked of the run (W-TRG-27, W-TRG-28).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct RunSettings {
@@ -92,6 +100,9 @@ pub struct RunState {
     /// The occurrence of a schedule that the run is (W-SCH-22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
+    /// The subscription that the run came through; none for a recipient who was named (W-FAN-09).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
     /// The batch that the run waits for, or has carried on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<CarriedBatch>,

@@ -36,6 +36,7 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/0005_batches.postgres.sql"),
     },
     Migration { number: 7, name: "schedules", sql: include_str!("migrations/0007_schedules.sql"), postgres: "" },
+    Migration { number: 8, name: "fan-out", sql: include_str!("migrations/0008_fan_out.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -6,6 +6,7 @@ use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
 use super::jobs::Job;
 use super::messages::MessageFilter;
+use super::subscriptions::Among;
 use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
 use crate::model::feed::{Counts, Filter, Head, Status};
@@ -200,10 +201,33 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_removals_1 (feed=?)",
             "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
+            "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
             "messages_by_time (env=?)",
         ],
     );
+    for (among, way) in [
+        (Among::All, "subscriptions_of_object (env=? AND object=? AND n>? AND n<?)"),
+        (Among::Objects, "subscriptions_nested (env=? AND object=? AND n>? AND n<?)"),
+    ] {
+        store.followers(1, "#teams#a", among, (5, 9), 10).await.unwrap();
+        goes_by(&store, "the next followers of an object", &[way]);
+    }
+    store.runs_that_are(&ids).await.unwrap();
+    goes_by(&store, "which runs there are", &["sqlite_autoindex_runs_1 (id=?)"]);
+    store.cancelled_in_fan_out("f", &["a"]).await.unwrap();
+    goes_by(
+        &store,
+        "who is left out of a fan-out",
+        &["sqlite_autoindex_fan_out_cancelled_1 (fan_out=? AND recipient=?)"],
+    );
+    apply(&|batch| {
+        batch.cancel_fan_outs(1, "w", "k", Some(&ids));
+        batch.require_subscriptions(&[1, 2]);
+    })
+    .await;
+    let to_cancel = "fan_outs_to_cancel (env=? AND workflow=? AND cancellation_key=?)";
+    goes_by(&store, "a cancellation of fan-outs, and who still follows", &[to_cancel, ROW]);
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);

@@ -52,6 +52,10 @@ impl Core {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let only: Option<Vec<String>> = request.recipients.map(|only| only.iter().map(RecipientRef::key).collect());
+        // First what has not begun: a part of a fan-out that is being committed is waited for, and its runs are then found.
+        let mut batch = Batch::new();
+        batch.cancel_fan_outs(env, workflow, &request.cancellation_key, only.as_deref());
+        self.store.apply(batch).await?;
         let (key, only) = (request.cancellation_key.as_str(), only.as_deref());
         let taken = self.take_out_of_batches(env, workflow, key, only).await?;
         let mut found = self.store.runs_to_cancel(env, workflow, key, only).await?;

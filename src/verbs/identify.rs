@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
-use crate::store::{self, Env};
+use crate::rules::preference;
+use crate::store::{self, Batch, Env};
 
 use super::staged::{Stage, Staged};
 use super::{Change, Core, Error, OVERTAKEN};
@@ -37,6 +38,10 @@ impl Profile {
         }
         profile.channel_data = map_of_maps(map, "channel_data", path, &mut faults);
         profile.preferences = map_of_maps(map, "preferences", path, &mut faults);
+        for (id, set) in &profile.preferences {
+            let path = join(&join(path, "preferences"), id);
+            faults.extend(set.as_object().map(|set| preference::check(set, &path)).unwrap_or_default());
+        }
         if faults.is_empty() { Ok(profile) } else { Err(faults) }
     }
 }

@@ -31,7 +31,7 @@ pub struct Staged<'a> {
     default_zone: Option<&'a str>,
     users: BTreeMap<String, Entry<User>>,
     objects: BTreeMap<(String, String), Entry<Object>>,
-    /// Preference sets by id, of those recipients who were given any.
+    /// Preference sets by id, of those recipients whose were asked for or given.
     sets: BTreeMap<String, BTreeMap<String, Entry<Value>>>,
     /// By recipient and channel; it replaces what is there, so that this need not be known.
     channel_data: BTreeMap<(String, String), Value>,
@@ -75,13 +75,22 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Reads many users at once, so that each is not asked for by itself; those that are known stay as they are.
+    /// Reads users with their preference sets at once, so that each is not asked for by itself; those that are known stay as they are.
     pub async fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
         let ids: Vec<&str> = ids.iter().copied().filter(|id| !self.users.contains_key(*id)).collect();
-        if ids.len() < 2 {
+        if ids.is_empty() {
             return Ok(());
         }
-        for user in self.store.users_by_ids(self.env, &ids).await? {
+        let (store, env) = (self.store, self.env);
+        let (users, sets) = tokio::try_join!(store.users_by_ids(env, &ids), store.preference_sets_of(env, &ids))?;
+        for id in &ids {
+            self.sets.entry((*id).to_owned()).or_default();
+        }
+        for (recipient, id, body, at) in sets {
+            let entry = Entry { value: Some(body), before: Some(at), is_changed: false };
+            self.sets.entry(recipient).or_default().insert(id, entry);
+        }
+        for user in users {
             let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
@@ -118,13 +127,7 @@ impl<'a> Staged<'a> {
         if incoming.is_empty() {
             return Ok(());
         }
-        if !self.sets.contains_key(recipient) {
-            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
-            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
-            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
-            self.sets.insert(recipient.to_owned(), stored.collect());
-        }
-        let sets = self.sets.entry(recipient.to_owned()).or_default();
+        let sets = self.sets_entry(recipient).await?;
         for (id, incoming) in incoming {
             let entry = sets.entry(id.clone()).or_insert(Entry { value: None, before: None, is_changed: false });
             let merged = merged_set(entry.value.clone(), incoming);
@@ -235,6 +238,14 @@ impl<'a> Staged<'a> {
         Ok(named.map(str::to_owned))
     }
 
+    /// Whom this change gives data of which channel, by their keys.
+    pub fn channel_data(&self) -> impl Iterator<Item = (String, String)> {
+        self.channel_data
+            .iter()
+            .filter(|(_, data)| data.as_object().is_some_and(|data| !data.is_empty()))
+            .map(|(key, _)| key.clone())
+    }
+
     /// The keys of the recipients that change.
     pub fn changed(&self) -> impl Iterator<Item = String> {
         let users = self.users.iter().filter(|(_, entry)| entry.is_changed).map(|(id, _)| id.clone());
@@ -316,6 +327,21 @@ impl<'a> Staged<'a> {
             }
         }
         .unwrap_or((None, false))
+    }
+
+    /// The recipient's preference set as it will be.
+    pub async fn preference_set(&mut self, recipient: &str, id: &str) -> Result<Option<Value>, store::Error> {
+        Ok(self.sets_entry(recipient).await?.get(id).and_then(|entry| entry.value.clone()))
+    }
+
+    async fn sets_entry(&mut self, recipient: &str) -> Result<&mut BTreeMap<String, Entry<Value>>, store::Error> {
+        if !self.sets.contains_key(recipient) {
+            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
+            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
+            self.sets.insert(recipient.to_owned(), stored.collect());
+        }
+        Ok(self.sets.entry(recipient.to_owned()).or_default())
     }
 
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {

@@ -14,6 +14,7 @@ use crate::model::schedule::{Occurrence, Schedule};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
+use crate::rules::preference;
 
 use super::identify::{Profile, RecipientRequest};
 use super::staged::{Stage, Staged};
@@ -116,7 +117,15 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
     let (id, profile) = match value {
         Value::String(id) => (id.clone(), None),
         Value::Object(map) => match map.get("id").and_then(Value::as_str) {
-            Some(id) => (id.to_owned(), Some(Profile::parse(map, "tenant")?)),
+            Some(id) => {
+                let set = map.get("settings").and_then(|settings| settings.get("preference_set"));
+                let faults = set.and_then(Value::as_object);
+                let faults = faults.map(|set| preference::check(set, "tenant.settings.preference_set"));
+                if let Some(faults) = faults.filter(|faults| !faults.is_empty()) {
+                    return Err(faults);
+                }
+                (id.to_owned(), Some(Profile::parse(map, "tenant")?))
+            }
             None => return fault("tenant.id", "an inline tenant needs an id, as a string"),
         },
         _ => return fault("tenant", "tenant must be an id or a map with an id"),
@@ -233,6 +242,16 @@ impl Order {
     /// The cancellation key of every run.
     pub fn cancellation_key(&self) -> Option<&str> {
         self.request.cancellation_key.as_deref()
+    }
+
+    /// What the trigger asks of every run.
+    pub fn settings(&self) -> RunSettings {
+        self.request.settings
+    }
+
+    /// Each distinct recipient with its data, in the order in which they were named.
+    pub fn entries(&self) -> impl Iterator<Item = (&RecipientRef, &Arc<TriggerData>)> {
+        self.entries.iter().map(|(reference, data)| (reference, data))
     }
 
     /// Whether every recipient's data is what the workflow's schema allows (W-VAL-06, W-VAL-09).

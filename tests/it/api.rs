@@ -15,5 +15,6 @@ mod recipients;
 mod runs;
 mod schedules;
 mod server;
+mod subscriptions;
 mod users;
 mod workflows;

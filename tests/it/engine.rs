@@ -6,6 +6,7 @@ mod batches;
 mod branches;
 mod cancelling;
 mod delays;
+mod fan_out;
 mod figures;
 mod idempotency;
 mod people;

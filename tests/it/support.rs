@@ -149,6 +149,7 @@ impl World {
             secret_vars: Map::from_iter([("hidden".to_owned(), json!("s3cret"))]),
             vars,
             timezone: None,
+            ..Settings::default()
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,

@@ -9,6 +9,7 @@ use bellwire::clock::Clock;
 use bellwire::engine::start::{Answer, Asked, trigger};
 use bellwire::engine::work::work;
 use bellwire::model::channel::Channel;
+use bellwire::model::channel_group::ChannelGroup;
 use bellwire::model::environment::{Environment, Settings};
 use bellwire::model::feed::{Filter, Head};
 use bellwire::model::message::Message;
@@ -151,6 +152,19 @@ impl World {
         World::made(directory, store, workflows, settings, channel).await
     }
 
+    /// A world with more channels than the feed, and groups of them.
+    pub async fn with_channels(
+        workflows: &[(&str, Value)],
+        settings: Settings,
+        more: Vec<Channel>,
+        groups: Vec<ChannelGroup>,
+    ) -> World {
+        let directory = directory();
+        let store = crate::support::store(&directory).await;
+        let channels = [channel()].into_iter().chain(more).collect();
+        World::made_with(directory, store, workflows, settings, (channels, groups)).await
+    }
+
     async fn made(
         directory: PathBuf,
         (store, database): (Store, Option<String>),
@@ -158,9 +172,18 @@ impl World {
         settings: Settings,
         channel: Channel,
     ) -> World {
+        World::made_with(directory, (store, database), workflows, settings, (vec![channel], Vec::new())).await
+    }
+
+    async fn made_with(
+        directory: PathBuf,
+        (store, database): (Store, Option<String>),
+        workflows: &[(&str, Value)],
+        settings: Settings,
+        (channels, groups): (Vec<Channel>, Vec<ChannelGroup>),
+    ) -> World {
         let row = store.ensure_environment("development", START).await.unwrap();
         let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
-        let channels = vec![channel];
         let parsed: Vec<Workflow> = workflows
             .iter()
             .map(|(key, document)| Workflow::parse(key, document, &channels).expect("a valid workflow"))
@@ -177,7 +200,7 @@ impl World {
             bus: Bus::local(move |event| heard.lock().unwrap().push(event.clone())),
             clock: Clock::manual(START),
             waker: Waker::default(),
-            catalog: Catalog::new(vec![environment], channels, parsed),
+            catalog: Catalog::new(vec![environment], channels, parsed).with_channel_groups(groups),
             rings: Default::default(),
             turns: Default::default(),
             metrics: Default::default(),

@@ -248,7 +248,7 @@ async fn gathered(
 }
 
 /// A recipient's own record, as activities embed it.
-async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+pub(crate) async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
     let found = cx.core().store.recipients(cx.env(), &[recipient.key()]).await?.into_values().next();
     Ok(found.map_or_else(|| missing(recipient, cx.now()), |known| known.to_json()))
 }

@@ -6,6 +6,8 @@
 //!   documents by their keys;
 //! - `people`: users, each with an `id` and properties; `objects`: each with a `collection` besides; `tenants` likewise.
 //!   Whoever else a trigger names is known by name only;
+//! - `channels` beside the feed, which has the key `feed`: each with `key`, `type` and `id`, `conditions`, `is_configured:
+//!   false`, `sandbox_mode: true`; `channel_groups` as they are configured; `preferences`, the environment's defaults;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
 //! - `do`: what happens, one thing after the other:
 //!
@@ -27,18 +29,26 @@
 //! | `unschedule: 1` | deletes a schedule |
 //! | `scheduled: {schedule: 1, next: .., last: ..}` | when a schedule occurs next, and occurred last |
 //! | `sleep: 3d` | turns the clock on while nobody works; `pass` does what has fallen due |
+//! | `subscribe: {to: {..}, recipients: [..]}` | has recipients follow an object, with `properties` |
+//! | `unsubscribe: {from: {..}, recipients: [..]}` | has them follow it no more |
+//! | `reached: [ann, ..]` | whom there are runs of, each as often as there are |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bellwire::model::environment::Settings;
-use bellwire::model::recipient::{Object, TENANTS};
+use bellwire::model::channel::Channel;
+use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
+use bellwire::model::environment::{ChannelSetup, Settings};
+use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
+use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
-use bellwire::verbs::identify::Profile;
+use bellwire::verbs::identify::{Profile, RecipientRequest};
+use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::world::{World, body, record};
@@ -98,9 +108,13 @@ async fn play(title: &str, scenario: &Value) {
     let settings = Settings {
         all_vars: Some(scenario["vars"].clone()).filter(Value::is_object).unwrap_or(json!({})),
         timezone: scenario["timezone"].as_str().map(str::to_owned),
+        preferences: Some(scenario["preferences"].clone()).filter(Value::is_object),
+        channels: setups(&scenario["channels"]),
         ..Settings::default()
     };
-    let world = World::with_settings(&documents, settings).await;
+    let more = scenario["channels"].as_array().into_iter().flatten().map(channel).collect();
+    let groups = scenario["channel_groups"].as_array().into_iter().flatten().map(group).collect();
+    let world = World::with_channels(&documents, settings, more, groups).await;
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
@@ -116,7 +130,21 @@ async fn play(title: &str, scenario: &Value) {
 
 /// The document of a workflow: what of a scenario belongs to it.
 fn named(scenario: &Value) -> Value {
-    let own = ["scenario", "people", "objects", "tenants", "at", "vars", "timezone", "do", "workflows", "workflow"];
+    let own = [
+        "scenario",
+        "people",
+        "objects",
+        "tenants",
+        "at",
+        "vars",
+        "timezone",
+        "do",
+        "workflows",
+        "workflow",
+        "channels",
+        "channel_groups",
+        "preferences",
+    ];
     let members = scenario.as_object().expect("a scenario has members");
     let mut document: Map<String, Value> =
         members.iter().filter(|(key, _)| !own.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -211,6 +239,22 @@ impl Play<'_> {
             "sleep" => {
                 let clock = &self.world.core.clock;
                 clock.set(clock.now().plus_seconds(seconds(place, what)));
+            "subscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.subscribe(self.world.env, &reference(&what["to"]), &request).await.unwrap();
+            }
+            "unsubscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.unsubscribe(self.world.env, &reference(&what["from"]), &request).await.unwrap();
+            }
+            "reached" => {
+                let runs = self.world.runs().await;
+                let mut reached: Vec<String> = runs.iter().map(|run| run.recipient.to_string()).collect();
+                let mut expected: Vec<String> =
+                    what.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+                reached.sort();
+                expected.sort();
+                assert_eq!(reached, expected, "{place}");
             }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
@@ -319,6 +363,48 @@ fn expect<T: std::fmt::Debug>(place: &str, what: &Value, answered: Result<T, bel
             None
         }
     }
+}
+
+fn setups(channels: &Value) -> BTreeMap<String, ChannelSetup> {
+    let configured = channels.as_array().into_iter().flatten().filter(|one| one["is_configured"] != false);
+    let setup = |one: &Value| ChannelSetup { is_sandbox: one["sandbox_mode"] == true };
+    configured.map(|one| (one["key"].as_str().expect("a key").to_owned(), setup(one))).collect()
+}
+
+fn channel(one: &Value) -> Channel {
+    let key = one["key"].as_str().expect("a key");
+    let id =
+        one["id"].as_str().map_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()), |id| id.parse().unwrap());
+    Channel {
+        id,
+        key: key.to_owned(),
+        name: key.to_owned(),
+        kind: one["type"].as_str().expect("a type").parse().unwrap(),
+        provider: String::new(),
+        created_at: Time::default(),
+        updated_at: Time::default(),
+        conditions: one.get("conditions").map(|group| Group::parse(group, key, Allow::default()).unwrap()),
+        response_filter: Default::default(),
+    }
+}
+
+fn group(one: &Value) -> ChannelGroup {
+    let text = |name: &str| one[name].as_str().expect("a text").to_owned();
+    let member = |rule: &Value| Member {
+        channel: rule["channel"].as_str().expect("a channel").to_owned(),
+        rule: Rule::parse(rule.as_object().unwrap(), "rule").unwrap(),
+    };
+    ChannelGroup {
+        key: text("key"),
+        name: text("key"),
+        channel_type: text("channel_type").parse().unwrap(),
+        operator: if one["operator"] == "all" { Operator::All } else { Operator::Any },
+        members: one["rules"].as_array().unwrap().iter().map(member).collect(),
+    }
+}
+
+fn reference(what: &Value) -> RecipientRef {
+    RecipientRequest::parse(what, "an object").expect("a reference").reference
 }
 
 fn workflow(what: &Value) -> &str {
