@@ -32,6 +32,7 @@ use crate::engine::work::{abandon, work};
 use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
 use crate::outside::{self, Outside};
 use crate::queue::{self, Queue, WORKERS, Waker};
@@ -133,7 +134,9 @@ impl App {
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
-        let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
+        let groups = std::mem::take(&mut config.channel_groups);
+        let catalog = catalog(environments, channels, groups, &config.workflows.dir)?;
+        let catalog = catalog.with_trigger_bytes(trigger_bytes);
         let outside = way_out(&config, mode);
         let registry = Registry::new();
         let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;
@@ -241,13 +244,18 @@ impl App {
 }
 
 /// Reads the workflows into a catalog.
-fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
+fn catalog(
+    environments: Vec<Environment>,
+    channels: Vec<Declared>,
+    groups: Vec<ChannelGroup>,
+    dir: &Path,
+) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
     let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::doubts(dir, &workflows, &channels) {
+    for problem in workflows::doubts(dir, &workflows, &channels, &groups) {
         warn!("{problem}");
     }
-    Ok(Catalog::new(environments, channels, workflows))
+    Ok(Catalog::new(environments, channels, workflows).with_channel_groups(groups))
 }
 
 /// The configured environments with their numbers, made where they are new.
@@ -366,8 +374,9 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
         let mut batch = Batch::new();
         batch.forget_answers(core.clock.now());
         batch.forget_throttles(core.clock.now());
+        batch.forget_batches(core.clock.now());
         if let Err(fault) = core.store.apply(batch).await {
-            error!(error = %fault, "old idempotency keys and throttles could not be forgotten; the next try is in an hour");
+            error!(error = %fault, "old idempotency keys, throttles and empty batches could not be forgotten; the next try is in an hour");
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Workflow runs: what happens next, and making it happen.
 
 pub mod facts;
+pub mod fan_out;
 pub mod nested;
+pub mod occurrence;
+mod preferences;
 pub mod run;
 pub mod scene;
 pub mod start;
 pub mod steps;
+mod version;
 mod view;
 pub mod work;

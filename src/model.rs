@@ -2,6 +2,7 @@
 
 pub mod bulk_operation;
 pub mod channel;
+pub mod channel_group;
 pub mod environment;
 pub mod feed;
 pub mod ids;
@@ -10,7 +11,9 @@ pub mod mark;
 pub mod message;
 pub mod recipient;
 pub mod run;
+pub mod schedule;
 pub mod scope;
+pub mod subscription;
 pub mod time;
 pub mod trigger_data;
 pub mod workflow;

@@ -97,7 +97,8 @@ async fn read(core: &Core, dir: &Path) {
             return;
         }
     };
-    for problem in workflows::doubts(dir, &loaded, core.catalog.channels()) {
+    let (channels, groups) = (core.catalog.channels(), core.catalog.channel_groups());
+    for problem in workflows::doubts(dir, &loaded, channels, groups) {
         warn!("{problem}");
     }
     let changed: Vec<String> = loaded

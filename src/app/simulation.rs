@@ -24,11 +24,11 @@ use crate::model::time::Time;
 use crate::outside::Outside;
 use crate::queue::{LEASE_SECONDS, Waker};
 use crate::store::runs::RunFilter;
-use crate::store::{Batch, Env, Store};
+use crate::store::{Env, Store};
 use crate::verbs::identify::RecipientRequest;
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turns;
-use crate::verbs::{Catalog, Core, door, send};
+use crate::verbs::{Catalog, Change, Core, door, send};
 
 /// Runs that are looked at: more is no story any more.
 const MOST_RUNS: usize = 10_000;
@@ -108,7 +108,7 @@ impl Simulation {
             waker: Waker::default(),
             // What would be fetched is said, and nobody is called.
             outside: Outside::default(),
-            catalog: Catalog::new(vec![environment], channels, loaded),
+            catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),
             metrics: Metrics::new(),
@@ -139,11 +139,11 @@ impl Simulation {
         let Some(profile) = &request.profile else {
             return Err(format!("recipient: {recipient} is only a reference; write an object with an `id`"));
         };
-        let mut staged = Staged::new(&self.core.store, self.env, self.now());
+        let mut staged = Staged::new(&self.core, self.env);
         staged.merge(&request.reference, profile, true, "recipient").await.map_err(|fault| fault.to_string())?;
-        let mut batch = Batch::new();
-        staged.write(&mut batch);
-        self.core.store.apply(batch).await.map_err(|fault| fault.to_string())?;
+        let mut change = Change::new();
+        staged.write(&mut change).await.map_err(|fault| fault.to_string())?;
+        self.core.commit(change).await.map_err(|fault| fault.to_string())?;
         Ok(request.reference)
     }
 

@@ -19,7 +19,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),
     };
-    let doubts = workflows::doubts(&dir, &loaded, &channels);
+    let doubts = workflows::doubts(&dir, &loaded, &channels, &config.channel_groups);
     if !doubts.is_empty() {
         return tell(&doubts);
     }

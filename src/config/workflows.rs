@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::model::channel::Channel;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::workflow::Workflow;
 use crate::template::Template;
 
@@ -73,14 +74,14 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
 }
 
 /// Steps of these workflows of `dir` that can be loaded, and would do nothing: see [`Workflow::doubts`].
-pub fn doubts(dir: &Path, workflows: &[Workflow], channels: &[Channel]) -> Vec<Problem> {
+pub fn doubts(dir: &Path, workflows: &[Workflow], channels: &[Channel], groups: &[ChannelGroup]) -> Vec<Problem> {
     let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
     let file = |key: &str| {
         let found = directories.iter().find(|directory| directory.ends_with(key));
         found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
     };
     let each = |workflow: &Workflow| {
-        let found = workflow.doubts(channels).into_iter();
+        let found = workflow.doubts(channels).into_iter().chain(workflow.undeclared_groups(groups));
         found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()
@@ -665,7 +666,7 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch = json!({"name": "B", "steps": [{"type": "batch", "ref": "b", "settings": {}}]}).to_string();
+        let batch = json!({"name": "B", "steps": [{"type": "ai_agent", "ref": "b", "settings": {}}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::start::{Cause, start};
+use super::start::start;
 use crate::model::run::{EventStatus, SourceType};
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Env};
+use crate::verbs::trigger::Cause;
 use crate::verbs::{Change, Core, Error, OVERTAKEN};
 
 /// The kind of job that triggers a workflow. Its subject is the id of the workflow run.
@@ -78,7 +79,7 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
 
 async fn trigger(core: &Core, nested: &Nested, workflow_run: Uuid, change: &mut Change) -> Result<(), Error> {
     let order = core.catalog.order(nested.env, &nested.workflow, nested.body.clone())?;
-    let (staged, _turn) = core.staged(nested.env, None, &order).await?;
+    let (staged, _turn) = core.staged(nested.env, [], &order).await?;
     order.check_data()?;
     let cause = Cause { source: SourceType::WorkflowStep, depth: nested.depth, workflow_run };
     start(core, &order, cause, staged, change).await

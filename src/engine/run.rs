@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::scene::Scene;
 use super::steps;
 use crate::model::recipient::{RecipientRef, TENANTS};
-use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
+use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
@@ -17,7 +17,9 @@ use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::outside::Reply;
 use crate::outside::request::Request;
 use crate::rules::condition::{Context, Group, Verdict};
+use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::rules::window;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::jobs::Line;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Lookup, Template};
@@ -35,6 +37,10 @@ pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
     pub recipient: Option<Value>,
+    /// What the recipient wants (W-ENG-22).
+    pub preferences: Preferences,
+    /// What of that is the recipient's own word.
+    pub own_sets: OwnSets,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
     /// Whether the stretch has a transaction to itself. What changes somebody needs one: other runs of the same trigger
@@ -42,6 +48,27 @@ pub struct Input<'a> {
     pub is_alone: bool,
     /// What the stretch begins with, where its first step calls a server of others.
     pub call: Option<Call>,
+}
+
+/// The preference sets of a recipient that have a say in a run.
+#[derive(Debug, Clone, Default)]
+pub struct OwnSets {
+    pub default: Option<Value>,
+    /// The one for the run's tenant.
+    pub of_tenant: Option<Value>,
+}
+
+impl OwnSets {
+    /// What the recipient wants, with what others want for it (W-ENG-22).
+    pub(super) fn resolve(&self, scene: &Scene<'_>, tenant: Option<&str>, tenant_now: Option<&Value>) -> Preferences {
+        Preferences::resolve(&Sets {
+            tenant,
+            of_tenant: self.of_tenant.as_ref(),
+            default: self.default.as_ref(),
+            tenant_default: tenant_now.and_then(|tenant| tenant.get("settings")?.get("preference_set")),
+            environment_default: scene.default_preferences,
+        })
+    }
 }
 
 /// What a stretch is to do of a call.
@@ -87,9 +114,13 @@ pub(super) enum Ended {
 pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
+    pub(super) preferences: Cow<'a, Preferences>,
     pub(super) refs: Value,
     pub(super) change: Change,
+    /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
+    pub(super) opened: Vec<(Gathering, OpenBatch)>,
     recipient: Option<Cow<'a, Value>>,
+    own_sets: Cow<'a, OwnSets>,
     actor: Option<Cow<'a, Value>>,
     tenant: Option<Cow<'a, Value>>,
     actors: Arc<str>,
@@ -111,6 +142,8 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref().map(Cow::Borrowed),
+        own_sets: Cow::Borrowed(&input.own_sets),
+        preferences: Cow::Borrowed(&input.preferences),
         actor: input.scene.actor.as_ref().map(Cow::Borrowed),
         tenant: input.scene.tenant.as_ref().map(Cow::Borrowed),
         actors: Arc::clone(&input.scene.actors),
@@ -122,8 +155,9 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         ask: None,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
-        counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
+        counts: counts(&run),
         change: Change::new(),
+        opened: Vec::new(),
         run,
     };
     let wake_at = stretch.go();
@@ -139,6 +173,10 @@ impl<'a> Stretch<'a> {
             // W-AMB-07, W-ENG-17: said, never silent.
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
+        }
+        if is_new && let Some(faults) = self.data_faults() {
+            self.run.halt(self.scene.now, EventStatus::Error, "invalid_data", Some(json!({"errors": faults})));
+            return None;
         }
         let mut next = match self.run.state.position.take() {
             Some(position) => Next::Step(position),
@@ -191,6 +229,16 @@ impl<'a> Stretch<'a> {
         None
     }
 
+    /// What is wrong with the data of a run that nobody asked for just now: whoever triggers one is told (W-AMB-62).
+    fn data_faults(&self) -> Option<Value> {
+        let faults = match self.run.source {
+            SourceType::Api => Vec::new(),
+            _ => self.scene.workflow.validate_data(self.data.value()),
+        };
+        let told = faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
+        (!faults.is_empty()).then(|| told.collect())
+    }
+
     /// The record of trigger conditions that did not hold (W-FRQ-02).
     fn trigger_conditions(&self) -> Option<Value> {
         let verdict = self.judge(self.scene.workflow.conditions.as_ref()?);
@@ -230,6 +278,7 @@ impl<'a> Stretch<'a> {
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
+            StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
@@ -282,6 +331,11 @@ impl<'a> Stretch<'a> {
         group.evaluate(&context)
     }
 
+    /// Evaluates the conditions of a preference, which see the run's own activity alone (W-CHS-09, W-CND-05).
+    pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
+        self.judge(group)
+    }
+
     pub(super) fn condition_scope(&self) -> Scope<'_> {
         let mut roots = self.shared_roots();
         roots.push(("run", &self.counts));
@@ -313,10 +367,30 @@ impl<'a> Stretch<'a> {
         Arc::clone(&self.actors)
     }
 
+    /// Goes on with other data than until here (W-ENG-19), and with what has come together.
+    pub(super) fn go_on_with(&mut self, data: TriggerData) {
+        self.run.data = Arc::new(data);
+        self.data = Arc::clone(&self.run.data);
+        self.counts = counts(&self.run);
+    }
+
     /// Lays these members over the run's data, for all later steps (W-ENG-19).
     pub(super) fn lay_over_data(&mut self, members: Map<String, Value>) {
-        self.data = Arc::new(self.data.overlaid(members));
-        self.run.data = Arc::clone(&self.data);
+        let data = self.data.overlaid(members);
+        self.go_on_with(data);
+    }
+
+    /// The batch that a run may join.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let own = self.opened.iter().find(|(opened, _)| opened == gathering).map(|(_, batch)| batch.clone());
+        own.or_else(|| self.scene.facts.open_batch(gathering))
+    }
+
+    /// What has come together in the run's last batch; none where it has not been batched.
+    pub(super) fn gathered(&self) -> Option<(ClosedBatch, Arc<Gathered>)> {
+        let batch = self.run.state.batch.as_ref()?;
+        let closed = batch.closed?;
+        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
     }
 
     /// Merges `profile` into somebody who was found to be `stored`, for all later steps (W-UPD-18); shows them as they
@@ -334,21 +408,36 @@ impl<'a> Stretch<'a> {
         Ok((before, after))
     }
 
-    /// Has whoever the run is about seen as they are now.
+    /// Has whoever the run is about seen as they are now, and what the recipient wants as it follows from that.
     fn see(&mut self, entity: &Entity) {
-        let run = &self.run;
-        let now = || entity.scope().map(Cow::Owned);
-        if *entity.reference() == run.recipient {
-            self.recipient = now();
-        }
-        if run.actor.as_ref() == Some(entity.reference()) {
-            self.actor = now();
+        let (run, reference) = (&self.run, entity.reference());
+        if run.actor.as_ref() == Some(reference) {
+            self.actor = entity.scope().map(Cow::Owned);
             self.actors = entity.record().into_iter().collect::<Value>().to_string().into();
         }
         let is_tenant = |collection: &str, id: &str| collection == TENANTS && run.tenant.as_deref() == Some(id);
-        if matches!(entity.reference(), RecipientRef::Object { collection, id } if is_tenant(collection, id)) {
-            self.tenant = now();
+        if matches!(reference, RecipientRef::Object { collection, id } if is_tenant(collection, id)) {
+            self.tenant = entity.scope().map(Cow::Owned);
         }
+        let Some(mut recipient) = self.recipient.take().map(Cow::into_owned) else { return };
+        if *reference == run.recipient {
+            let followed = recipient.get("subscription").cloned().filter(|_| run.state.followed.is_some());
+            recipient = run.with_origin(entity.scope().unwrap_or_default());
+            if let Some(followed) = followed {
+                recipient["subscription"] = followed;
+            }
+            self.own_sets = Cow::Owned(OwnSets {
+                default: entity.set(DEFAULT).cloned(),
+                of_tenant: run.tenant.as_deref().and_then(|tenant| entity.set(tenant)).cloned(),
+            });
+        }
+        if let Some(followed) = run.state.followed.as_ref().filter(|followed| followed.object == reference.key()) {
+            recipient["subscription"] = followed.to_scope(entity.scope());
+        }
+        let preferences = self.own_sets.resolve(self.scene, run.tenant.as_deref(), self.tenant.as_deref());
+        recipient["preferences"] = preferences.to_json();
+        self.preferences = Cow::Owned(preferences);
+        self.recipient = Some(Cow::Owned(recipient));
     }
 
     /// Whether somebody is there.
@@ -396,6 +485,14 @@ impl Lookup for Stretch<'_> {
     }
 }
 
+/// `run` as conditions see it: what came together in its last batch, or the run's own single activity.
+fn counts(run: &Run) -> Value {
+    let closed = run.state.batch.as_ref().and_then(|batch| batch.closed);
+    let alone = (1, i64::from(run.actor.is_some()));
+    let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
+    json!({"total_activities": activities, "total_actors": actors})
+}
+
 /// A step's type as the record spells it.
 fn kind(step: &Step) -> &str {
     match &step.kind {
@@ -404,6 +501,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Throttle(_) => "throttle",
         StepKind::UpdateData(_) => "update_data",
         StepKind::Update(update) => update.what.step_type(),
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Fetch(_) => "http_fetch",
@@ -421,6 +519,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Throttle(_) => "throttle",
         StepKind::UpdateData(_) => "update_data",
         StepKind::Update(update) => update.what.step_type(),
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Fetch(_) => "http_fetch",

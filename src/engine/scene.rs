@@ -1,16 +1,21 @@
 //! What all runs of one trigger find when they go on: the workflow, the actor, the tenant, the time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
+use super::run::{Input, OwnSets};
 use crate::metrics::Engine;
 use crate::model::channel::Channel;
-use crate::model::environment::Environment;
+use crate::model::channel_group::ChannelGroup;
+use crate::model::environment::{ChannelSetup, Environment};
 use crate::model::recipient::{RecipientRef, TENANTS};
+use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
+use crate::rules::preference::{DEFAULT, Preferences};
 use crate::store;
 use crate::verbs::staged::Staged;
 use crate::verbs::{Catalog, Core};
@@ -21,6 +26,9 @@ pub struct Scene<'a> {
     /// Every workflow, for steps that trigger others.
     pub catalog: &'a Catalog,
     pub channels: &'a [Channel],
+    pub channel_groups: &'a [ChannelGroup],
+    /// What of the channels is configured in the environment, by their keys.
+    pub configured: &'a BTreeMap<String, ChannelSetup>,
     pub vars: &'a Value,
     /// What of `vars` nobody is shown.
     pub secrets: &'a Map<String, Value>,
@@ -40,6 +48,8 @@ pub struct Scene<'a> {
     pub categories: Arc<str>,
     /// `workflow` as templates and conditions see it (W-SCP-15, W-SCP-16).
     pub workflow_scope: Value,
+    /// What recipients want who have not said otherwise.
+    pub default_preferences: Option<&'a Value>,
 }
 
 /// What the runs of one trigger have in common.
@@ -68,6 +78,8 @@ impl<'a> Scene<'a> {
             let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() };
             tenant = staged.scope(&reference).await?;
         }
+        let facts = Facts::new(&core.store, environment.number);
+        facts.give_channel_data(staged.channel_data());
         Ok(Scene {
             workflow,
             catalog: &core.catalog,
@@ -75,7 +87,9 @@ impl<'a> Scene<'a> {
             vars: &environment.settings.all_vars,
             secrets: &environment.settings.secret_vars,
             default_zone: environment.settings.timezone.as_deref(),
-            facts: Facts::new(&core.store, environment.number),
+            channel_groups: core.catalog.channel_groups(),
+            configured: &environment.settings.channels,
+            facts,
             metrics: &core.metrics.engine,
             is_active: core.catalog.is_active(environment.number, &workflow.key),
             now: core.clock.now(),
@@ -84,8 +98,44 @@ impl<'a> Scene<'a> {
             actors: Value::Array(actors).to_string().into(),
             categories: json!(workflow.categories).to_string().into(),
             workflow_scope: workflow_scope(workflow, common.cancellation_key),
+            default_preferences: environment.settings.preferences.as_ref(),
         })
     }
+
+    /// What the run's next stretch depends on: its recipient as it sees it (W-SCP-06 to W-SCP-08), what they want, and
+    /// what became of the messages of earlier steps.
+    pub async fn input(
+        &'a self,
+        run: &Run,
+        staged: &mut Staged<'_>,
+        refs: Map<String, Value>,
+    ) -> Result<Input<'a>, store::Error> {
+        let Some(mut recipient) = staged.scope(&run.recipient).await? else {
+            let preferences = Preferences::default();
+            let own_sets = OwnSets::default();
+            return Ok(Input { scene: self, recipient: None, preferences, own_sets, refs, is_alone: false, call: None });
+        };
+        if let Some(followed) = &run.state.followed {
+            let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
+            recipient["subscription"] = followed.to_scope(object);
+        }
+        let mut recipient = run.with_origin(recipient);
+        let own_sets = own_sets(run, staged).await?;
+        let preferences = own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
+        recipient["preferences"] = preferences.to_json();
+        let recipient = Some(recipient);
+        Ok(Input { scene: self, recipient, preferences, own_sets, refs, is_alone: false, call: None })
+    }
+}
+
+async fn own_sets(run: &Run, staged: &mut Staged<'_>) -> Result<OwnSets, store::Error> {
+    let recipient = run.recipient.key();
+    let default = staged.preference_set(&recipient, DEFAULT).await?;
+    let of_tenant = match &run.tenant {
+        Some(tenant) => staged.preference_set(&recipient, tenant).await?,
+        None => None,
+    };
+    Ok(OwnSets { default, of_tenant })
 }
 
 fn workflow_scope(workflow: &Workflow, cancellation_key: Option<&str>) -> Value {

@@ -8,15 +8,16 @@ use serde_json::{Map, Value, json};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::run::{Input, Outcome};
+use super::run::Outcome;
 use super::scene::{Common, Scene};
 use super::work::{CALL_JOB, RUN_JOB};
+use crate::model::recipient::RecipientRef;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
 use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
-use crate::verbs::trigger::Order;
+use crate::verbs::trigger::{Cause, Order};
 use crate::verbs::{Change, Core, Error, OVERTAKEN};
 
 /// A trigger request besides its body.
@@ -54,8 +55,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     let order = core.catalog.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
-    for _ in 0..OVERTAKEN {
-        let (staged, _turn) = core.staged(asked.env, None, &order).await?;
+    for attempt in 0..OVERTAKEN {
+        // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
+        let sure: Vec<String> = order.recipients().filter(|_| attempt > 0).map(RecipientRef::key).collect();
+        let (staged, _turn) = core.staged(asked.env, sure, &order).await?;
         order.check_data()?;
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
@@ -67,7 +70,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, Cause { source: SourceType::Api, depth: 0, workflow_run }, staged, &mut change).await?;
+        start(core, &order, Cause::first(SourceType::Api, workflow_run), staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -95,15 +98,6 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
     Ok(Some(Answer { body: before.response, original_request_id: Some(before.request_id) }))
 }
 
-/// What runs are started by, and under which id.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cause {
-    pub(super) source: SourceType,
-    /// How many workflows have triggered each other to come here.
-    pub(super) depth: u32,
-    pub(super) workflow_run: Uuid,
-}
-
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
 pub(super) async fn start(
     core: &Core,
@@ -117,15 +111,16 @@ pub(super) async fn start(
     let mut runs = Vec::new();
     for mut run in order.runs(cause.source, cause.workflow_run, scene.now) {
         run.state.depth = cause.depth;
-        let recipient = staged.scope(&run.recipient).await?;
-        runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), is_alone: false, call: None }));
+        let input = scene.input(&run, &mut staged, Map::new()).await?;
+        runs.push((run, input));
     }
     let outcomes = scene.facts.advance(&runs, &mut staged).await?;
-    staged.write(&mut change.batch);
+    staged.write(change).await?;
     for outcome in outcomes {
         change.batch.add_run(&outcome.run);
         add(change, outcome);
     }
+    core.fan_out(order, cause, scene.now, change).await?;
     Ok(())
 }
 

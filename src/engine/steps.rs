@@ -1,9 +1,12 @@
 //! The steps, one file each.
 
 pub(super) mod ai_agent;
+pub(super) mod batch;
 pub(super) mod branch;
 pub(super) mod channel;
+mod channel_group;
 pub(super) mod delay;
+mod destination;
 pub(super) mod experiment;
 pub(super) mod fetch;
 pub(super) mod throttle;

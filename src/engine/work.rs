@@ -4,9 +4,11 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::nested;
+use super::occurrence;
 use super::run::{Call, Input};
 use super::scene::{Common, Scene};
 use super::start::add;
+use super::version::followed;
 use crate::model::run::{EventStatus, Run};
 use crate::outside::request::Request;
 use crate::queue::Failure;
@@ -14,7 +16,7 @@ use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turn;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
+use crate::verbs::{Change, Core, OVERTAKEN, bulk, fan_out, forget, schedule, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -23,13 +25,16 @@ pub const RUN_JOB: &str = "run";
 pub const CALL_JOB: &str = "call";
 
 /// The place of a job's end in its batch: the first.
-const FINISHED: usize = 0;
+pub(super) const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB | CALL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        schedule::JOB => occurrence::occur(core, job).await,
+        schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
+        fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         nested::JOB => nested::work(core, job).await,
         forget::JOB => core.work_on_forgetting(job).await,
@@ -45,7 +50,9 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         batch.finish_job(job);
         match job.kind.as_str() {
             RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut batch).await?,
-            bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            schedule::JOB => occurrence::abandon(core, job, &mut batch).await?,
+            fan_out::JOB => super::fan_out::abandon(job, &mut batch),
             nested::JOB => nested::abandon(core, job, why, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
@@ -70,6 +77,7 @@ async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Re
         let now = core.clock.now();
         run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
         batch.update_run(&run, now);
+        run.state.awaited_batch().into_iter().for_each(|awaited| batch.give_up_batch(awaited));
     }
     Ok(())
 }
@@ -85,14 +93,17 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25). Where the run's step
 /// calls a server of others, that is done before and outside of the transaction: once, unless this worker dies meanwhile.
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
+    // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
     let mut turn = Turn::default();
     let mut call = (job.kind == CALL_JOB).then_some(Call::Ask);
     for _ in 0..OVERTAKEN {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
+        let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());
+        let whose = run.as_ref().map(|run| (run.env, run.recipient.key()));
+        if let Some(run) = run {
             let env = run.env;
-            let went = go_on(core, run, call.clone(), &mut change).await?;
+            let mut went = go_on(core, run, call.clone(), &mut change).await?;
             if let Some(request) = went.ask {
                 // Nobody is kept waiting by the other server.
                 turn = Turn::default();
@@ -102,11 +113,11 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
                 call = Some(Call::Reply(Box::new(reply)));
                 continue;
             }
-            let changed = went.changed;
-            if !changed.iter().all(|key| turn.covers(env, key)) {
+            if !went.changed.iter().all(|key| turn.covers(env, key)) {
                 // What was read before the turn may be old by now: the run goes on from where it stood.
                 drop(turn);
-                turn = core.turns.take(env, changed).await;
+                went.changed.extend(whose.map(|(_, recipient)| recipient));
+                turn = core.turns.take(env, went.changed).await;
                 continue;
             }
         }
@@ -119,6 +130,9 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
             // The run, or somebody in it, has changed meanwhile: look again.
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
+        }
+        if let Some((env, recipient)) = whose.filter(|(env, recipient)| !turn.covers(*env, recipient)) {
+            turn = core.turns.take(env, [recipient]).await;
         }
     }
     Err(Failure("other changes of the run kept coming in between".to_owned()))
@@ -135,38 +149,45 @@ struct Went {
 
 /// Adds what the run's next stretch comes to.
 async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
+    let awaited = run.state.awaited_batch().map(str::to_owned);
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
         change.batch.update_run(&run, now);
+        awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
         return Ok(Went::default());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };
-    let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
+    let Some(workflow) = followed(core, &mut run).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
-    let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    let mut staged = Staged::new(core, run.env);
+    staged.preload(run.recipient.user_id().as_slice()).await?;
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = staged.scope(&run.recipient).await?;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, is_alone: true, call };
+    let input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
+    let input = Input { is_alone: true, call, ..input };
     let outcomes = scene.facts.advance(&[(run, input)], &mut staged).await?;
     for (reference, profile) in outcomes.iter().flat_map(|outcome| &outcome.merges) {
         // The step has seen that it can be done.
         staged.merge(reference, profile, false, "").await.map_err(|error| Failure(error.to_string()))?;
     }
     let mut went = Went { changed: staged.changed().collect(), ask: None };
-    staged.write(&mut change.batch);
+    staged.write(change).await?;
     for mut outcome in outcomes {
         went.ask = outcome.ask.take();
         change.batch.update_run(&outcome.run, scene.now);
+        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
+            // W-BAT-54: what came together ends with it, and nothing more joins.
+            awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
+        }
         add(change, outcome);
     }
     Ok(went)

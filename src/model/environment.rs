@@ -1,5 +1,7 @@
 //! An environment: its own users, keys, messages and runs, with the settings it runs under.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -29,4 +31,15 @@ pub struct Settings {
     pub all_vars: Value,
     /// The zone of recipients that name none (W-SCP-26).
     pub timezone: Option<String>,
+    /// What recipients want who have not said otherwise (F-PRF-23); none is everything.
+    pub preferences: Option<Value>,
+    /// What of the channels is configured here, by their keys; feeds need nothing.
+    pub channels: BTreeMap<String, ChannelSetup>,
+}
+
+/// How a channel is configured in an environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChannelSetup {
+    /// Nothing is handed to its provider (W-CHS-14).
+    pub is_sandbox: bool,
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::channel::{Channel, ChannelKind};
+use super::channel_group::ChannelGroup;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
@@ -12,6 +13,7 @@ use crate::template::blocks::FeedTemplate;
 use crate::template::json::JsonTemplate;
 
 pub use ai_agent::AiAgent;
+pub use batch::BatchStep;
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
 pub use fetch::Fetch;
@@ -22,6 +24,7 @@ pub use throttle::Throttle;
 pub use update::{Update, Updated, Whom};
 
 mod ai_agent;
+pub mod batch;
 mod data_schema;
 pub mod experiment;
 pub mod fetch;
@@ -116,6 +119,8 @@ pub enum StepKind {
     AiAgent(AiAgent),
     /// Triggers another workflow.
     TriggerWorkflow(TriggerWorkflow),
+    /// Gathers runs, and goes on with one of them.
+    Batch(BatchStep),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.
@@ -279,6 +284,35 @@ impl Workflow {
                 let message =
                     format!("no channel `{key}` is declared{hint}: add it to [[channels]]; the step is skipped");
                 found.push(Invalid::new(format!("{}.channel_key", self.path(&position)), message));
+            }
+        }
+        found
+    }
+
+    /// Channel steps whose group is not among `groups`, or is of another kind: they are skipped, which nobody means.
+    pub fn undeclared_groups(&self, groups: &[ChannelGroup]) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        for (position, step) in self.all_steps() {
+            let StepKind::Channel(ChannelStep { target: Target::Group(key), channel_type, .. }) = &step.kind else {
+                continue;
+            };
+            let path = format!("{}.channel_group_key", self.path(&position));
+            match groups.iter().find(|group| group.key == *key) {
+                None => {
+                    let hint = aside(key, groups.iter().map(|group| group.key.as_str()));
+                    let message = format!(
+                        "no channel group `{key}` is declared{hint}: add it to [[channel_groups]]; the step is skipped"
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(group) if group.channel_type != *channel_type => {
+                    let message = format!(
+                        "channel group `{key}` is of type {}, and the step of type {channel_type}: nothing is sent",
+                        group.channel_type
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(_) => {}
             }
         }
         found

@@ -162,7 +162,8 @@ impl Batch {
     }
 
     /// Adds the cancellation of those of these runs that are not over by then, with their jobs. A worker that has read
-    /// one before is overtaken (W-CAN-10); what is over spoils nothing. Gives back the number of the stopped ones' ids.
+    /// one before is overtaken (W-CAN-10); what is over spoils nothing. A run that will carry a batch on stays as long as
+    /// that is open (W-BAT-37). Gives back the number of the stopped ones' ids.
     pub fn cancel_runs(&mut self, ids: &[String], now: Time) -> usize {
         let event = |id: &String| RunEvent::new(id.as_bytes(), b"cancelled", now, "run_cancelled");
         let runs = json(&ids.iter().map(|id| (id, event(id))).collect::<Vec<_>>());
@@ -171,7 +172,8 @@ impl Batch {
                 "UPDATE runs SET rev = rev + 1, status = 'cancelled', updated_at = ?2, \
                  events = CASE events WHEN '[]' THEN '[' ELSE substr(events, 1, length(events) - 1) || ',' END \
                  || CAST(j.value -> 1 AS TEXT) || ']' \
-                 FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} RETURNING runs.id"
+                 FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} \
+                 AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run = runs.id AND b.is_open = 1 AND b.closes_at > ?2) RETURNING runs.id"
             ),
             vec![runs, now.into()],
         );
@@ -186,8 +188,8 @@ impl Batch {
     /// Adds a run's next state; refused when somebody else has changed it since `run.rev` was read (W-CAN-10).
     pub fn update_run(&mut self, run: &Run, now: Time) {
         self.guard(
-            "UPDATE runs SET rev = rev + 1, status = ?3, data = ?4, state = ?5, events = ?6, error_count = ?7, updated_at = ?8 \
-             WHERE id = ?1 AND rev = ?2",
+            "UPDATE runs SET rev = rev + 1, status = ?3, data = ?4, state = ?5, events = ?6, error_count = ?7, updated_at = ?8, \
+             version_id = ?9 WHERE id = ?1 AND rev = ?2",
             params![
                 run.id,
                 run.rev,
@@ -196,7 +198,8 @@ impl Batch {
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),
-                now
+                now,
+                run.version_id
             ],
         );
     }

@@ -118,7 +118,7 @@ impl Change {
         }
     }
 
-    /// Wakes the workers at `at` for a job of `line` that the batch adds.
+    /// Wakes the workers at `at` for a job of `line` that the batch adds or moves.
     pub(crate) fn wake(&mut self, line: Line, at: Time) {
         let wake_at = &mut self.wake_at[line.number()];
         *wake_at = Some(wake_at.map_or(at, |before| before.min(at)));

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
+use crate::rules::preference;
 use crate::store::{self, Batch, Env};
 
 use super::staged::{Stage, Staged};
@@ -37,6 +38,10 @@ impl Profile {
         }
         profile.channel_data = map_of_maps(map, "channel_data", path, &mut faults);
         profile.preferences = map_of_maps(map, "preferences", path, &mut faults);
+        for (id, set) in &profile.preferences {
+            let path = join(&join(path, "preferences"), id);
+            faults.extend(set.as_object().map(|set| preference::check(set, &path)).unwrap_or_default());
+        }
         if faults.is_empty() { Ok(profile) } else { Err(faults) }
     }
 }
@@ -147,11 +152,11 @@ impl Core {
         let reference = RecipientRef::User(id.to_owned());
         for _ in 0..OVERTAKEN {
             let merge = Merge { reference: &reference, profile };
-            let (mut staged, _turn) = self.staged(env, Some(&reference), &merge).await?;
+            let (mut staged, _turn) = self.staged(env, [reference.key()], &merge).await?;
             let user = staged.user(id).await?.cloned();
-            let mut batch = Batch::new();
-            staged.write(&mut batch);
-            match self.store.apply(batch).await {
+            let mut change = Change::new();
+            staged.write(&mut change).await?;
+            match self.commit(change).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => {

@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
+use crate::model::schedule::Schedule;
 use crate::model::time::Time;
-use crate::store::{self, Batch, Env, Store};
+use crate::rules::window;
+use crate::store::{self, Env, Store};
 use crate::wire::json::deep_merge;
 
 use super::identify::Profile;
 use super::turns::Turn;
-use super::{Core, Error};
+use super::{Change, Core, Error, schedule};
 
 /// The most that one recipient's properties may take, as JSON text (F-USR-07).
 const PROPERTIES_BYTES: usize = 256 * 1024;
@@ -23,12 +27,20 @@ pub struct Staged<'a> {
     store: &'a Store,
     env: Env,
     now: Time,
+    /// The environment's time zone, for recipients that name none.
+    default_zone: Option<&'a str>,
     users: BTreeMap<String, Entry<User>>,
     objects: BTreeMap<(String, String), Entry<Object>>,
-    /// Preference sets by id, of those recipients who were given any.
+    /// Preference sets by id, of those recipients whose were asked for or given.
     sets: BTreeMap<String, BTreeMap<String, Entry<Value>>>,
     /// By recipient and channel; it replaces what is there, so that this need not be known.
     channel_data: BTreeMap<(String, String), Value>,
+    /// Those whose time zone changes.
+    moved: BTreeSet<RecipientRef>,
+    /// Those on whose time zone rests what the change does.
+    relied_on: BTreeSet<RecipientRef>,
+    /// Schedules that the change itself plans anew, whoever moves.
+    taken_over: BTreeSet<Uuid>,
 }
 
 /// Somebody as a change finds them, with everything that can be merged into; and as the change leaves them.
@@ -60,6 +72,11 @@ impl Entity {
             Stored::User(user) => user.to_json(),
             Stored::Object(object) => object.to_scope(),
         })
+    }
+
+    /// The preference set of that id.
+    pub fn set(&self, id: &str) -> Option<&Value> {
+        self.sets.get(id)
     }
 
     /// The entity as resources embed it; none for one that is not there.
@@ -126,22 +143,44 @@ struct Entry<T> {
 
 impl<'a> Staged<'a> {
     /// Nothing staged yet.
-    pub fn new(store: &'a Store, env: Env, now: Time) -> Self {
-        let (users, objects) = (BTreeMap::new(), BTreeMap::new());
-        Staged { store, env, now, users, objects, sets: BTreeMap::new(), channel_data: BTreeMap::new() }
+    pub fn new(core: &'a Core, env: Env) -> Self {
+        let environment = core.catalog.environment(env);
+        Staged {
+            store: &core.store,
+            env,
+            now: core.clock.now(),
+            default_zone: environment.and_then(|environment| environment.settings.timezone.as_deref()),
+            users: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            channel_data: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            relied_on: BTreeSet::new(),
+            taken_over: BTreeSet::new(),
+        }
     }
 
-    /// Reads many users at once, so that each is not asked for by itself.
+    /// Reads users with their preference sets at once, so that each is not asked for by itself; those that are known stay as they are.
     pub async fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
-        if ids.len() < 2 {
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| !self.users.contains_key(*id)).collect();
+        if ids.is_empty() {
             return Ok(());
         }
-        for user in self.store.users_by_ids(self.env, ids).await? {
+        let (store, env) = (self.store, self.env);
+        let (users, sets) = tokio::try_join!(store.users_by_ids(env, &ids), store.preference_sets_of(env, &ids))?;
+        for id in &ids {
+            self.sets.entry((*id).to_owned()).or_default();
+        }
+        for (recipient, id, body, at) in sets {
+            let entry = Entry { value: Some(body), before: Some(at), is_changed: false };
+            self.sets.entry(recipient).or_default().insert(id, entry);
+        }
+        for user in users {
             let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
         for id in ids {
-            self.users.entry((*id).to_owned()).or_insert(Entry { value: None, before: None, is_changed: false });
+            self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false });
         }
         Ok(())
     }
@@ -155,9 +194,13 @@ impl<'a> Staged<'a> {
         always: bool,
         path: &str,
     ) -> Result<(), Error> {
+        let before = self.timezone(reference).await?;
         match reference {
             RecipientRef::User(id) => self.merge_user(id, profile, always, path).await?,
             RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path).await?,
+        }
+        if self.timezone(reference).await? != before {
+            self.moved.insert(reference.clone());
         }
         let key = reference.key();
         let channel_data = profile.channel_data.iter();
@@ -169,7 +212,7 @@ impl<'a> Staged<'a> {
         if incoming.is_empty() {
             return Ok(());
         }
-        let sets = self.sets_of(recipient).await?;
+        let sets = self.sets_entry(recipient).await?;
         for (id, incoming) in incoming {
             let entry = sets.entry(id.clone()).or_insert(Entry { value: None, before: None, is_changed: false });
             let merged = merged_set(entry.value.clone(), incoming);
@@ -177,16 +220,6 @@ impl<'a> Staged<'a> {
             entry.value = Some(merged);
         }
         Ok(())
-    }
-
-    async fn sets_of(&mut self, recipient: &str) -> Result<&mut BTreeMap<String, Entry<Value>>, store::Error> {
-        if !self.sets.contains_key(recipient) {
-            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
-            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
-            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
-            self.sets.insert(recipient.to_owned(), stored.collect());
-        }
-        Ok(self.sets.entry(recipient.to_owned()).or_default())
     }
 
     async fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
@@ -246,7 +279,7 @@ impl<'a> Staged<'a> {
 
     /// The recipient with its preferences, as it will be.
     pub async fn entity(&mut self, reference: &RecipientRef) -> Result<Entity, store::Error> {
-        let sets = self.sets_of(&reference.key()).await?;
+        let sets = self.sets_entry(&reference.key()).await?;
         let sets = sets.iter().filter_map(|(id, entry)| Some((id.clone(), entry.value.clone()?))).collect();
         let (stored, before) = match reference {
             RecipientRef::User(id) => {
@@ -269,6 +302,42 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The recipient's time zone as it will be (W-SCP-26).
+    pub async fn zone(&mut self, reference: &RecipientRef) -> Result<TimeZone, store::Error> {
+        Ok(window::zone(self.timezone(reference).await?.as_deref(), self.default_zone))
+    }
+
+    /// Leaves it to the caller to plan the schedule anew; whether it must, since its recipient moves.
+    pub fn take_over(&mut self, schedule: &Schedule) -> bool {
+        self.taken_over.insert(schedule.id);
+        self.moved.contains(&schedule.recipient)
+    }
+
+    /// The recipient's time zone, which must still be the same when the change is applied.
+    pub async fn rely_on_zone(&mut self, reference: &RecipientRef) -> Result<TimeZone, store::Error> {
+        self.relied_on.insert(reference.clone());
+        self.zone(reference).await
+    }
+
+    async fn timezone(&mut self, reference: &RecipientRef) -> Result<Option<String>, store::Error> {
+        let properties = match reference {
+            RecipientRef::User(id) => self.user(id).await?.map(|user| &user.properties),
+            RecipientRef::Object { collection, id } => {
+                self.object(collection, id).await?.map(|object| &object.properties)
+            }
+        };
+        let named = properties.and_then(|properties| properties.get("timezone")).and_then(Value::as_str);
+        Ok(named.map(str::to_owned))
+    }
+
+    /// Whom this change gives data of which channel, by their keys.
+    pub fn channel_data(&self) -> impl Iterator<Item = (String, String)> {
+        self.channel_data
+            .iter()
+            .filter(|(_, data)| data.as_object().is_some_and(|data| !data.is_empty()))
+            .map(|(key, _)| key.clone())
+    }
+
     /// The keys of the recipients that change.
     pub fn changed(&self) -> impl Iterator<Item = String> {
         let users = self.users.iter().filter(|(_, entry)| entry.is_changed).map(|(id, _)| id.clone());
@@ -279,9 +348,12 @@ impl<'a> Staged<'a> {
         users.chain(objects).chain(sets.map(|(key, _)| key.clone()))
     }
 
-    /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile, or if one who
-    /// was read is there no more: what is made for the deleted would stay behind.
-    pub fn write(self, batch: &mut Batch) {
+    /// Adds what has changed to `change`; refused if somebody else changed the same recipient meanwhile, or if one who
+    /// was read is there no more: what is made for the deleted would stay behind. What is planned for those whose time
+    /// zone changes is planned anew (W-AMB-61).
+    pub async fn write(mut self, change: &mut Change) -> Result<(), store::Error> {
+        let moved = std::mem::take(&mut self.moved);
+        let batch = &mut change.batch;
         batch.require_recipients(self.env, unchanged(&self.users), unchanged(&self.objects));
         for entry in self.users.values().filter(|entry| entry.is_changed) {
             if let Some(user) = &entry.value {
@@ -304,6 +376,64 @@ impl<'a> Staged<'a> {
                 }
             }
         }
+        for reference in &self.relied_on {
+            let (before, is_changed) = self.state(reference);
+            if !is_changed {
+                batch.require_as_it_was(self.env, reference, before);
+            }
+        }
+        if moved.is_empty() { Ok(()) } else { self.replan(moved, change).await }
+    }
+
+    /// Plans the schedules of these recipients anew. Whoever adds one at the same time relies on the zone that is changed
+    /// here, or is seen by the count: one of both is refused.
+    async fn replan(&mut self, moved: BTreeSet<RecipientRef>, change: &mut Change) -> Result<(), store::Error> {
+        let keys: Vec<String> = moved.iter().map(RecipientRef::key).collect();
+        let planned = self.store.planned_schedules(self.env, &keys).await?;
+        change.batch.require_planned(self.env, &keys, planned.len());
+        let taken_over = std::mem::take(&mut self.taken_over);
+        for mut schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
+            let before = schedule.next_occurrence_at;
+            let zone = self.zone(&schedule.recipient).await?;
+            schedule.replan_in(self.now, &zone);
+            let is_elsewhere = schedule.next_occurrence_at != before;
+            if is_elsewhere {
+                change.batch.drop_occurrence(&schedule);
+            }
+            // Written even if nothing changes: an occurrence that is under way reads the zone again.
+            change.batch.update_schedule(&schedule, self.now);
+            if is_elsewhere {
+                schedule::add_occurrence(change, &schedule);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a recipient that was read was last changed, and whether it changes again.
+    fn state(&self, reference: &RecipientRef) -> (Option<Time>, bool) {
+        match reference {
+            RecipientRef::User(id) => self.users.get(id).map(|entry| (entry.before, entry.is_changed)),
+            RecipientRef::Object { collection, id } => {
+                let key = (collection.clone(), id.clone());
+                self.objects.get(&key).map(|entry| (entry.before, entry.is_changed))
+            }
+        }
+        .unwrap_or((None, false))
+    }
+
+    /// The recipient's preference set as it will be.
+    pub async fn preference_set(&mut self, recipient: &str, id: &str) -> Result<Option<Value>, store::Error> {
+        Ok(self.sets_entry(recipient).await?.get(id).and_then(|entry| entry.value.clone()))
+    }
+
+    async fn sets_entry(&mut self, recipient: &str) -> Result<&mut BTreeMap<String, Entry<Value>>, store::Error> {
+        if !self.sets.contains_key(recipient) {
+            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
+            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
+            self.sets.insert(recipient.to_owned(), stored.collect());
+        }
+        Ok(self.sets.entry(recipient.to_owned()).or_default())
     }
 
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
@@ -328,18 +458,18 @@ impl<'a> Staged<'a> {
 
 impl Core {
     /// Stages what `stage` does, and waits for the turn to change whom it changes. The turn is to be held until the
-    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` is who changes in
-    /// any case.
+    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` are the keys
+    /// of those who change in any case.
     pub async fn staged(
         &self,
         env: Env,
-        sure: Option<&RecipientRef>,
+        sure: impl IntoIterator<Item = String>,
         stage: &impl Stage,
     ) -> Result<(Staged<'_>, Turn<'_>), Error> {
-        let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
+        let mut wanted: BTreeSet<String> = sure.into_iter().collect();
         let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
-            let mut staged = Staged::new(&self.store, env, self.clock.now());
+            let mut staged = Staged::new(self, env);
             stage.stage(&mut staged).await?;
             wanted.extend(staged.changed().filter(|key| !turn.covers(env, key)));
             if wanted.iter().all(|key| turn.covers(env, key)) {

@@ -2,9 +2,11 @@
 
 mod abandoned;
 mod archived;
+mod batches;
 mod branches;
 mod cancelling;
 mod delays;
+mod fan_out;
 mod fetching;
 mod figures;
 mod idempotency;
@@ -12,6 +14,7 @@ mod nested;
 mod people;
 mod running;
 mod scenarios;
+mod schedules;
 mod scope;
 mod statuses;
 mod throttles;

@@ -149,6 +149,7 @@ impl World {
             secret_vars: Map::from_iter([("hidden".to_owned(), json!("s3cret"))]),
             vars,
             timezone: None,
+            ..Settings::default()
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,
@@ -337,6 +338,12 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
             "strict",
             json!({"name": "Strict", "steps": [step("in-app-feed")], "trigger_data_json_schema": {
                 "type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}}}),
+        ),
+        (
+            "digest",
+            json!({"name": "Digest", "steps": [
+                {"type": "batch", "ref": "batch_1", "settings": {"batch_window": {"unit": "hours", "value": 1}}},
+                step("in-app-feed")]}),
         ),
         (
             "later",

@@ -4,58 +4,100 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::{channel_group, destination};
+use crate::engine::preferences;
 use crate::engine::run::{Stretch, evaluations};
-use crate::engine::view::View;
+use crate::engine::view::{Told, View};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
-use crate::model::run::EventStatus;
-use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
+use crate::model::recipient::RecipientRef;
+use crate::model::run::{EventStatus, reasoned};
+use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step, Target};
 use crate::template::blocks::FeedTemplate;
 
-/// Produces the step's message, or records why there is none. An error is one of rendering (W-CHS-11).
+/// A channel that a step sends over.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) channel: &'a Channel,
+    /// Whether it is one of a group: the step may send over the others.
+    pub(super) is_member: bool,
+}
+
+/// Produces the step's messages, or records why there are none. An error is one of rendering (W-CHS-11).
 pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &ChannelStep) -> Result<(), String> {
-    let key = channel_step.channel_key().unwrap_or_default();
-    let Some(channel) = stretch.scene.channels.iter().find(|channel| channel.key == key) else {
+    let key = match &channel_step.target {
+        Target::Group(key) => return channel_group::execute(stretch, step, channel_step, key),
+        Target::Channel(key) => key,
+    };
+    let Some(channel) = stretch.scene.channels.iter().find(|channel| channel.key == *key) else {
         stretch.skip(step, EventStatus::Ok, "channel_not_configured", Some(json!({"channel_key": key})));
         return Ok(());
     };
-    if let Some(conditions) = &channel.conditions {
+    send(stretch, step, channel_step, Way { channel, is_member: false }).map(drop)
+}
+
+/// Produces the message for one channel, in the order of W-CHS-03; whether there is one. Why there is none is recorded.
+pub(super) fn send(
+    stretch: &mut Stretch<'_>,
+    step: &Step,
+    channel_step: &ChannelStep,
+    way: Way<'_>,
+) -> Result<bool, String> {
+    let channel = way.channel;
+    let setup = stretch.scene.configured.get(&channel.key);
+    if setup.is_none() && !matches!(channel.kind, ChannelKind::InAppFeed | ChannelKind::InAppGuide) {
+        // W-CHS-05: declared, and without the settings that this environment needs.
+        return Ok(pass_over(stretch, step, way, "channel_not_configured", json!({})));
+    }
+    let is_sandbox = stretch.run.settings.sandbox_mode || setup.is_some_and(|setup| setup.is_sandbox);
+    if let Some(conditions) = channel.conditions.as_ref().filter(|_| !is_sandbox) {
         let verdict = stretch.judge(conditions);
         if !verdict.passed {
             let record = json!({"conditions": evaluations(&verdict)});
-            stretch.skip(step, EventStatus::Ok, "channel_conditions", Some(record));
-            return Ok(());
+            return Ok(pass_over(stretch, step, way, "channel_conditions", record));
         }
+    }
+    if let Some((reason, missing)) = destination::lacking(stretch, channel_step, channel)? {
+        return Ok(pass_over(stretch, step, way, reason, missing));
+    }
+    if let Some(grounds) = preferences::refusal(stretch, step, channel) {
+        return Ok(pass_over(stretch, step, way, "preferences", json!({"preferences": grounds})));
     }
     match &channel_step.template {
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
-            feed(stretch, step, channel, template, channel_step.send_windows.as_ref())
+            feed(stretch, step, way, template, channel_step.send_windows.as_ref())?;
+            Ok(true)
         }
-        _ => {
-            // Said rather than silently passed over: this build delivers to feeds only.
-            let record = json!({"channel_key": key, "channel_type": channel.kind});
-            stretch.skip(step, EventStatus::Ok, "channel_type_not_supported", Some(record));
-            Ok(())
-        }
+        // Said rather than silently passed over: this build delivers to feeds only.
+        _ => Ok(pass_over(stretch, step, way, "channel_type_not_supported", json!({"channel_type": channel.kind}))),
     }
+}
+
+/// Records why nothing is sent over a channel: the step is skipped, or the channel alone where there may be others.
+fn pass_over(stretch: &mut Stretch<'_>, step: &Step, way: Way<'_>, reason: &str, mut more: Value) -> bool {
+    more["channel_key"] = way.channel.key.as_str().into();
+    let event = if way.is_member { "channel_skipped" } else { "step_skipped" };
+    stretch.record(step, EventStatus::Ok, event, reasoned(reason, Some(more)));
+    false
 }
 
 fn feed(
     stretch: &mut Stretch<'_>,
     step: &Step,
-    channel: &Channel,
+    way: Way<'_>,
     template: &FeedTemplate,
     windows: Option<&SendWindows>,
 ) -> Result<(), String> {
-    if stretch.run.recipient.user_id().is_none() {
-        // F-OBJ-09: objects have no feed.
-        stretch.skip(step, EventStatus::Ok, "recipient_has_no_feed", None);
-        return Ok(());
+    let channel = way.channel;
+    let mut seed = vec![&stretch.run.id.as_bytes()[..], step.reference.as_bytes()];
+    if way.is_member {
+        seed.push(channel.id.as_bytes());
     }
-    let id = Ksuid::mint(stretch.scene.now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
-    let blocks = render(stretch, template, id.as_str())?;
-    let mut message = message(stretch, step, channel, id.as_str(), &blocks);
+    let id = Ksuid::mint(stretch.scene.now, &seed);
+    let told = Told::of(stretch);
+    let blocks = render(stretch, template, id.as_str(), &told)?;
+    let mut message = message(stretch, step, channel, id.as_str(), &blocks, &told);
     let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
     let mut in_feed = !stretch.run.settings.sandbox_mode;
     let zone = stretch.zone();
@@ -69,9 +111,10 @@ fn feed(
         record["timezone"] = json!(zone.iana_name().unwrap_or("UTC"));
     }
     if let Value::Object(refs) = &mut stretch.refs {
-        let outcome =
-            json!({"messages": [{"delivery_status": message.status, "engagement_statuses": []}], "expired": false});
-        refs.insert(step.reference.clone(), outcome);
+        let outcome = json!({"delivery_status": message.status, "engagement_statuses": []});
+        let none = || json!({"messages": [], "expired": false});
+        let messages = &mut refs.entry(step.reference.clone()).or_insert_with(none)["messages"];
+        messages.as_array_mut().into_iter().for_each(|messages| messages.push(outcome.clone()));
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
     stretch.change.add_message(message, in_feed);
@@ -80,17 +123,21 @@ fn feed(
 }
 
 /// Renders the blocks in the template's scope.
-fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<String, String> {
+fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str, told: &Told) -> Result<String, String> {
     let now = stretch.scene.now;
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
-    let view = View::of(stretch, |root| template.mentions(root));
+    let view = View::of(stretch, told, |root| template.mentions(root));
     let scope = view.scope(stretch, &[("current_message", &current_message)]);
     template.render(&stretch.env(&scope)).map_err(|error| error.to_string())
 }
 
-fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str) -> Message {
+fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str, told: &Told) -> Message {
     let (run, scene) = (&stretch.run, stretch.scene);
     let carried = run.data.carried();
+    let actor = match &told.batch {
+        Some(gathered) => gathered.actors.first().cloned(),
+        None => run.actor.as_ref().map(RecipientRef::key),
+    };
     Message {
         id: id.to_owned(),
         env: run.env,
@@ -100,7 +147,7 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         channel: channel.id.to_string(),
         recipient: run.recipient.clone(),
         tenant: run.tenant.clone(),
-        actor: run.actor.as_ref().map(crate::model::recipient::RecipientRef::key),
+        actor,
         workflow: run.workflow.clone(),
         version_id: run.version_id.to_string(),
         categories: Arc::clone(&scene.categories),
@@ -110,12 +157,13 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         // W-CHS-18: a feed item is delivered once it is stored; a sandboxed one never is (W-AMB-69).
         status: if run.settings.sandbox_mode { "not_sent" } else { "delivered" }.to_owned(),
         blocks: blocks.into(),
-        total_actors: i64::from(stretch.actor().is_some()),
-        actors: stretch.actors(),
+        total_actors: told.total_actors,
+        actors: told.records(stretch),
         data: Arc::clone(&carried.data),
         slim_data: carried.slim.clone(),
-        activities: None,
-        total_activities: 1,
+        batch: told.batch.as_ref().and(run.state.batch.as_ref()).map(|batch| batch.id.clone()),
+        activities: told.shown(),
+        total_activities: told.total_activities,
         metadata: None,
         inserted_at: scene.now,
         updated_at: scene.now,

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use crate::engine::run::{Call, Ended, Stretch};
-use crate::engine::view::View;
 use crate::model::ids::call_id;
 use crate::model::run::EventStatus;
 use crate::model::workflow::fetch::Pairs;
@@ -13,8 +12,6 @@ use crate::outside::record::{Secrets, kept};
 use crate::outside::request::{Request, Response};
 use crate::sign::webhook::signature;
 use crate::store::jobs::Line;
-use crate::template::Template;
-use crate::template::json::JsonTemplate;
 
 /// Seconds before the second and the third attempt (W-FET-22).
 const BACK_OFF_SECONDS: [i64; 2] = [30, 60];
@@ -46,7 +43,7 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, fetch: &Fetch, on:
 
 /// The request as it is sent (W-FET-06).
 fn request(stretch: &Stretch<'_>, step: &Step, fetch: &Fetch) -> Result<Request, String> {
-    let url = text(stretch, "url", &fetch.url)?;
+    let url = stretch.says("url", &fetch.url)?;
     let query = pairs(stretch, "query_params", &fetch.query_params)?;
     let mut request = Request::new(fetch.method.name(), url.trim(), &query)?;
     for (name, value) in pairs(stretch, "headers", &fetch.headers)? {
@@ -54,14 +51,14 @@ fn request(stretch: &Stretch<'_>, step: &Step, fetch: &Fetch) -> Result<Request,
     }
     let mut sent = String::new();
     if let Some(template) = fetch.body.as_ref().filter(|_| fetch.method.has_body()) {
-        sent = json_text(stretch, "body", template)?;
+        sent = stretch.says_json("body", template, false)?;
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&sent) {
             return Err(format!("`body` must render to JSON: {error}"));
         }
         request.set_body(sent.clone());
     }
     if let Some(template) = &fetch.signing_key {
-        let key = text(stretch, "signing_key", template)?;
+        let key = stretch.says("signing_key", template)?;
         if key.is_empty() {
             return Err("`signing_key` renders to nothing: the request would not be signed".to_owned());
         }
@@ -77,10 +74,10 @@ fn request(stretch: &Stretch<'_>, step: &Step, fetch: &Fetch) -> Result<Request,
 fn pairs(stretch: &Stretch<'_>, name: &str, pairs: &Pairs) -> Result<Vec<(String, String)>, String> {
     match pairs {
         Pairs::List(list) => {
-            list.iter().map(|(key, value)| Ok((text(stretch, name, key)?, text(stretch, name, value)?))).collect()
+            list.iter().map(|(key, value)| Ok((stretch.says(name, key)?, stretch.says(name, value)?))).collect()
         }
         Pairs::Object(template) => {
-            let rendered = json_text(stretch, name, template)?;
+            let rendered = stretch.says_json(name, template, false)?;
             match serde_json::from_str(&rendered) {
                 _ if rendered.trim().is_empty() => Ok(Vec::new()),
                 Ok(Value::Object(members)) => Ok(members.into_iter().map(|(key, value)| (key, plain(value))).collect()),
@@ -179,16 +176,4 @@ fn failed(stretch: &mut Stretch<'_>, step: &Step, mut record: Map<String, Value>
             Ended::Over
         }
     }
-}
-
-fn text(stretch: &Stretch<'_>, name: &str, template: &Template) -> Result<String, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    template.render(&stretch.env(&scope)).map_err(|error| format!("`{name}`: {error}"))
-}
-
-fn json_text(stretch: &Stretch<'_>, name: &str, template: &JsonTemplate) -> Result<String, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    template.render(&stretch.env(&scope)).map_err(|error| format!("`{name}`: {error}"))
 }

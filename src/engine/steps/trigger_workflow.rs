@@ -4,12 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::nested::Nested;
 use crate::engine::run::Stretch;
-use crate::engine::view::View;
 use crate::model::ids::nested_run_id;
 use crate::model::run::EventStatus;
 use crate::model::workflow::{Step, TriggerWorkflow};
-use crate::template::Template;
-use crate::template::json::JsonTemplate;
 use crate::verbs::Error;
 
 /// How many workflows may trigger each other in a row (W-AMB-38).
@@ -18,7 +15,7 @@ const LONGEST_CHAIN: u32 = 10;
 /// Leaves the trigger to a worker, in the run's own transaction (W-TWF-03, W-TWF-09). What can be known to be wrong with
 /// it is known now (W-TWF-08).
 pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, trigger: &TriggerWorkflow) -> Result<(), String> {
-    let key = text(stretch, "workflow_key", &trigger.workflow_key)?;
+    let key = stretch.says("workflow_key", &trigger.workflow_key)?.trim().to_owned();
     let body = body(stretch, trigger)?;
     let (env, catalog) = (stretch.run.env, stretch.scene.catalog);
     let order = match catalog.order(env, &key, body.clone()) {
@@ -56,7 +53,7 @@ fn body(stretch: &Stretch<'_>, trigger: &TriggerWorkflow) -> Result<Value, Strin
     let run = &stretch.run;
     let recipients = match &trigger.recipients {
         None => json!(run.recipient),
-        Some(template) => named(&json(stretch, "recipients", template)?),
+        Some(template) => named(stretch.says_json("recipients", template, false)?.trim()),
     };
     let recipients = match recipients {
         Value::Null => return Err("`recipients` renders to nothing".to_owned()),
@@ -65,20 +62,20 @@ fn body(stretch: &Stretch<'_>, trigger: &TriggerWorkflow) -> Result<Value, Strin
     };
     let actor = match &trigger.actor {
         None => json!(run.actor),
-        Some(template) => named(&json(stretch, "actor", template)?),
+        Some(template) => named(stretch.says_json("actor", template, false)?.trim()),
     };
-    let or_none = |text: String| Some(text).filter(|text| !text.is_empty());
+    let or_none = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let tenant = match &trigger.tenant {
         None => run.tenant.clone(),
-        Some(template) => or_none(text(stretch, "tenant", template)?),
+        Some(template) => or_none(stretch.says("tenant", template)?.trim()),
     };
     let cancellation_key = match &trigger.cancellation_key {
         None => run.cancellation_key.clone(),
-        Some(template) => or_none(text(stretch, "cancellation_key", template)?),
+        Some(template) => or_none(stretch.says("cancellation_key", template)?.trim()),
     };
     let data = match &trigger.data {
         None => run.data.value().clone(),
-        Some(template) => Value::Object(data(&json(stretch, "data", template)?)?),
+        Some(template) => Value::Object(data(stretch.says_json("data", template, false)?.trim())?),
     };
     // W-AMB-63: a test leaks nothing through another workflow.
     Ok(json!({"recipients": recipients, "actor": actor, "tenant": tenant, "cancellation_key": cancellation_key,
@@ -103,18 +100,4 @@ fn data(text: &str) -> Result<Map<String, Value>, String> {
         Ok(_) => Err("`data` must render to a JSON object".to_owned()),
         Err(error) => Err(format!("`data` must render to a JSON object, and renders to no JSON: {error}")),
     }
-}
-
-fn text(stretch: &Stretch<'_>, name: &str, template: &Template) -> Result<String, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    let rendered = template.render(&stretch.env(&scope)).map_err(|error| format!("`{name}`: {error}"))?;
-    Ok(rendered.trim().to_owned())
-}
-
-fn json(stretch: &Stretch<'_>, name: &str, template: &JsonTemplate) -> Result<String, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    let rendered = template.render(&stretch.env(&scope)).map_err(|error| format!("`{name}`: {error}"))?;
-    Ok(rendered.trim().to_owned())
 }

@@ -3,12 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::engine::run::Stretch;
-use crate::engine::view::View;
 use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::EventStatus;
 use crate::model::workflow::{Step, Update, Updated, Whom};
 use crate::template::json::JsonTemplate;
-use crate::template::{Env, Template};
 use crate::verbs::identify::Profile;
 
 /// Lays what the step says over the run's data, for all later steps (W-UPD-02). What names something that is not there
@@ -48,7 +46,7 @@ pub(crate) fn recipient(stretch: &mut Stretch<'_>, step: &Step, update: &Update)
 fn whom(stretch: &Stretch<'_>, update: &Update) -> Result<Result<RecipientRef, &'static str>, String> {
     let run = &stretch.run;
     Ok(match (&update.whom, update.what) {
-        (Whom::Named(gid), what) => Ok(what.read(&text(stretch, gid)?)?),
+        (Whom::Named(gid), what) => Ok(what.read(stretch.says("recipient_gid", gid)?.trim())?),
         (Whom::Current, Updated::Tenant) => match &run.tenant {
             Some(id) => Ok(RecipientRef::Object { collection: TENANTS.to_owned(), id: id.clone() }),
             None => Err("no_tenant"),
@@ -60,13 +58,6 @@ fn whom(stretch: &Stretch<'_>, update: &Update) -> Result<Result<RecipientRef, &
     })
 }
 
-fn text(stretch: &Stretch<'_>, template: &Template) -> Result<String, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    let rendered = template.render(&stretch.env(&scope)).map_err(|error| error.to_string())?;
-    Ok(rendered.trim().to_owned())
-}
-
 /// What the template says, which must be a JSON object (W-UPD-05).
 fn members(
     stretch: &Stretch<'_>,
@@ -74,10 +65,7 @@ fn members(
     name: &str,
     strict: bool,
 ) -> Result<Map<String, Value>, String> {
-    let view = View::of(stretch, |root| template.source().contains(root));
-    let scope = view.scope(stretch, &[]);
-    let rendered = template.render(&Env { strict, ..stretch.env(&scope) });
-    let rendered = rendered.map_err(|error| format!("`{name}`: {error}"))?;
+    let rendered = stretch.says_json(name, template, strict)?;
     match serde_json::from_str(&rendered) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(format!("`{name}` must render to a JSON object")),

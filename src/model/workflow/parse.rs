@@ -42,10 +42,11 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14), and run by this version.
-const READY: [&str; 12] = [
+const READY: [&str; 13] = [
     "channel",
     "delay",
     "throttle",
+    "batch",
     "branch",
     "random_cohort",
     "update_data",
@@ -58,7 +59,7 @@ const READY: [&str; 12] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 3] = ["batch", "wait_for_event", "update_audience"];
+const LATER: [&str; 2] = ["wait_for_event", "update_audience"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -194,6 +195,7 @@ impl Reader<'_> {
             "trigger_workflow" => {
                 (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }
+            "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
@@ -213,7 +215,7 @@ impl Reader<'_> {
         Some(reference)
     }
 
-    /// Refused rather than skipped: a batch that is left out would send every message at once.
+    /// Refused rather than skipped: a workflow that ran without it would do something else than it says.
     fn later(&mut self, node: &Node<'_>, step_type: &str) -> StepKind {
         let problem = format!(
             "this version can't run `{step_type}` steps yet; remove the step, or keep the workflow out until a version \
@@ -646,7 +648,7 @@ mod tests {
                 feed(json!({"template": {}, "conditions": {"all": [{"variable": "data.a", "operator": "?"}]}})),
                 {"type": "delay", "ref": "delay_1", "settings": {"duration": "5 minutes"}},
                 {"type": "branch", "ref": "branch_1", "branches": [
-                    {"conditions": when("data.a"), "steps": [{"type": "batch", "ref": "batch_1", "settings": {}}]},
+                    {"conditions": when("data.a"), "steps": [{"type": "ai_agent", "ref": "ai_agent_1", "settings": {}}]},
                     {"conditions": {"all": [{"variable": "data.a", "operator": "?"}]}}
                 ]}
             ]

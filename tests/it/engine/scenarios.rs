@@ -6,6 +6,8 @@
 //!   documents by their keys;
 //! - `people`: users, each with an `id` and properties; `objects`: each with a `collection` besides; `tenants` likewise.
 //!   Whoever else a trigger names is known by name only;
+//! - `channels` beside the feed, which has the key `feed`: each with `key`, `type` and `id`, `conditions`, `is_configured:
+//!   false`, `sandbox_mode: true`; `channel_groups` as they are configured; `preferences`, the environment's defaults;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
 //! - `do`: what happens, one thing after the other:
 //!
@@ -30,18 +32,31 @@
 //! | `shown: {user: ann, actor: Bob}` | the name of the first actor on the user's newest item |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
+//! | `schedule: {recipients: [ann], ..}` | makes schedules for `story`, or the `workflow` named; `refused: text` if it may not |
+//! | `reschedule: {schedule: 1, ..}` | changes a schedule, counted from one as they were made |
+//! | `unschedule: 1` | deletes a schedule |
+//! | `scheduled: {schedule: 1, next: .., last: ..}` | when a schedule occurs next, and occurred last |
+//! | `sleep: 3d` | turns the clock on while nobody works; `pass` does what has fallen due |
+//! | `subscribe: {to: {..}, recipients: [..]}` | has recipients follow an object, with `properties` |
+//! | `unsubscribe: {from: {..}, recipients: [..]}` | has them follow it no more |
+//! | `reached: [ann, ..]` | whom there are runs of, each as often as there are |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bellwire::model::environment::Settings;
-use bellwire::model::recipient::{Object, TENANTS};
+use bellwire::model::channel::Channel;
+use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
+use bellwire::model::environment::{ChannelSetup, Settings};
+use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
+use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
-use bellwire::verbs::identify::Profile;
+use bellwire::verbs::identify::{Profile, RecipientRequest};
+use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::world::{World, body, record};
@@ -85,6 +100,8 @@ struct Play<'a> {
     world: World,
     /// How many items each user was told when last looked at.
     seen: BTreeMap<String, usize>,
+    /// The schedules that were made, by id.
+    schedules: Vec<String>,
 }
 
 async fn play(title: &str, scenario: &Value) {
@@ -99,13 +116,17 @@ async fn play(title: &str, scenario: &Value) {
     let settings = Settings {
         all_vars: Some(scenario["vars"].clone()).filter(Value::is_object).unwrap_or(json!({})),
         timezone: scenario["timezone"].as_str().map(str::to_owned),
+        preferences: Some(scenario["preferences"].clone()).filter(Value::is_object),
+        channels: setups(&scenario["channels"]),
         ..Settings::default()
     };
-    let world = World::with_settings(&documents, settings).await;
+    let more = scenario["channels"].as_array().into_iter().flatten().map(channel).collect();
+    let groups = scenario["channel_groups"].as_array().into_iter().flatten().map(group).collect();
+    let world = World::with_channels(&documents, settings, more, groups).await;
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
-    let mut play = Play { title, world, seen: BTreeMap::new() };
+    let mut play = Play { title, world, seen: BTreeMap::new(), schedules: Vec::new() };
     play.introduce(scenario).await;
     let acts = scenario["do"].as_array().unwrap_or_else(|| panic!("{title}: `do` is a list"));
     for (number, act) in acts.iter().enumerate() {
@@ -117,7 +138,21 @@ async fn play(title: &str, scenario: &Value) {
 
 /// The document of a workflow: what of a scenario belongs to it.
 fn named(scenario: &Value) -> Value {
-    let own = ["scenario", "people", "objects", "tenants", "at", "vars", "timezone", "do", "workflows", "workflow"];
+    let own = [
+        "scenario",
+        "people",
+        "objects",
+        "tenants",
+        "at",
+        "vars",
+        "timezone",
+        "do",
+        "workflows",
+        "workflow",
+        "channels",
+        "channel_groups",
+        "preferences",
+    ];
     let members = scenario.as_object().expect("a scenario has members");
     let mut document: Map<String, Value> =
         members.iter().filter(|(key, _)| !own.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -219,6 +254,46 @@ impl Play<'_> {
                     others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
                 catalog.replace(others.chain([published]).collect());
             }
+            "schedule" => self.schedule(place, what).await,
+            "reschedule" => {
+                let mut body = what.as_object().expect("what changes").clone();
+                body.remove("schedule");
+                body.insert("schedule_ids".to_owned(), json!([self.schedule_id(what)]));
+                expect(place, what, self.world.core.update_schedules(self.world.env, body).await);
+            }
+            "unschedule" => {
+                let ids = json!({"schedule_ids": [self.schedule_id(what)]});
+                self.world.core.delete_schedules(self.world.env, ids.as_object().unwrap()).await.unwrap();
+            }
+            "scheduled" => {
+                let schedule = self.world.core.store.schedule(&self.schedule_id(what)).await.unwrap();
+                let schedule = schedule.unwrap_or_else(|| panic!("{place}: there is no such schedule"));
+                for (name, at) in [("next", schedule.next_occurrence_at), ("last", schedule.last_occurrence_at)] {
+                    if let Some(expected) = what.get(name) {
+                        assert_eq!(at, expected.as_str().and_then(Time::parse), "{place}: {name}");
+                    }
+                }
+            }
+            "sleep" => {
+                let clock = &self.world.core.clock;
+                clock.set(clock.now().plus_seconds(seconds(place, what)));
+            "subscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.subscribe(self.world.env, &reference(&what["to"]), &request).await.unwrap();
+            }
+            "unsubscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.unsubscribe(self.world.env, &reference(&what["from"]), &request).await.unwrap();
+            }
+            "reached" => {
+                let runs = self.world.runs().await;
+                let mut reached: Vec<String> = runs.iter().map(|run| run.recipient.to_string()).collect();
+                let mut expected: Vec<String> =
+                    what.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+                reached.sort();
+                expected.sort();
+                assert_eq!(reached, expected, "{place}");
+            }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
                 self.world.core.catalog.set_active(self.world.env, workflow(what), is_active);
@@ -232,14 +307,20 @@ impl Play<'_> {
             Value::String(user) => json!({"recipients": [{"id": user}]}),
             _ => what.clone(),
         };
-        let told = self.world.trigger(workflow(what), body).await;
-        match what["refused"].as_str() {
-            None => drop(told.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
-            Some(why) => {
-                let fault = told.expect_err(place).to_string();
-                assert!(fault.contains(why), "{place}: {fault}");
-            }
-        }
+        expect(place, what, self.world.trigger(workflow(what), body).await);
+    }
+
+    async fn schedule(&mut self, place: &str, what: &Value) {
+        let mut body = what.as_object().expect("a schedule's body").clone();
+        body.entry("workflow").or_insert(STORY.into());
+        let made = expect(place, what, self.world.core.create_schedules(self.world.env, body).await);
+        self.schedules.extend(made.iter().flatten().map(|one| one["id"].as_str().unwrap().to_owned()));
+    }
+
+    /// The id of the schedule that `what` names by its number.
+    fn schedule_id(&self, what: &Value) -> String {
+        let number = what.as_u64().or(what["schedule"].as_u64()).unwrap_or(1);
+        self.schedules[number as usize - 1].clone()
     }
 
     async fn told(&mut self, place: &str, what: &Value) {
@@ -335,6 +416,60 @@ fn expect_members(place: &str, found: &Value, expected: &Value) {
             (found, expected) => assert_eq!(found, expected, "{place}: {member}"),
         }
     }
+}
+
+/// What was answered; none if it was refused with the words that are expected.
+fn expect<T: std::fmt::Debug>(place: &str, what: &Value, answered: Result<T, bellwire::verbs::Error>) -> Option<T> {
+    match what["refused"].as_str() {
+        None => Some(answered.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
+        Some(why) => {
+            let fault = answered.expect_err(place).to_string();
+            assert!(fault.contains(why), "{place}: {fault}");
+            None
+        }
+    }
+}
+
+fn setups(channels: &Value) -> BTreeMap<String, ChannelSetup> {
+    let configured = channels.as_array().into_iter().flatten().filter(|one| one["is_configured"] != false);
+    let setup = |one: &Value| ChannelSetup { is_sandbox: one["sandbox_mode"] == true };
+    configured.map(|one| (one["key"].as_str().expect("a key").to_owned(), setup(one))).collect()
+}
+
+fn channel(one: &Value) -> Channel {
+    let key = one["key"].as_str().expect("a key");
+    let id =
+        one["id"].as_str().map_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()), |id| id.parse().unwrap());
+    Channel {
+        id,
+        key: key.to_owned(),
+        name: key.to_owned(),
+        kind: one["type"].as_str().expect("a type").parse().unwrap(),
+        provider: String::new(),
+        created_at: Time::default(),
+        updated_at: Time::default(),
+        conditions: one.get("conditions").map(|group| Group::parse(group, key, Allow::default()).unwrap()),
+        response_filter: Default::default(),
+    }
+}
+
+fn group(one: &Value) -> ChannelGroup {
+    let text = |name: &str| one[name].as_str().expect("a text").to_owned();
+    let member = |rule: &Value| Member {
+        channel: rule["channel"].as_str().expect("a channel").to_owned(),
+        rule: Rule::parse(rule.as_object().unwrap(), "rule").unwrap(),
+    };
+    ChannelGroup {
+        key: text("key"),
+        name: text("key"),
+        channel_type: text("channel_type").parse().unwrap(),
+        operator: if one["operator"] == "all" { Operator::All } else { Operator::Any },
+        members: one["rules"].as_array().unwrap().iter().map(member).collect(),
+    }
+}
+
+fn reference(what: &Value) -> RecipientRef {
+    RecipientRequest::parse(what, "an object").expect("a reference").reference
 }
 
 fn workflow(what: &Value) -> &str {
