@@ -2,8 +2,8 @@
 
 pub mod facts;
 pub mod fan_out;
-mod preferences;
 pub mod occurrence;
+mod preferences;
 pub mod run;
 pub mod scene;
 pub mod start;

@@ -248,7 +248,7 @@ impl Work {
             all.push((run, input));
         }
         let outcomes = scene.facts.advance(&all).await?;
-        staged.write(&mut change.batch);
+        staged.write(change).await?;
         for outcome in outcomes {
             change.batch.add_run(&outcome.run);
             add(change, outcome);
