@@ -5,7 +5,7 @@ use tracing::{Instrument as _, debug, error_span};
 
 use super::occurrence;
 use super::scene::{Common, Scene};
-use super::start::add;
+use super::start::{TRIES, add};
 use super::version::followed;
 use crate::model::run::{EventStatus, Run};
 use crate::queue::Failure;
@@ -86,7 +86,7 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
     let mut turn = Turn::default();
-    for _ in 0..OVERTAKEN {
+    for _ in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
         let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());
