@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::start::start;
+use super::start::{TRIES, start};
+use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, SourceType};
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Env};
 use crate::verbs::trigger::Cause;
-use crate::verbs::{Change, Core, Error, OVERTAKEN};
+use crate::verbs::{Change, Core, Error};
 
 /// The kind of job that triggers a workflow. Its subject is the id of the workflow run.
 pub const JOB: &str = "trigger";
@@ -50,10 +51,10 @@ impl Nested {
 pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     let nested = Nested::of(job)?;
     let workflow_run = job.subject.parse().map_err(|_| Failure("the job's subject is no id".to_owned()))?;
-    for _ in 0..OVERTAKEN {
+    for attempt in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        match trigger(core, &nested, workflow_run, &mut change).await {
+        match trigger(core, &nested, workflow_run, attempt > 0, &mut change).await {
             Ok(()) => {}
             Err(Error::Store(error)) => return Err(error.into()),
             Err(refusal) => {
@@ -77,9 +78,17 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the recipients kept coming in between".to_owned()))
 }
 
-async fn trigger(core: &Core, nested: &Nested, workflow_run: Uuid, change: &mut Change) -> Result<(), Error> {
+/// Adds what the trigger comes to. Whoever has been overtaken waits for a turn, as other triggers do.
+async fn trigger(
+    core: &Core,
+    nested: &Nested,
+    workflow_run: Uuid,
+    in_turn: bool,
+    change: &mut Change,
+) -> Result<(), Error> {
     let order = core.catalog.order(nested.env, &nested.workflow, nested.body.clone())?;
-    let (staged, _turn) = core.staged(nested.env, [], &order).await?;
+    let sure: Vec<String> = order.recipients().filter(|_| in_turn).map(RecipientRef::key).collect();
+    let (staged, _turn) = core.staged(nested.env, sure, &order).await?;
     order.check_data()?;
     let cause = Cause { source: SourceType::WorkflowStep, depth: nested.depth, workflow_run };
     start(core, &order, cause, staged, change).await

@@ -13,6 +13,7 @@ use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, re
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
+use crate::model::workflow::batch::Shown;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::outside::Reply;
 use crate::outside::request::Request;
@@ -31,6 +32,9 @@ use crate::verbs::{Change, Error};
 const ATTEMPTS: u32 = 3;
 /// Seconds before the second and the third attempt.
 const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
+
+/// The activity that began a batch.
+const FIRST: Shown = Shown { limit: 1, are_newest: false };
 
 /// Everything a run's next stretch depends on besides the run.
 pub struct Input<'a> {
@@ -325,22 +329,39 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
-        let scope = self.condition_scope();
+        self.judge_in(self.condition_scope(), group)
+    }
+
+    fn judge_in(&self, scope: Scope<'_>, group: &Group) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
     }
 
-    /// Evaluates the conditions of a preference, which see the run's own activity alone (W-CHS-09, W-CND-05).
+    /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
     pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
-        self.judge(group)
+        let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
+        let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
+        match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
+            None => self.judge(group),
+            Some(first) => {
+                let data = Value::Object(first.data.clone());
+                let mut roots = vec![("data", &data)];
+                roots.extend(self.condition_roots());
+                self.judge_in(Scope::new(roots), group)
+            }
+        }
     }
 
     pub(super) fn condition_scope(&self) -> Scope<'_> {
+        Scope::new(self.condition_roots())
+    }
+
+    fn condition_roots(&self) -> Vec<(&str, &Value)> {
         let mut roots = self.shared_roots();
         roots.push(("run", &self.counts));
         roots.push(("refs", &self.refs));
-        Scope::new(roots)
+        roots
     }
 
     /// The roots that templates and conditions share.

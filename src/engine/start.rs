@@ -18,7 +18,11 @@ use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
 use crate::verbs::trigger::{Cause, Order};
-use crate::verbs::{Change, Core, Error, OVERTAKEN};
+use crate::verbs::{Change, Core, Error};
+
+/// How often a stretch that was overtaken is gone through again. Many who fill small batches of one recipient's at the same
+/// time, on whatever nodes, get through one or two at a time: the chance to be overtaken so often is none.
+pub(super) const TRIES: usize = 256;
 
 /// A trigger request besides its body.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +59,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     let order = core.catalog.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
-    for attempt in 0..OVERTAKEN {
+    for attempt in 0..TRIES {
         // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
         let sure: Vec<String> = order.recipients().filter(|_| attempt > 0).map(RecipientRef::key).collect();
         let (staged, _turn) = core.staged(asked.env, sure, &order).await?;

@@ -7,7 +7,7 @@ use super::nested;
 use super::occurrence;
 use super::run::{Call, Input};
 use super::scene::{Common, Scene};
-use super::start::add;
+use super::start::{TRIES, add};
 use super::version::followed;
 use crate::model::run::{EventStatus, Run};
 use crate::outside::request::Request;
@@ -96,7 +96,7 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
     let mut turn = Turn::default();
     let mut call = (job.kind == CALL_JOB).then_some(Call::Ask);
-    for _ in 0..OVERTAKEN {
+    for _ in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
         let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());

@@ -208,16 +208,6 @@ pub fn missing_user(id: &str, at: Time) -> Value {
     })
 }
 
-/// What stands for whoever is named and not there.
-pub fn missing(reference: &RecipientRef, at: Time) -> Value {
-    match reference {
-        RecipientRef::User(id) => missing_user(id, at),
-        RecipientRef::Object { collection, id } => {
-            json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}})
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

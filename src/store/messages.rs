@@ -302,6 +302,11 @@ impl Batch {
         }
     }
 
+    /// Adds that a message must be as it was when its version was read.
+    pub fn require_message(&mut self, id: &str, version: i64) {
+        self.require("SELECT 1 FROM messages WHERE id = ?1 AND version = ?2", params![id, version]);
+    }
+
     /// Adds that messages which stand in no feed show these actors, a JSON array, from now on.
     pub fn show_actors_alone(&mut self, env: Env, ids: &[String], actors: &str, now: Time) {
         self.push(

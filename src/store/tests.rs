@@ -207,6 +207,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
+            "batch_activities_by_actor (env=? AND actor=?)",
             "messages_by_time (env=?)",
         ],
     );
@@ -282,6 +283,9 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     })
     .await;
     goes_by(store, "what is taken out", &[by_id, one, "sqlite_autoindex_runs_1 (id=?)"]);
+    store.shared_chunk(1, "u", 5, End { n: 9, at: 9 }, 10).await.unwrap();
+    let (of_actor, of_batch) = ("batch_activities_by_actor (env=? AND actor=?)", "messages_by_batch (batch=?)");
+    goes_by(store, "what somebody has come to with others", &[of_actor, of_batch, "sorted"]);
     apply(&|write| write.forget_batches(now)).await;
     goes_by(store, "what nothing came to", &["batches_unclaimed (closes_at<?)"]);
 }

@@ -177,9 +177,10 @@ impl Batch {
         let open = format!("{},\"end\":{{\"n\":", known.trim_end_matches('}'));
         self.push(
             "INSERT INTO jobs (kind, subject, due_at, progress) \
-             SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT max(n) FROM messages) AS TEXT) || ',\"at\":' \
-             || CAST((SELECT max(inserted_at) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
-             WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2)",
+             SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT coalesce(max(n), 0) FROM messages) AS TEXT) || ',\"at\":' \
+             || CAST((SELECT coalesce(max(inserted_at), 0) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
+             WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2) \
+             OR EXISTS (SELECT 1 FROM batch_activities WHERE env = ?1 AND actor = ?2)",
             params![env, actor, kind, subject, now, open],
         );
     }

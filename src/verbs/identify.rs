@@ -6,7 +6,7 @@ use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
 use crate::rules::preference;
-use crate::store::{self, Batch, Env};
+use crate::store::{self, Env};
 
 use super::staged::{Stage, Staged};
 use super::{Change, Core, Error, OVERTAKEN};

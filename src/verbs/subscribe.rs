@@ -92,7 +92,7 @@ impl Core {
                 return Err(Error::Missing(format!("There is no object `{object}`.")));
             }
             let mut change = Change::new();
-            staged.write(&mut change.batch);
+            staged.write(&mut change).await?;
             let now = self.clock.now();
             // In one order, so that no two of these wait for each other.
             let named: BTreeMap<String, &RecipientRef> =

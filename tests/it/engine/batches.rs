@@ -280,7 +280,8 @@ async fn many_come_to_one_batch_from_two_nodes_while_it_closes_and_each_is_in_ex
                     if n >= MANY {
                         return;
                     }
-                    world.trigger_on(nodes[node], "calm", for_ann(n), None).await.unwrap();
+                    let told = world.trigger_on(nodes[node], "calm", for_ann(n), None).await;
+                    told.unwrap_or_else(|fault| panic!("{name}: {fault}"));
                 }
             }
         };

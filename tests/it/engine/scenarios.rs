@@ -277,6 +277,7 @@ impl Play<'_> {
             "sleep" => {
                 let clock = &self.world.core.clock;
                 clock.set(clock.now().plus_seconds(seconds(place, what)));
+            }
             "subscribe" => {
                 let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
                 self.world.core.subscribe(self.world.env, &reference(&what["to"]), &request).await.unwrap();
