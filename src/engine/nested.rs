@@ -13,6 +13,7 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Env};
 use crate::verbs::trigger::Cause;
+use crate::verbs::turns::Turn;
 use crate::verbs::{Change, Core, Error};
 
 /// The kind of job that triggers a workflow. Its subject is the id of the workflow run.
@@ -54,8 +55,8 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     for attempt in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        match trigger(core, &nested, workflow_run, attempt > 0, &mut change).await {
-            Ok(()) => {}
+        let _turn = match trigger(core, &nested, workflow_run, attempt > 0, &mut change).await {
+            Ok(turn) => Some(turn),
             Err(Error::Store(error)) => return Err(error.into()),
             Err(refusal) => {
                 warn!(workflow.key = %nested.workflow, workflow_run.id = %workflow_run, run.id = %nested.parent,
@@ -63,8 +64,9 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
                 change = Change::new();
                 change.batch.finish_job(job);
                 blame(core, &nested, workflow_run, &refusal.to_string(), &mut change.batch).await?;
+                None
             }
-        }
+        };
         match core.commit(change).await {
             Ok(_) | Err(store::Error::Refused(FINISHED)) => {
                 debug!(workflow.key = %nested.workflow, workflow_run.id = %workflow_run, "triggered by a step");
@@ -78,20 +80,22 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the recipients kept coming in between".to_owned()))
 }
 
-/// Adds what the trigger comes to. Whoever has been overtaken waits for a turn, as other triggers do.
-async fn trigger(
-    core: &Core,
+/// Adds what the trigger comes to; the turn is to be held until the commit. Whoever has been overtaken waits for one in any
+/// case, as other triggers do.
+async fn trigger<'c>(
+    core: &'c Core,
     nested: &Nested,
     workflow_run: Uuid,
     in_turn: bool,
     change: &mut Change,
-) -> Result<(), Error> {
+) -> Result<Turn<'c>, Error> {
     let order = core.catalog.order(nested.env, &nested.workflow, nested.body.clone())?;
     let sure: Vec<String> = order.recipients().filter(|_| in_turn).map(RecipientRef::key).collect();
-    let (staged, _turn) = core.staged(nested.env, sure, &order).await?;
+    let (staged, turn) = core.staged(nested.env, sure, &order).await?;
     order.check_data()?;
     let cause = Cause { source: SourceType::WorkflowStep, depth: nested.depth, workflow_run };
-    start(core, &order, cause, staged, change).await
+    start(core, &order, cause, staged, change).await?;
+    Ok(turn)
 }
 
 /// Adds to the record of the run that asked for a trigger why it came to nothing.
