@@ -113,7 +113,15 @@ impl<'a> Scene<'a> {
         let Some(mut recipient) = staged.scope(&run.recipient).await? else {
             let preferences = Preferences::default();
             let own_sets = OwnSets::default();
-            return Ok(Input { scene: self, recipient: None, preferences, own_sets, refs, is_alone: false, call: None });
+            return Ok(Input {
+                scene: self,
+                recipient: None,
+                preferences,
+                own_sets,
+                refs,
+                is_alone: false,
+                call: None,
+            });
         };
         if let Some(followed) = &run.state.followed {
             let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
