@@ -11,6 +11,7 @@ pub mod message;
 pub mod recipient;
 pub mod run;
 pub mod scope;
+pub mod signal;
 pub mod time;
 pub mod trigger_data;
 pub mod workflow;

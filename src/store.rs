@@ -26,6 +26,7 @@ pub mod run_once;
 pub mod runs;
 pub mod throttles;
 pub mod users;
+pub mod waits;
 pub mod workflows;
 
 pub use db::{Applied, Batch, Error, Param, Place, Row, Store};

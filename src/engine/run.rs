@@ -9,6 +9,7 @@ use super::scene::Scene;
 use super::steps;
 use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
+use crate::model::signal::{Heard, Signal};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
@@ -30,6 +31,8 @@ pub struct Input<'a> {
     pub recipient: Option<Value>,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
+    /// What happened that the run waits for.
+    pub heard: Vec<Heard>,
 }
 
 /// What the stretch led to.
@@ -38,6 +41,8 @@ pub struct Outcome {
     pub run: Run,
     /// What its steps change besides the run.
     pub change: Change,
+    /// What happens in it that others may wait for.
+    pub signals: Vec<Signal>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
 }
@@ -59,12 +64,17 @@ pub(super) struct Stretch<'a> {
     pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
     pub(super) change: Change,
+    pub(super) signals: Vec<Signal>,
+    pub(super) heard: &'a [Heard],
+    /// What was heard that ends the wait.
+    pub(super) claimed: Option<&'a Heard>,
     data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
 pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
+    let is_new = run.status == RunStatus::Queued;
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref(),
@@ -72,11 +82,17 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         refs: Value::Object(input.refs.clone()),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
         change: Change::new(),
+        signals: is_new.then(|| Signal::of_run(&run, input.scene.now)).into_iter().collect(),
+        heard: &input.heard,
+        claimed: None,
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, .. } = stretch;
-    Outcome { run, change, wake_at }
+    let Stretch { run, change, mut signals, .. } = stretch;
+    if run.status == RunStatus::Completed {
+        signals.push(Signal::of_run(&run, input.scene.now));
+    }
+    Outcome { run, change, signals, wake_at }
 }
 
 impl<'a> Stretch<'a> {
@@ -103,6 +119,13 @@ impl<'a> Stretch<'a> {
         };
         while let Next::Step(position) = next {
             let Some(step) = self.scene.workflow.step(&position) else { break };
+            if let (StepKind::WaitForEvent(wait), Some(open)) = (&step.kind, self.run.state.wait)
+                && !steps::wait_for_event::is_over(self, step, wait, open)
+            {
+                self.run.state.position = Some(position);
+                self.run.status = RunStatus::Paused;
+                return Some(open.until);
+            }
             if !self.scene.is_active {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
@@ -164,6 +187,7 @@ impl<'a> Stretch<'a> {
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
+            StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
@@ -204,17 +228,31 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
-        let scope = self.condition_scope();
+        self.judge_in(group, self.condition_scope())
+    }
+
+    /// Evaluates the match conditions of a wait against what happened (W-WFE-16).
+    pub(super) fn judge_event(&self, group: &Group, event: &Value) -> Verdict {
+        let mut roots = self.condition_roots();
+        roots.push(("event", event));
+        self.judge_in(group, Scope::new(roots))
+    }
+
+    fn judge_in(&self, group: &Group, scope: Scope<'_>) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
         group.evaluate(&context)
     }
 
     pub(super) fn condition_scope(&self) -> Scope<'_> {
+        Scope::new(self.condition_roots())
+    }
+
+    fn condition_roots(&self) -> Vec<(&str, &Value)> {
         let mut roots = self.shared_roots();
         roots.push(("run", &self.counts));
         roots.push(("refs", &self.refs));
-        Scope::new(roots)
+        roots
     }
 
     /// The roots that templates and conditions share.
@@ -249,6 +287,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
@@ -261,6 +300,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",

@@ -107,10 +107,10 @@ async fn start(
     let mut runs = Vec::new();
     for run in order.runs(SourceType::Api, workflow_run, scene.now) {
         let recipient = staged.scope(&run.recipient).await?;
-        runs.push((run, Input { scene: &scene, recipient, refs: Map::new() }));
+        runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), heard: Vec::new() }));
     }
     let outcomes = scene.facts.advance(&runs).await?;
-    staged.write(&mut change.batch);
+    staged.write(change);
     for outcome in outcomes {
         change.batch.add_run(&outcome.run);
         add(change, outcome);
@@ -119,7 +119,8 @@ async fn start(
 }
 
 /// Adds what a stretch changes besides its run, and the job that takes the run on.
-pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at }: Outcome) {
+pub(super) fn add(change: &mut Change, Outcome { run, change: own, signals, wake_at }: Outcome) {
+    change.signal(run.env, &run.recipient.key(), &signals);
     change.append(own);
     if let Some(at) = wake_at {
         change.add_job(RUN_JOB, &run.id.to_string(), at);

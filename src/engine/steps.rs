@@ -5,3 +5,4 @@ pub(super) mod channel;
 pub(super) mod delay;
 pub(super) mod experiment;
 pub(super) mod throttle;
+pub(super) mod wait_for_event;

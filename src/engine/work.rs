@@ -5,10 +5,14 @@ use tracing::{Instrument as _, debug, error_span};
 
 use super::run::Input;
 use super::scene::{Common, Scene};
+use super::signals;
 use super::start::add;
 use crate::model::run::{EventStatus, Run};
+use crate::model::signal::Signal;
+use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
+use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
 use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
@@ -22,7 +26,7 @@ const FINISHED: usize = 0;
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
-        RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
+        RUN_JOB | SIGNAL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
@@ -34,16 +38,16 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
 /// because of an error is completed).
 pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
     for _ in 0..OVERTAKEN {
-        let mut batch = Batch::new();
-        batch.finish_job(job);
+        let mut change = Change::new();
+        change.batch.finish_job(job);
         match job.kind.as_str() {
-            RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
-            bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
+            RUN_JOB => abandon_run(core, job, why, &mut change).await?,
+            bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
         }
-        match core.store.apply(batch).await {
+        match core.commit(change).await {
             Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
@@ -52,7 +56,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
     Err(Failure("other changes kept coming in between".to_owned()))
 }
 
-async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+async fn abandon_run(core: &Core, job: &Job, why: &str, change: &mut Change) -> Result<(), Failure> {
     let run = match core.store.run(&job.subject).await {
         // A row that cannot be read cannot be written either: the log has the reason.
         Err(store::Error::Damaged(_)) => None,
@@ -61,7 +65,7 @@ async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Re
     if let Some(mut run) = run.filter(|run| !run.status.is_final()) {
         let now = core.clock.now();
         run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
-        batch.update_run(&run, now);
+        over(&run, now, change);
     }
     Ok(())
 }
@@ -80,7 +84,7 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
         let mut change = Change::new();
         change.batch.finish_job(job);
         if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
-            go_on(core, run, &mut change).await?;
+            go_on(core, run, job, &mut change).await?;
         }
         match core.commit(change).await {
             // The job is gone: a cancellation, or another worker, was here, and what they did stands.
@@ -96,12 +100,28 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+/// Adds the end of a run that has no steps left to take.
+fn over(run: &Run, now: Time, change: &mut Change) {
+    change.batch.end_wait(run.id);
+    change.batch.update_run(run, now);
+    change.signal(run.env, &run.recipient.key(), &[Signal::of_run(run, now)]);
+}
+
+async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Result<(), Failure> {
+    let is_signal = job.kind == SIGNAL_JOB;
+    let wait = run.state.wait;
+    if is_signal && wait.is_none() {
+        // Another was first, or it was too late (W-WFE-25).
+        return Ok(());
+    }
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
-        change.batch.update_run(&run, now);
+        if is_signal {
+            change.batch.cancel_wake_up(RUN_JOB, run.id);
+        }
+        over(&run, now, change);
         return Ok(());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
@@ -118,17 +138,44 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
     let recipient = staged.scope(&run.recipient).await?;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await? };
-    let outcomes = scene.facts.advance(&[(run, input)]).await?;
-    staged.write(&mut change.batch);
-    for outcome in outcomes {
+    let heard = if wait.is_some() { signals::heard(core, &run, job, is_signal).await? } else { Vec::new() };
+    let (known, place) = (run.events.len(), run.state.position.clone());
+    let goes_on_waiting = |after: &Run| wait.is_some() && after.state.wait.is_some() && after.state.position == place;
+    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, heard };
+    let mut runs = [(run, input)];
+    let mut outcomes = scene.facts.advance(&runs).await?;
+    if is_signal && !outcomes.iter().any(|outcome| goes_on_waiting(&outcome.run)) {
+        let [(run, input)] = &mut runs;
+        let before = signals::before(core, run, job, &input.heard).await?;
+        if !before.is_empty() {
+            input.heard.splice(0..0, before);
+            outcomes = scene.facts.advance(&runs).await?;
+        }
+    }
+    staged.write(change);
+    for mut outcome in outcomes {
+        let still_waits = goes_on_waiting(&outcome.run);
+        if is_signal && still_waits && outcome.run.events.len() == known {
+            continue;
+        }
+        // Always in this order, in which others come, too: the jobs, the wait, the run.
+        if is_signal && !still_waits {
+            change.batch.cancel_wake_up(RUN_JOB, outcome.run.id);
+        }
+        if wait.is_some() && !still_waits {
+            change.batch.end_wait(outcome.run.id);
+        }
         change.batch.update_run(&outcome.run, scene.now);
+        if is_signal && still_waits {
+            // It is woken when it would have been anyway.
+            outcome.wake_at = None;
+        }
         add(change, outcome);
     }
     Ok(())
 }
 
-/// What became of the messages of earlier steps (W-SCP-23).
+/// What became of the messages of earlier steps (W-SCP-23), and of earlier waits (W-SCP-24).
 async fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error> {
     let mut out = Map::new();
     for (step, ids) in &run.state.messages {
@@ -142,5 +189,6 @@ async fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error
         // A message that was produced and is gone has expired: nothing can be said of it (W-MSC-18).
         out.insert(step.clone(), json!({"expired": messages.len() < ids.len(), "messages": statuses}));
     }
+    out.extend(run.state.waited.iter().map(|(step, waited)| (step.clone(), json!(waited))));
     Ok(out)
 }

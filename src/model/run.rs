@@ -87,6 +87,29 @@ pub struct RunState {
     /// The messages each channel step produced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<String, Vec<String>>,
+    /// The wait for an event that is open; the position says of which step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+    /// What came of the waits that are over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited: BTreeMap<String, Waited>,
+}
+
+/// A wait for an event (W-WFE-02). What happens outside it does not count (W-WFE-26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    pub since: Time,
+    pub until: Time,
+    /// How many events the record tells of.
+    #[serde(default)]
+    pub told: u32,
+}
+
+/// What came of a wait, as later steps see it (W-WFE-27).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waited {
+    pub matched: bool,
+    pub signal_variables: Value,
 }
 
 /// One entry of a run's record (W-RUN-12).
@@ -185,7 +208,16 @@ impl Run {
     pub fn halt(&mut self, at: Time, status: EventStatus, reason: &str, more: Option<Value>) {
         self.record(at, status, "run_halted", None, Some(reasoned(reason, more)));
         self.state.position = None;
+        self.state.wait = None;
         self.status = RunStatus::Completed;
+    }
+
+    /// Stops the run as a cancellation does, and records why (W-AMB-12).
+    pub fn cancel(&mut self, at: Time, reason: &str) {
+        self.record(at, EventStatus::Ok, "run_cancelled", None, Some(reasoned(reason, None)));
+        self.state.position = None;
+        self.state.wait = None;
+        self.status = RunStatus::Cancelled;
     }
 
     /// How many entries tell of an error (W-RUN-14).

@@ -15,6 +15,7 @@ pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
+pub use wait_for_event::WaitForEvent;
 
 mod data_schema;
 pub mod experiment;
@@ -23,6 +24,7 @@ mod position;
 mod reader;
 mod send_windows;
 pub mod throttle;
+pub mod wait_for_event;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -97,6 +99,8 @@ pub enum StepKind {
     Delay(Delay),
     /// Lets so many runs pass within a window, and stops the others.
     Throttle(Throttle),
+    /// Waits until something happens to the recipient, or until it is too late.
+    WaitForEvent(WaitForEvent),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.

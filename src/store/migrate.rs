@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/0003_changes.postgres.sql"),
     },
     Migration { number: 4, name: "engine", sql: include_str!("migrations/0004_engine.sql"), postgres: "" },
+    Migration { number: 9, name: "waits", sql: include_str!("migrations/0009_waits.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

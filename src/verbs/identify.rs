@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
-use crate::store::{self, Batch, Env};
+use crate::store::{self, Env};
 
 use super::staged::{Stage, Staged};
 use super::{Change, Core, Error, OVERTAKEN};
@@ -149,9 +149,9 @@ impl Core {
             let merge = Merge { reference: &reference, profile };
             let (mut staged, _turn) = self.staged(env, Some(&reference), &merge).await?;
             let user = staged.user(id).await?.cloned();
-            let mut batch = Batch::new();
-            staged.write(&mut batch);
-            match self.store.apply(batch).await {
+            let mut change = Change::new();
+            staged.write(&mut change);
+            match self.commit(change).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => {

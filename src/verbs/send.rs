@@ -6,6 +6,7 @@ use tracing::debug;
 use super::{Change, Core, OVERTAKEN};
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
+use crate::model::signal::Signal;
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store;
@@ -42,10 +43,14 @@ impl Core {
                 let now = self.clock.now();
                 if message.archived_at.is_some() {
                     change.batch.set_aside(&message, now);
+                    let told = Signal::of_message(&message, "not_sent", now);
+                    change.signal(env, &message.recipient.key(), &[told]);
                 } else {
                     change.batch.take_queued(&message);
                     let status = "delivered".to_owned();
                     let sent = Message { status, inserted_at: now, updated_at: now, ..message };
+                    let told = Signal::of_message(&sent, &sent.status, now);
+                    change.signal(env, &sent.recipient.key(), &[told]);
                     change.add_message(unmarked(sent), true);
                 }
             }

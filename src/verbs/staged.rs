@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::time::Time;
-use crate::store::{self, Batch, Env, Store};
+use crate::store::{self, Env, Store};
 use crate::wire::json::deep_merge;
 
 use super::identify::Profile;
 use super::turns::Turn;
-use super::{Core, Error};
+use super::{Change, Core, Error};
 
 /// The most that one recipient's properties may take, as JSON text (F-USR-07).
 const PROPERTIES_BYTES: usize = 256 * 1024;
@@ -188,9 +188,10 @@ impl<'a> Staged<'a> {
         users.chain(objects).chain(sets.map(|(key, _)| key.clone()))
     }
 
-    /// Adds what has changed to `batch`; refused if somebody else changed the same recipient meanwhile, or if one who
+    /// Adds what has changed to `change`; refused if somebody else changed the same recipient meanwhile, or if one who
     /// was read is there no more: what is made for the deleted would stay behind.
-    pub fn write(self, batch: &mut Batch) {
+    pub fn write(self, change: &mut Change) {
+        let batch = &mut change.batch;
         batch.require_recipients(self.env, unchanged(&self.users), unchanged(&self.objects));
         for entry in self.users.values().filter(|entry| entry.is_changed) {
             if let Some(user) = &entry.value {
@@ -213,6 +214,21 @@ impl<'a> Staged<'a> {
                 }
             }
         }
+        for key in self.updated() {
+            change.signal_update(self.env, &RecipientRef::from_key(&key), self.now);
+        }
+    }
+
+    /// The keys of the recipients that change, and were there before: for nobody else anything waits.
+    fn updated(&self) -> BTreeSet<String> {
+        let of_channels = self.channel_data.keys().map(|(recipient, _)| recipient.clone());
+        let is_new = |key: &String| match RecipientRef::from_key(key) {
+            RecipientRef::User(id) => self.users.get(&id).is_some_and(|entry| entry.before.is_none()),
+            RecipientRef::Object { collection, id } => {
+                self.objects.get(&(collection, id)).is_some_and(|entry| entry.before.is_none())
+            }
+        };
+        self.changed().chain(of_channels).filter(|key| !is_new(key)).collect()
     }
 
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {

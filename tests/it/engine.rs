@@ -13,3 +13,4 @@ mod scenarios;
 mod scope;
 mod statuses;
 mod throttles;
+mod waits;

@@ -10,6 +10,7 @@ use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
 use crate::model::run::EventStatus;
 use crate::model::scope::Scope;
+use crate::model::signal::Signal;
 use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
 use crate::template::blocks::FeedTemplate;
 
@@ -74,6 +75,7 @@ fn feed(
         refs.insert(step.reference.clone(), outcome);
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
+    stretch.signals.extend(Signal::of_new(&message, stretch.scene.now));
     stretch.change.add_message(message, in_feed);
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
     Ok(())
@@ -88,8 +90,10 @@ fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<St
     let (one, total_actors) = (Value::from(1), Value::from(usize::from(actor.is_some())));
     let activities: Value = template.mentions("activities").then(|| activity(stretch)).into_iter().collect();
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
+    let waited = if template.mentions("refs") { json!(stretch.run.state.waited) } else { Value::Null };
     let mut roots = stretch.shared_roots();
     roots.extend([
+        ("refs", &waited),
         ("activities", &activities),
         ("total_activities", &one),
         ("actors", &actors),

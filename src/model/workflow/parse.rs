@@ -42,10 +42,9 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 10] = [
+const LATER: [&str; 9] = [
     "batch",
     "http_fetch",
-    "wait_for_event",
     "trigger_workflow",
     "update_data",
     "update_user",
@@ -176,6 +175,9 @@ impl Reader<'_> {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
             "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
+            "wait_for_event" => {
+                (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
+            }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
@@ -206,7 +208,8 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || ["channel", "delay", "throttle", "branch", "random_cohort"].into_iter().chain(LATER);
+        let known =
+            || ["channel", "delay", "throttle", "wait_for_event", "branch", "random_cohort"].into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());

@@ -109,7 +109,10 @@ async fn decisions() {
         let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
         let recipient = staged.scope(&run.recipient).await.unwrap();
         lap(2);
-        let outcome = advance(run, &Input { scene: &scene, recipient: recipient.clone(), refs: Default::default() });
+        let outcome = advance(
+            run,
+            &Input { scene: &scene, recipient: recipient.clone(), refs: Default::default(), heard: Vec::new() },
+        );
         lap(3);
         assert_eq!(outcome.run.state.messages.len(), 1);
     }

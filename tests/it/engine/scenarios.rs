@@ -19,6 +19,8 @@
 //! | `event: {run: 1, name: .., data: {..}}` | the last event of that name has these members among its data |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
+//! | `mark: {user: ann, as: read}` | marks the user's newest item, or their `item` counted from one, the newest first; `with` gives data |
+//! | `silent: secret` | no run's record holds the word |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
@@ -33,6 +35,7 @@ use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::store::Batch;
 use bellwire::verbs::identify::Profile;
+use bellwire::verbs::mark::Reach;
 use serde_json::{Map, Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -163,6 +166,13 @@ impl Play<'_> {
             "event" => self.event(place, what).await,
             "item" => self.item(place, what).await,
             "cancel" => self.cancel(place, what).await,
+            "mark" => self.mark(what).await,
+            "silent" => {
+                let word = what.as_str().expect("a word");
+                for run in self.world.runs().await {
+                    assert!(!json!(run.events).to_string().contains(word), "{place}: {:?}", run.events);
+                }
+            }
             "identify" => self.identify(what).await,
             "delete" => {
                 let user = what.as_str().expect("a user's id");
@@ -261,6 +271,16 @@ impl Play<'_> {
             };
             assert_eq!(&found, expected, "{place}: {member}");
         }
+    }
+
+    async fn mark(&self, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let user = what["user"].as_str().expect("whose item");
+        let item = what["item"].as_u64().unwrap_or(1) as usize;
+        let ids = [self.world.feed(user).await[item - 1].id.clone()];
+        let mark = what["as"].as_str().expect("a mark").parse().expect("a mark");
+        let core = &self.world.core;
+        core.mark(self.world.env, &ids, mark, what["with"].as_object(), &Reach::default()).await.unwrap();
     }
 
     async fn cancel(&self, place: &str, what: &Value) {
