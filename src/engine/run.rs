@@ -9,7 +9,7 @@ use super::scene::Scene;
 use super::steps;
 use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
-use crate::model::signal::{Heard, Signal};
+use crate::model::signal::Heard;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
@@ -41,8 +41,10 @@ pub struct Outcome {
     pub run: Run,
     /// What its steps change besides the run.
     pub change: Change,
-    /// What happens in it that others may wait for.
-    pub signals: Vec<Signal>,
+    /// Whether the run has begun with it.
+    pub is_first: bool,
+    /// The ids of the messages that it made.
+    pub made: Vec<String>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
 }
@@ -64,7 +66,7 @@ pub(super) struct Stretch<'a> {
     pub(super) recipient: Option<&'a Value>,
     pub(super) refs: Value,
     pub(super) change: Change,
-    pub(super) signals: Vec<Signal>,
+    pub(super) made: Vec<String>,
     pub(super) heard: &'a [Heard],
     /// What was heard that ends the wait.
     pub(super) claimed: Option<&'a Heard>,
@@ -74,7 +76,7 @@ pub(super) struct Stretch<'a> {
 
 /// Takes the run from where it stands to its next pause or its end.
 pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
-    let is_new = run.status == RunStatus::Queued;
+    let is_first = run.status == RunStatus::Queued;
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref(),
@@ -82,17 +84,14 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         refs: Value::Object(input.refs.clone()),
         counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
         change: Change::new(),
-        signals: is_new.then(|| Signal::of_run(&run, input.scene.now)).into_iter().collect(),
+        made: Vec::new(),
         heard: &input.heard,
         claimed: None,
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, mut signals, .. } = stretch;
-    if run.status == RunStatus::Completed {
-        signals.push(Signal::of_run(&run, input.scene.now));
-    }
-    Outcome { run, change, signals, wake_at }
+    let Stretch { run, change, made, .. } = stretch;
+    Outcome { run, change, is_first, made, wake_at }
 }
 
 impl<'a> Stretch<'a> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::recipient::RecipientRef;
-use crate::model::run::{Run, RunSettings};
+use crate::model::run::{Run, RunSettings, RunStatus};
 use crate::model::signal::{Heard, Told};
 use crate::model::time::Time;
 use crate::queue::Failure;
@@ -45,7 +45,7 @@ async fn listen(core: &Core, run: &Run, text: &str, is_cause: bool) -> Result<He
     let at = Time::from_micros(told.at);
     let event = match told.topic.split_once('.') {
         Some(("message", _)) => of_message(core, &run.recipient, &told.topic, at, told.about),
-        Some(("workflow", _)) => of_workflow(core, at, &told.about).await?,
+        Some(("workflow", event)) => of_workflow(core, event == "completed", at, &told.about).await?,
         _ => of_recipient(core, run.env, &run.recipient, at, told.about).await?,
     };
     Ok(Heard { step: told.step, topic: told.topic, at, event, is_cause })
@@ -53,6 +53,10 @@ async fn listen(core: &Core, run: &Run, text: &str, is_cause: bool) -> Result<He
 
 /// W-WFE-19.
 fn of_message(core: &Core, recipient: &RecipientRef, topic: &str, at: Time, about: Value) -> Value {
+    let data = match about["scheduled_at"].as_i64() {
+        Some(at) if topic == "message.queued" => json!({"scheduled_at": Time::from_micros(at)}),
+        _ => about.get("data").cloned().unwrap_or_else(|| json!({})),
+    };
     let channel = core.catalog.channel(about["channel_id"].as_str().unwrap_or_default());
     json!({
         "message_id": about["message_id"],
@@ -66,19 +70,19 @@ fn of_message(core: &Core, recipient: &RecipientRef, topic: &str, at: Time, abou
         "recipient": recipient,
         "inserted_at": at,
         "source": {"type": "workflow", "key": about["source_key"]},
-        "data": about["data"],
+        "data": data,
     })
 }
 
 /// W-WFE-20.
-async fn of_workflow(core: &Core, at: Time, about: &Value) -> Result<Value, store::Error> {
+async fn of_workflow(core: &Core, is_over: bool, at: Time, about: &Value) -> Result<Value, store::Error> {
     let Some(run) = core.store.run(about["run"].as_str().unwrap_or_default()).await? else { return Ok(json!({})) };
     let RunSettings { sandbox_mode, .. } = run.settings;
     Ok(json!({
         "workflow_key": run.workflow,
         "workflow_run_id": run.workflow_run,
         "recipient": run.recipient,
-        "status": about["status"],
+        "status": if is_over { RunStatus::Completed } else { RunStatus::Processing },
         "tenant_id": run.tenant,
         "notify_data": run.data.value(),
         "exec_mode": exec_mode(sandbox_mode),

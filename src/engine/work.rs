@@ -6,9 +6,8 @@ use tracing::{Instrument as _, debug, error_span};
 use super::run::Input;
 use super::scene::{Common, Scene};
 use super::signals;
-use super::start::add;
+use super::start::{add, tell};
 use crate::model::run::{EventStatus, Run};
-use crate::model::signal::Signal;
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
@@ -104,7 +103,7 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
 fn over(run: &Run, now: Time, change: &mut Change) {
     change.batch.end_wait(run.id);
     change.batch.update_run(run, now);
-    change.signal(run.env, &run.recipient.key(), &[Signal::of_run(run, now)]);
+    tell(change, run, false, &[], now);
 }
 
 async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Result<(), Failure> {
@@ -170,7 +169,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
             // It is woken when it would have been anyway.
             outcome.wake_at = None;
         }
-        add(change, outcome);
+        add(change, outcome, scene.now);
     }
     Ok(())
 }

@@ -51,6 +51,7 @@ pub(super) fn postgres(sql: &str, kind: Kind) -> String {
     match kind {
         Kind::Plain | Kind::Returning => sql,
         Kind::Guard => format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / count(*) FROM changed"),
+        Kind::Counted => format!("WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed"),
         Kind::Require => format!("SELECT 1 / count(*) FROM ({sql}) found"),
     }
 }

@@ -10,7 +10,7 @@ use crate::model::feed::Head;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::recipient::RecipientRef;
-use crate::model::signal::Signal;
+use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
@@ -75,11 +75,10 @@ impl Change {
         self.batch.mark_alone(env, ids, mark, data, now);
     }
 
-    /// Adds that something happens to a recipient, given by its key. Who begins to wait behind it in this change does not
-    /// hear of it (W-WFE-32).
-    pub fn signal(&mut self, env: Env, recipient: &str, signals: &[Signal]) {
-        if !signals.is_empty() {
-            self.signals.push(self.batch.signal(env, recipient, signals));
+    /// Adds what happened in a run or to its messages, behind what makes it so.
+    pub fn signal_happened(&mut self, env: Env, happened: &Happened<'_>) {
+        if happened.has_begun || happened.is_over || !happened.messages.is_empty() {
+            self.signals.push(self.batch.signal_happened(env, happened));
         }
     }
 
@@ -170,7 +169,7 @@ impl Core {
                 self.bus.publish(&touched.told(head, newest_at));
             }
         }
-        let wake_at = match signals.iter().any(|answer| !applied.rows(*answer).is_empty()) {
+        let wake_at = match signals.iter().any(|answer| applied.changed(*answer) > 0) {
             true => Some(self.clock.now()),
             false => wake_at,
         };

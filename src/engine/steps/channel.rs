@@ -10,7 +10,6 @@ use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
 use crate::model::run::EventStatus;
 use crate::model::scope::Scope;
-use crate::model::signal::Signal;
 use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
 use crate::template::blocks::FeedTemplate;
 
@@ -75,7 +74,7 @@ fn feed(
         refs.insert(step.reference.clone(), outcome);
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
-    stretch.signals.extend(Signal::of_new(&message, stretch.scene.now));
+    stretch.made.push(message.id.clone());
     stretch.change.add_message(message, in_feed);
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
     Ok(())
