@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use crate::bus::{self, Bus};
 use crate::clock::Clock;
 use crate::config::channels::Declared;
+use crate::config::project;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
 use crate::engine::work::{abandon, work};
@@ -146,6 +147,9 @@ impl App {
         core.store.measure(&core.metrics.store);
         reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
         reload::say_archived(&core).await?;
+        if let Some(key) = core.publish_audiences().await?.first() {
+            return Err(StartError::Said(reload::other_type(key)));
+        }
         learn_which_are_active(&core).await?;
         let identity = match mode {
             Mode::Serve => None,
@@ -165,6 +169,7 @@ impl App {
             workers.push(tokio::spawn(sweep::sweep(Arc::clone(&core), registry, every, stopped)));
         }
         say_alone(&core);
+        reload::say_unprovable(&core);
         let patience = Duration::from_secs(config.server.drain_seconds);
         // A developer has no load balancer.
         let notice = if mode == Mode::Serve { config.server.drain_notice_seconds } else { 0 };
@@ -233,14 +238,17 @@ impl App {
     }
 }
 
-/// Reads the workflows into a catalog.
+/// Reads the workflows and audiences into a catalog.
 fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
-    let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::undeclared_channels(dir, &workflows, &channels) {
+    let project = project::load(dir, &channels).map_err(StartError::Problems)?;
+    for problem in workflows::undeclared_channels(dir, &project.workflows, &channels) {
         warn!("{problem}");
     }
-    Ok(Catalog::new(environments, channels, workflows))
+    let catalog = Catalog::new(environments, channels, project.workflows);
+    catalog.replace_audiences(project.audiences);
+    catalog.replace_sources(project.sources);
+    Ok(catalog)
 }
 
 /// The configured environments with their numbers, made where they are new.

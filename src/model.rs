@@ -1,5 +1,6 @@
 //! The nouns: plain values that are already true.
 
+pub mod audience;
 pub mod bulk_operation;
 pub mod channel;
 pub mod environment;
@@ -12,6 +13,7 @@ pub mod recipient;
 pub mod run;
 pub mod scope;
 pub mod signal;
+pub mod source;
 pub mod time;
 pub mod trigger_data;
 pub mod workflow;

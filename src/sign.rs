@@ -7,4 +7,5 @@ pub mod issue;
 pub mod key_pair;
 pub mod key_ring;
 pub mod refusal;
+pub mod source;
 pub mod user_token;

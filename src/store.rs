@@ -9,6 +9,7 @@ mod migrate;
 pub mod postgres;
 mod sqlite;
 
+pub mod audiences;
 pub mod bulk_operations;
 pub mod changes;
 pub mod chunks;

@@ -1,5 +1,6 @@
 //! Changes that someone else hears about, one transaction each. Called by REST, socket and engine alike.
 
+pub mod audience;
 pub mod bulk;
 pub mod cancel;
 pub mod catalog;
@@ -10,6 +11,7 @@ pub mod forget;
 pub mod identify;
 pub mod mark;
 pub mod send;
+pub mod source;
 pub mod staged;
 pub mod trigger;
 pub mod turns;

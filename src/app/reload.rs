@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Mode, StartError};
-use crate::config::workflows;
+use crate::config::{project, workflows};
 use crate::model::workflow::Workflow;
 use crate::store::Batch;
 use crate::verbs::Core;
@@ -45,6 +45,21 @@ pub(super) async fn say_archived(core: &Core) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// What is said of an audience that was of the other type before (W-AUD-14).
+pub(super) fn other_type(key: &str) -> String {
+    format!("Audience `{key}` was made with the other type, which can't change: give the new one another key.")
+}
+
+/// Says of which sources nobody can prove that an event is theirs: all of them are refused.
+pub(super) fn say_unprovable(core: &Core) {
+    for environment in core.catalog.environments() {
+        for key in core.unprovable_sources(environment) {
+            warn!(source.key = %key, "source `{key}` has no secret in environment `{}`: its events are refused there; set \
+                `source_secrets` of the environment", environment.slug);
+        }
+    }
 }
 
 /// Sees when workflows are to be read again.
@@ -87,16 +102,17 @@ impl Watch {
 
 /// Reads `dir`; what is not sound changes nothing.
 async fn read(core: &Core, dir: &Path) {
-    let loaded = match workflows::load(dir, core.catalog.channels()) {
-        Ok(loaded) => loaded,
+    let project = match project::load(dir, core.catalog.channels()) {
+        Ok(project) => project,
         Err(problems) => {
             for problem in &problems {
                 warn!("{problem}");
             }
-            warn!("the workflows stay as they were, because of {} problem(s)", problems.len());
+            warn!("the workflows and audiences stay as they were, because of {} problem(s)", problems.len());
             return;
         }
     };
+    let loaded = project.workflows;
     for problem in workflows::undeclared_channels(dir, &loaded, core.catalog.channels()) {
         warn!("{problem}");
     }
@@ -115,6 +131,13 @@ async fn read(core: &Core, dir: &Path) {
         return;
     }
     core.catalog.replace(loaded);
+    core.catalog.replace_audiences(project.audiences);
+    core.catalog.replace_sources(project.sources);
+    say_unprovable(core);
+    match core.publish_audiences().await {
+        Ok(refused) => refused.iter().for_each(|key| error!(audience.key = %key, "{}", other_type(key))),
+        Err(fault) => error!(error = %fault, "changed audiences could not be stored; they will be at the next reading"),
+    }
     for key in gone {
         warn!(workflow.key = %key, "workflow `{key}` is gone: its runs end when they resume, unless it comes back before");
     }
@@ -125,10 +148,16 @@ async fn read(core: &Core, dir: &Path) {
     );
 }
 
-/// When each file below `dir` was last changed.
+/// When each file below `dir`, and of what is read besides, was last changed.
 fn stamps(dir: &Path) -> Stamps {
     let mut found = BTreeMap::new();
     collect(dir, 0, &mut found);
+    for place in project::besides(dir) {
+        if let Ok(metadata) = fs::metadata(&place) {
+            found.insert(place.clone(), metadata.modified().ok());
+        }
+        collect(&place, 0, &mut found);
+    }
     found
 }
 

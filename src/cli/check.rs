@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bellwire::config::workflows;
+use bellwire::config::{project, workflows};
 use bellwire::model::channel::ChannelKind;
 
 use super::{Failure, Place, say};
@@ -15,10 +15,11 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
     };
     let dir = config.workflows.dir;
     let channels: Vec<_> = config.channels.into_iter().map(|declared| declared.channel).collect();
-    let loaded = match workflows::load(&dir, &channels) {
-        Ok(loaded) => loaded,
+    let project = match project::load(&dir, &channels) {
+        Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
+    let loaded = project.workflows;
     let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels);
     if !undeclared.is_empty() {
         return tell(&undeclared);
@@ -29,13 +30,12 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
             channel.key, channel.kind
         ))?;
     }
-    say(format!(
-        "All is well: {}, {} and {} in {}.",
-        counted(config.environments.len(), "environment"),
-        counted(channels.len(), "channel"),
-        counted(loaded.len(), "workflow"),
-        dir.display()
-    ))?;
+    let mut found = vec![counted(config.environments.len(), "environment"), counted(channels.len(), "channel")];
+    for (count, what) in [(project.audiences.all().count(), "audience"), (project.sources.all().len(), "source")] {
+        found.extend((count > 0).then(|| counted(count, what)));
+    }
+    let workflows = counted(loaded.len(), "workflow");
+    say(format!("All is well: {} and {workflows} in {}.", found.join(", "), dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

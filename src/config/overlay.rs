@@ -1,7 +1,8 @@
 //! Variables of the environment, laid over the file: `BELLWIRE_SERVER_LISTEN` is `listen` of `[server]`.
 //!
 //! The first word names the section, the rest is the key. In `[environments.my-env]` the variables begin with
-//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`.
+//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`, secrets of sources
+//! as `SOURCE_SECRETS_KEY`.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,7 @@ fn in_environment(root: &Map<String, Value>, rest: &str) -> Vec<String> {
         return vec![rest.replace('_', "-")];
     };
     let key = &rest[slug.len() + 1..];
-    for table in ["secret_vars", "vars"] {
+    for table in ["secret_vars", "source_secrets", "vars"] {
         if let Some(name) = key.strip_prefix(table).and_then(|name| name.strip_prefix('_')) {
             return vec![slug.to_owned(), table.to_owned(), name.to_owned()];
         }

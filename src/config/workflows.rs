@@ -74,16 +74,18 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
 
 /// Steps of these workflows of `dir` whose channel nobody declared. They can be loaded, and would be skipped.
 pub fn undeclared_channels(dir: &Path, workflows: &[Workflow], channels: &[Channel]) -> Vec<Problem> {
-    let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
-    let file = |key: &str| {
-        let found = directories.iter().find(|directory| directory.ends_with(key));
-        found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
-    };
     let each = |workflow: &Workflow| {
         let found = workflow.undeclared_channels(channels).into_iter();
-        found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
+        found.map(|fault| Problem::new(&document(dir, &workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()
+}
+
+/// The document of a workflow of `dir`.
+pub(super) fn document(dir: &Path, key: &str) -> PathBuf {
+    let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
+    let found = directories.into_iter().find(|directory| directory.ends_with(key));
+    found.unwrap_or_else(|| dir.join(key)).join(DOCUMENT)
 }
 
 /// Every directory that holds a `workflow.json` where workflows may stand (W-DSK-02, W-DSK-03).
@@ -101,7 +103,7 @@ fn workflow_directories(base: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Where the resources of the project in `dir` stand: `dir`, unless its `knock.json` says otherwise (W-DSK-01).
-fn project_directory(dir: &Path) -> Result<PathBuf, Problem> {
+pub(super) fn project_directory(dir: &Path) -> Result<PathBuf, Problem> {
     let file = dir.join(PROJECT);
     if !file.exists() {
         return Ok(dir.to_owned());
@@ -335,7 +337,7 @@ fn read_text(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|error| format!("`{}` can't be read: {error}", file.display()))
 }
 
-fn read_json(file: &Path, path: &str) -> Result<Value, Problem> {
+pub(super) fn read_json(file: &Path, path: &str) -> Result<Value, Problem> {
     let text = read_text(file).map_err(|message| Problem::new(file, path, message))?;
     // The error names its line and column.
     serde_json::from_str(&text).map_err(|error| Problem::new(file, path, format!("is no JSON: {error}")))

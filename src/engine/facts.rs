@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::run::{Input, Outcome, advance};
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::run::Run;
+use crate::store::audiences::Slot;
 use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
@@ -29,6 +30,8 @@ struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
     throttled: Known<Counted, Option<Passed>>,
     has_run: Known<Once, bool>,
+    members: Known<Slot, bool>,
+    static_audiences: Known<String, bool>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -106,7 +109,34 @@ impl<'a> Facts<'a> {
             let answer = self.store.has_run(self.env, &once).await?;
             self.found().has_run.answers.insert(once, answer);
         }
+        self.find_audiences().await
+    }
+
+    /// Finds out what was asked about audiences and is not known.
+    async fn find_audiences(&self) -> Result<(), store::Error> {
+        let members = std::mem::take(&mut self.found().members.open);
+        for slot in members {
+            let answer = self.store.is_member(self.env, &slot).await?;
+            self.found().members.answers.insert(slot, answer);
+        }
+        let audiences = std::mem::take(&mut self.found().static_audiences.open);
+        for key in audiences {
+            let answer = self.store.audience(self.env, &key).await?.is_some_and(|known| !known.is_dynamic);
+            self.found().static_audiences.answers.insert(key, answer);
+        }
         Ok(())
+    }
+
+    /// Whether somebody is a member of a static audience.
+    pub(super) fn is_member(&self, slot: &Slot) -> bool {
+        let Found { members, misses, .. } = &mut *self.found();
+        members.ask(slot, misses).unwrap_or_default()
+    }
+
+    /// Whether there is a static audience of that key, though no file declares it.
+    pub(super) fn is_static_audience(&self, key: &str) -> bool {
+        let Found { static_audiences, misses, .. } = &mut *self.found();
+        static_audiences.ask(&key.to_owned(), misses).unwrap_or_default()
     }
 
     /// A throttle's latest window.

@@ -1,5 +1,6 @@
 //! A run's next stretch: from where it stands to its next pause or its end, as a pure function.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -15,9 +16,11 @@ use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::window;
+use crate::store::audiences::Slot;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Template};
 use crate::verbs::Change;
+use crate::verbs::audience::belongs;
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
@@ -70,6 +73,8 @@ pub(super) struct Stretch<'a> {
     pub(super) heard: &'a [Heard],
     /// What was heard that ends the wait.
     pub(super) claimed: Option<&'a Heard>,
+    /// What the stretch itself has changed of the recipient's place in audiences.
+    pub(super) memberships: HashMap<Slot, bool>,
     data: Arc<TriggerData>,
     counts: Value,
 }
@@ -87,6 +92,7 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         made: Vec::new(),
         heard: &input.heard,
         claimed: None,
+        memberships: HashMap::new(),
         run,
     };
     let wake_at = stretch.go();
@@ -102,6 +108,10 @@ impl<'a> Stretch<'a> {
             // W-AMB-07, W-ENG-17: said, never silent.
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
+        }
+        if is_new && let Some(faults) = self.data_faults() {
+            self.run.halt(self.scene.now, EventStatus::Error, "invalid_data", Some(json!({"errors": faults})));
+            return None;
         }
         let mut next = match self.run.state.position.take() {
             Some(position) => Next::Step(position),
@@ -149,6 +159,16 @@ impl<'a> Stretch<'a> {
         None
     }
 
+    /// What is wrong with the data of a run that nobody asked for just now: whoever triggers one is told (W-AMB-62).
+    fn data_faults(&self) -> Option<Value> {
+        let faults = match self.run.source {
+            SourceType::Api => Vec::new(),
+            _ => self.scene.workflow.validate_data(self.data.value()),
+        };
+        let told = faults.iter().map(|fault| json!({"field": fault.path, "message": fault.message}));
+        (!faults.is_empty()).then(|| told.collect())
+    }
+
     /// The record of trigger conditions that did not hold (W-FRQ-02).
     fn trigger_conditions(&self) -> Option<Value> {
         let verdict = self.judge(self.scene.workflow.conditions.as_ref()?);
@@ -187,6 +207,7 @@ impl<'a> Stretch<'a> {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
+            StepKind::UpdateAudience(update) => Ok(steps::update_audience::execute(self, step, update, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
@@ -239,8 +260,30 @@ impl<'a> Stretch<'a> {
 
     fn judge_in(&self, group: &Group, scope: Scope<'_>) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
-        let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
+        let is_member = |audience: &str| self.is_member(audience);
+        let context = Context { scope: &scope, now: self.scene.now, is_member: &is_member, liquid: &render };
         group.evaluate(&context)
+    }
+
+    /// Whether the recipient, a user, is in an audience under the run's tenant (W-CND-49, W-CND-50).
+    fn is_member(&self, audience: &str) -> bool {
+        let tenant = self.run.tenant.clone();
+        match self.scene.audiences.get(audience).and_then(|audience| audience.conditions()) {
+            // W-AUD-13: who is found by their properties is found in no tenant.
+            Some(conditions) => {
+                tenant.is_none() && self.recipient.is_some_and(|user| belongs(conditions, user, self.scene.now))
+            }
+            None => {
+                let user = self.run.recipient.id().to_owned();
+                self.is_in(&Slot { audience: audience.to_owned(), user, tenant })
+            }
+        }
+    }
+
+    /// Whether somebody is a member of a static audience, as things stand at this step (W-UPD-21).
+    pub(super) fn is_in(&self, slot: &Slot) -> bool {
+        let changed = self.memberships.get(slot).copied();
+        changed.unwrap_or_else(|| self.scene.facts.is_member(slot))
     }
 
     pub(super) fn condition_scope(&self) -> Scope<'_> {
@@ -287,6 +330,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
         StepKind::WaitForEvent(_) => "wait_for_event",
+        StepKind::UpdateAudience(_) => "update_audience",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
@@ -300,6 +344,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
         StepKind::WaitForEvent(_) => "wait_for_event",
+        StepKind::UpdateAudience(_) => "update_audience",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use crate::metrics::Engine;
+use crate::model::audience::Audiences;
 use crate::model::channel::Channel;
 use crate::model::environment::Environment;
 use crate::model::recipient::{RecipientRef, TENANTS};
@@ -20,6 +21,7 @@ pub struct Scene<'a> {
     pub workflow: &'a Workflow,
     pub channels: &'a [Channel],
     pub vars: &'a Value,
+    pub audiences: Arc<Audiences>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -68,6 +70,7 @@ impl<'a> Scene<'a> {
             workflow,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
+            audiences: core.catalog.audiences(),
             default_zone: environment.settings.timezone.as_deref(),
             facts: Facts::new(&core.store, environment.number),
             metrics: &core.metrics.engine,

@@ -42,13 +42,23 @@ pub struct Answer {
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
 pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+    trigger_from(core, asked, SourceType::Api, body).await
+}
+
+/// The same, for whoever else wants it to run (W-RUN-11).
+pub(super) async fn trigger_from(
+    core: &Core,
+    asked: &Asked<'_>,
+    source: SourceType,
+    body: Value,
+) -> Result<Answer, Error> {
     let begun = Instant::now();
-    let answer = triggered(core, asked, body).await?;
+    let answer = triggered(core, asked, source, body).await?;
     core.metrics.engine.trigger_seconds.observe(begun.elapsed().as_secs_f64());
     Ok(answer)
 }
 
-async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+async fn triggered(core: &Core, asked: &Asked<'_>, source: SourceType, body: Value) -> Result<Answer, Error> {
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
@@ -57,7 +67,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for _ in 0..OVERTAKEN {
         let (staged, _turn) = core.staged(asked.env, None, &order).await?;
-        order.check_data()?;
+        if source == SourceType::Api {
+            // Nobody else is there to be told: their runs say what is wrong (W-AMB-62).
+            order.check_data()?;
+        }
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
             let answer = Remembered {
@@ -68,7 +81,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, workflow_run, staged, &mut change).await?;
+        start(core, &order, source, workflow_run, staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -97,9 +110,10 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
 }
 
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.
-async fn start(
+pub(super) async fn start(
     core: &Core,
     order: &Order,
+    source: SourceType,
     workflow_run: Uuid,
     mut staged: Staged<'_>,
     change: &mut Change,
@@ -107,7 +121,7 @@ async fn start(
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
-    for run in order.runs(SourceType::Api, workflow_run, scene.now) {
+    for run in order.runs(source, workflow_run, scene.now) {
         let recipient = staged.scope(&run.recipient).await?;
         runs.push((run, Input { scene: &scene, recipient, refs: Map::new(), heard: Vec::new() }));
     }

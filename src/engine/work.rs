@@ -3,9 +3,11 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
+use super::join;
 use super::run::Input;
 use super::scene::{Common, Scene};
 use super::signals;
+use super::source;
 use super::start::{add, tell};
 use crate::model::run::{EventStatus, Run};
 use crate::model::time::Time;
@@ -13,19 +15,23 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
+use crate::verbs;
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, forget, send};
+use crate::verbs::{Change, Core, OVERTAKEN, audience, bulk, forget, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
 
 /// The place of a job's end in its batch: the first.
-const FINISHED: usize = 0;
+pub(super) const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
         RUN_JOB | SIGNAL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
+        audience::JOIN_JOB => join::work(core, job).await,
+        audience::POPULATE_JOB => core.work_on_populating(job).await,
+        verbs::source::JOB => source::work(core, job).await,
         bulk::JOB => core.work_on_bulk(job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
@@ -129,7 +135,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
     let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
-    let mut staged = Staged::new(&core.store, run.env, core.clock.now());
+    let mut staged = Staged::new(core, run.env);
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),

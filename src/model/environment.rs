@@ -1,5 +1,7 @@
 //! An environment: its own users, keys, messages and runs, with the settings it runs under.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -27,6 +29,8 @@ pub struct Settings {
     pub secret_vars: Map<String, Value>,
     /// Both together, as templates see them.
     pub all_vars: Value,
+    /// What the senders of sources' events prove themselves by, by source.
+    pub source_secrets: BTreeMap<String, String>,
     /// The zone of recipients that name none (W-SCP-26).
     pub timezone: Option<String>,
 }

@@ -93,6 +93,17 @@ pub struct RunState {
     /// What came of the waits that are over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub waited: BTreeMap<String, Waited>,
+    /// The audience by joining which the run has begun (W-AUD-15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+}
+
+/// What an audience's new member has joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub audience: String,
+    /// How many joins have led to it, one after the other, itself counted.
+    pub depth: u32,
 }
 
 /// A wait for an event (W-WFE-02). What happens outside it does not count (W-WFE-26).
@@ -240,7 +251,7 @@ impl Run {
                 "type": self.source,
                 "cancellation_key": self.cancellation_key,
                 "schedule_id": null,
-                "audience_key": null,
+                "audience_key": self.state.joined.as_ref().map(|joined| &joined.audience),
             },
             "error_count": self.error_count(),
             "inserted_at": self.inserted_at,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::audience::Audiences;
 use super::channel::{Channel, ChannelKind};
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
@@ -15,6 +16,7 @@ pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
+pub use update_audience::UpdateAudience;
 pub use wait_for_event::WaitForEvent;
 
 mod data_schema;
@@ -24,6 +26,7 @@ mod position;
 mod reader;
 mod send_windows;
 pub mod throttle;
+pub mod update_audience;
 pub mod wait_for_event;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
@@ -101,6 +104,8 @@ pub enum StepKind {
     Throttle(Throttle),
     /// Waits until something happens to the recipient, or until it is too late.
     WaitForEvent(WaitForEvent),
+    /// Adds the recipient to an audience, or takes them out of it.
+    UpdateAudience(UpdateAudience),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.
@@ -262,6 +267,50 @@ impl Workflow {
             }
         }
         found
+    }
+
+    /// What is wrong with what its steps say of audiences, when these are all that files declare, and it runs for whoever
+    /// joins `joined`.
+    pub fn audience_faults(&self, audiences: &Audiences, joined: Option<&str>) -> Vec<Invalid> {
+        let mut faults = Vec::new();
+        for (position, step) in self.all_steps() {
+            let at = |setting: &str| format!("{}.settings.{setting}", self.path(&position));
+            match &step.kind {
+                StepKind::UpdateAudience(update) => {
+                    let (key, at) = (update.audience.as_str(), at("audience_key"));
+                    if audiences.get(key).is_some_and(|audience| audience.conditions().is_some()) {
+                        // W-UPD-23.
+                        let fault =
+                            format!("`{key}` is dynamic: only members of static audiences are added and removed");
+                        faults.push(Invalid::new(at, fault));
+                    } else if joined == Some(key) && update.action == update_audience::Action::Add {
+                        // W-UPD-22, W-AMB-16.
+                        let fault = format!("the workflow runs for whoever joins `{key}`, so it can't add to it");
+                        faults.push(Invalid::new(at, fault));
+                    }
+                }
+                StepKind::WaitForEvent(wait) if wait.topic.starts_with("audience.") => {
+                    let (key, at) = (wait.source.as_str(), at("event.audience_key"));
+                    let known = audiences.all().map(|audience| audience.key.as_str());
+                    // W-WFE-08.
+                    match audiences.get(key) {
+                        None => {
+                            let hint = aside(key, known);
+                            faults.push(Invalid::new(at, format!("there is no audience `{key}`{hint}")));
+                        }
+                        Some(audience) if audience.conditions().is_none() => {
+                            faults.push(Invalid::new(
+                                at,
+                                format!("`{key}` is static: only dynamic audiences are waited for"),
+                            ));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        faults
     }
 
     /// Everything in a trigger's data that its schema does not allow, by paths such as `data.name` (W-VAL-06). Without

@@ -56,6 +56,22 @@ impl Batch {
         );
     }
 
+    /// Adds an answer to remember, whether or not one was given to the key before.
+    pub fn remember_again(&mut self, env: Env, key: &str, answer: &Remembered) {
+        self.push(
+            "INSERT INTO idempotency (env, key, fingerprint, response, request_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (env, key) DO UPDATE SET request_id = excluded.request_id, created_at = excluded.created_at",
+            params![
+                env,
+                key,
+                answer.fingerprint.as_str(),
+                answer.response.as_str(),
+                answer.request_id.as_str(),
+                answer.created_at
+            ],
+        );
+    }
+
     /// Adds the forgetting of every key older than the window.
     pub fn forget_answers(&mut self, now: Time) {
         self.push("DELETE FROM idempotency WHERE created_at <= ?1", params![now.plus_seconds(-WINDOW_SECONDS)]);

@@ -243,6 +243,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "waits_by_recipient (env=? AND recipient=?)",
+            "audience_members_by_user (env=? AND user_id=?)",
             "messages_by_actor (env=? AND actor=?)",
             "messages_by_time (env=?)",
         ],

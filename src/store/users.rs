@@ -133,6 +133,7 @@ impl Batch {
             "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)".to_owned(),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),

@@ -1,7 +1,7 @@
 //! Runs that wait for something to happen, and how they are told. Whatever may be waited for tells of it in its own batch:
 //! one look into an index, which finds nothing for most recipients.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Env;
@@ -22,8 +22,13 @@ const ANY: &str = "SELECT 1 FROM waits WHERE env = ?1 AND recipient = ?2";
 
 /// A job for each run that waits: with what is told `about` what happened `at` that instant, to those found in `from`.
 fn told(about: &str, at: &str, from: &str) -> String {
+    told_when(about, at, at, from)
+}
+
+/// The same, at another instant than that at which it happened.
+fn told_when(about: &str, at: &str, due: &str, from: &str) -> String {
     format!(
-        "INSERT INTO jobs (kind, subject, due_at, progress) SELECT '{SIGNAL_JOB}', w.run, CAST({at} AS BIGINT), \
+        "INSERT INTO jobs (kind, subject, due_at, progress) SELECT '{SIGNAL_JOB}', w.run, CAST({due} AS BIGINT), \
          '{{\"step\":' || w.step || ',\"topic\":' || CAST(json_quote(w.topic) AS TEXT) || ',\"at\":' || \
          CAST(CAST({at} AS BIGINT) AS TEXT) || ',\"about\":{{' || {about} || '}}}}' FROM {from}"
     )
@@ -86,6 +91,24 @@ impl Batch {
                 run.map(|run| run.to_string()).unwrap_or_default(),
                 topic("message.created", happened.are_new),
             ],
+        )
+    }
+
+    /// Adds that something else happens to a recipient, given by its key: what, where it comes from, and what is said
+    /// about it, as an object; when it happened, and when it is. Gives back the number of how many jobs there are.
+    pub fn signal(
+        &mut self,
+        env: Env,
+        recipient: &str,
+        (topic, source): (&str, &str),
+        about: &Value,
+        (at, now): (Time, Time),
+    ) -> usize {
+        let from = "waits w WHERE w.env = ?1 AND w.recipient = ?2 AND w.topic = ?3 AND w.source = ?4";
+        self.count(
+            (ANY, 2),
+            told_when("'\"payload\":' || CAST(?6 AS TEXT)", "?5", "?7", from),
+            params![env, recipient, topic, source, at, about, now],
         )
     }
 

@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
+use crate::model::audience::Audiences;
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::environment::Environment;
+use crate::model::source::Sources;
 use crate::model::workflow::Workflow;
 use crate::store::{self, Env, Store};
 
@@ -26,6 +28,8 @@ pub struct Catalog {
 
 #[derive(Default)]
 struct Workflows {
+    audiences: Arc<Audiences>,
+    sources: Arc<Sources>,
     current: HashMap<String, Arc<Workflow>>,
     old: HashMap<Uuid, Arc<Workflow>>,
     inactive: Vec<(Env, String)>,
@@ -114,6 +118,26 @@ impl Catalog {
         for workflow in before.into_values() {
             held.keep_old(workflow.version_id, workflow);
         }
+    }
+
+    /// The audiences that files declare.
+    pub fn audiences(&self) -> Arc<Audiences> {
+        Arc::clone(&self.read().audiences)
+    }
+
+    /// Makes these the audiences that files declare.
+    pub fn replace_audiences(&self, audiences: Audiences) {
+        self.workflows.write().unwrap_or_else(PoisonError::into_inner).audiences = Arc::new(audiences);
+    }
+
+    /// The sources that files declare.
+    pub fn sources(&self) -> Arc<Sources> {
+        Arc::clone(&self.read().sources)
+    }
+
+    /// Makes these the sources that files declare.
+    pub fn replace_sources(&self, sources: Sources) {
+        self.workflows.write().unwrap_or_else(PoisonError::into_inner).sources = Arc::new(sources);
     }
 
     /// Whether the workflow may run in the environment (W-ENV-05).

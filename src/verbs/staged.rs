@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::time::Time;
-use crate::store::{self, Env, Store};
+use crate::store::{self, Env};
 use crate::wire::json::deep_merge;
 
 use super::identify::Profile;
@@ -20,7 +20,7 @@ const PROPERTIES_BYTES: usize = 256 * 1024;
 
 /// Recipients as they will be once a change is applied: what is stored, with profiles merged in.
 pub struct Staged<'a> {
-    store: &'a Store,
+    core: &'a Core,
     env: Env,
     now: Time,
     users: BTreeMap<String, Entry<User>>,
@@ -40,15 +40,33 @@ pub trait Stage: Sync {
 /// A row as it will be; `before` is when it was last changed, none if it is not there.
 struct Entry<T> {
     value: Option<T>,
+    /// What was there before it was changed, of one that is.
+    stored: Option<T>,
     before: Option<Time>,
     is_changed: bool,
 }
 
+impl<T> Default for Entry<T> {
+    fn default() -> Self {
+        Entry { value: None, stored: None, before: None, is_changed: false }
+    }
+}
+
+impl<T: Clone> Entry<T> {
+    /// Keeps what is stored, when it is about to be changed for the first time.
+    fn keep_stored(&mut self) {
+        if !self.is_changed {
+            self.stored.clone_from(&self.value);
+        }
+    }
+}
+
 impl<'a> Staged<'a> {
     /// Nothing staged yet.
-    pub fn new(store: &'a Store, env: Env, now: Time) -> Self {
+    pub fn new(core: &'a Core, env: Env) -> Self {
         let (users, objects) = (BTreeMap::new(), BTreeMap::new());
-        Staged { store, env, now, users, objects, sets: BTreeMap::new(), channel_data: BTreeMap::new() }
+        let now = core.clock.now();
+        Staged { core, env, now, users, objects, sets: BTreeMap::new(), channel_data: BTreeMap::new() }
     }
 
     /// Reads many users at once, so that each is not asked for by itself.
@@ -56,12 +74,12 @@ impl<'a> Staged<'a> {
         if ids.len() < 2 {
             return Ok(());
         }
-        for user in self.store.users_by_ids(self.env, ids).await? {
-            let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
+        for user in self.core.store.users_by_ids(self.env, ids).await? {
+            let entry = Entry { before: Some(user.updated_at), value: Some(user), ..Entry::default() };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
         for id in ids {
-            self.users.entry((*id).to_owned()).or_insert(Entry { value: None, before: None, is_changed: false });
+            self.users.entry((*id).to_owned()).or_insert(Entry::default());
         }
         Ok(())
     }
@@ -90,14 +108,14 @@ impl<'a> Staged<'a> {
             return Ok(());
         }
         if !self.sets.contains_key(recipient) {
-            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
-            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
+            let stored = self.core.store.dated_preference_sets(self.env, recipient).await?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), ..Entry::default() };
             let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
             self.sets.insert(recipient.to_owned(), stored.collect());
         }
         let sets = self.sets.entry(recipient.to_owned()).or_default();
         for (id, incoming) in incoming {
-            let entry = sets.entry(id.clone()).or_insert(Entry { value: None, before: None, is_changed: false });
+            let entry = sets.entry(id.clone()).or_insert(Entry::default());
             let merged = merged_set(entry.value.clone(), incoming);
             entry.is_changed |= entry.value.as_ref() != Some(&merged);
             entry.value = Some(merged);
@@ -113,6 +131,7 @@ impl<'a> Staged<'a> {
         if always || before != Some(&merged) {
             let inserted_at = entry.value.as_ref().map_or(now, |user| user.inserted_at);
             let updated_at = later(now, entry.before);
+            entry.keep_stored();
             entry.value = Some(User { id: id.to_owned(), properties: merged, inserted_at, updated_at });
             entry.is_changed = true;
         }
@@ -214,6 +233,11 @@ impl<'a> Staged<'a> {
                 }
             }
         }
+        for entry in self.users.values().filter(|entry| entry.is_changed) {
+            if let Some(user) = &entry.value {
+                change.sort_into_audiences(self.core, self.env, entry.stored.as_ref(), user, self.now);
+            }
+        }
         for key in self.updated() {
             change.signal_update(self.env, &RecipientRef::from_key(&key), self.now);
         }
@@ -233,21 +257,21 @@ impl<'a> Staged<'a> {
 
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
         if !self.users.contains_key(id) {
-            let value = self.store.user(self.env, id).await?;
+            let value = self.core.store.user(self.env, id).await?;
             let before = value.as_ref().map(|user| user.updated_at);
-            self.users.insert(id.to_owned(), Entry { value, before, is_changed: false });
+            self.users.insert(id.to_owned(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false }))
+        Ok(self.users.entry(id.to_owned()).or_insert(Entry::default()))
     }
 
     async fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
         let key = (collection.to_owned(), id.to_owned());
         if !self.objects.contains_key(&key) {
-            let value = self.store.object(self.env, collection, id).await?;
+            let value = self.core.store.object(self.env, collection, id).await?;
             let before = value.as_ref().map(|object| object.updated_at);
-            self.objects.insert(key.clone(), Entry { value, before, is_changed: false });
+            self.objects.insert(key.clone(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.objects.entry(key).or_insert(Entry { value: None, before: None, is_changed: false }))
+        Ok(self.objects.entry(key).or_insert(Entry::default()))
     }
 }
 
@@ -264,7 +288,7 @@ impl Core {
         let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
         let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
-            let mut staged = Staged::new(&self.store, env, self.clock.now());
+            let mut staged = Staged::new(self, env);
             stage.stage(&mut staged).await?;
             wanted.extend(staged.changed().filter(|key| !turn.covers(env, key)));
             if wanted.iter().all(|key| turn.covers(env, key)) {

@@ -9,7 +9,7 @@ use crate::model::environment::Environment;
 use crate::model::ids::recipient_run_id;
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
-use crate::model::run::{Run, RunSettings, RunState, RunStatus, SourceType};
+use crate::model::run::{Joined, Run, RunSettings, RunState, RunStatus, SourceType};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
@@ -155,6 +155,8 @@ pub struct Order {
     request: Request,
     /// Each distinct recipient with its data.
     entries: Vec<(RecipientRef, Arc<TriggerData>)>,
+    /// The audience that somebody has joined.
+    joined: Option<Joined>,
 }
 
 impl Core {
@@ -167,7 +169,7 @@ impl Core {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let entries = entries(&request, self.catalog.trigger_bytes())?;
-        Ok(Order { environment: Arc::clone(environment), workflow, request, entries })
+        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, joined: None })
     }
 }
 
@@ -181,6 +183,11 @@ impl Stage for Order {
 }
 
 impl Order {
+    /// The order as one that comes of joining an audience.
+    pub fn for_joining(self, joined: Joined) -> Order {
+        Order { joined: Some(joined), ..self }
+    }
+
     /// The actor of every run.
     pub fn actor(&self) -> Option<&RecipientRef> {
         self.request.actor.as_ref().map(|actor| &actor.reference)
@@ -228,7 +235,7 @@ impl Order {
             source,
             settings: self.request.settings,
             data: Arc::clone(data),
-            state: RunState::default(),
+            state: RunState { joined: self.joined.clone(), ..RunState::default() },
             events: Vec::new(),
             inserted_at: now,
             updated_at: now,

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod archived;
+mod audiences;
 mod branches;
 mod cancelling;
 mod delays;

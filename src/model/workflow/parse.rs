@@ -42,7 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 9] = [
+const LATER: [&str; 8] = [
     "batch",
     "http_fetch",
     "trigger_workflow",
@@ -50,7 +50,6 @@ const LATER: [&str; 9] = [
     "update_user",
     "update_object",
     "update_tenant",
-    "update_audience",
     "ai_agent",
 ];
 
@@ -178,6 +177,9 @@ impl Reader<'_> {
             "wait_for_event" => {
                 (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
             }
+            "update_audience" => {
+                (self.update_audience(&node).map(StepKind::UpdateAudience), self.conditions(&node, ON_STEP))
+            }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
@@ -208,8 +210,11 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known =
-            || ["channel", "delay", "throttle", "wait_for_event", "branch", "random_cohort"].into_iter().chain(LATER);
+        let known = || {
+            ["channel", "delay", "throttle", "wait_for_event", "update_audience", "branch", "random_cohort"]
+                .into_iter()
+                .chain(LATER)
+        };
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());

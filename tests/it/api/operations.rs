@@ -68,6 +68,9 @@ fn every_operation_has_the_tier_and_keys_of_the_table() {
         ("markMessageSeen", Keys::Public, Tier::Two, "F-AUT-18"),
         ("batchMarkMessagesAsSeen", Keys::Public, Tier::Three, "F-AUT-18"),
         ("identifyUser", Keys::Public, Tier::Three, "F-USR-20"),
+        ("listAudienceMembers", Keys::Secret, Tier::Four, "F-AUD-06"),
+        ("addAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
+        ("removeAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
         ("deleteUser", Keys::Secret, Tier::Two, "F-AUT-07"),
     ];
     for (operation, keys, tier, rule) in expected {

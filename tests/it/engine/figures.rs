@@ -101,7 +101,7 @@ async fn decisions() {
         };
         let order = world.core.order(world.env, "greet", body.clone()).unwrap();
         lap(0);
-        let mut staged = Staged::new(&world.core.store, world.env, world.core.clock.now());
+        let mut staged = Staged::new(&world.core, world.env);
         order.stage(&mut staged).await.unwrap();
         let common = Common { actor: None, tenant: None, cancellation_key: None };
         let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).await.unwrap();

@@ -6,6 +6,8 @@
 //!   documents by their keys;
 //! - `people`: users, each with an `id` and properties; `objects`: each with a `collection` besides; `tenants` likewise.
 //!   Whoever else a trigger names is known by name only;
+//! - `audiences`: by their keys, each `static` or a list of segments; `joins`: for workflows the audience that starts them;
+//!   `sources`: documents by their keys;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
 //! - `do`: what happens, one thing after the other:
 //!
@@ -20,22 +22,32 @@
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
 //! | `mark: {user: ann, as: read}` | marks the user's newest item, or their `item` counted from one, the newest first; `with` gives data |
+//! | `join: {audience: vip, user: ann, tenant: acme}` | adds a member, given by an id or with properties; `create` makes the audience, `refused` says why not |
+//! | `leave: {audience: vip, user: ann}` | takes a member out |
+//! | `members: {audience: vip, are: [ann, bob in acme]}` | who exactly is a member, by name |
+//! | `arrives: {source: shop, body: {..}}` | an event of a source comes in; `sources` says which there are from then on |
+//! | `bind: {story: vip}`, `declare: {vip: static}` | which workflow runs for whom, and what files declare from then on |
+//! | `source: {run: 1, is: {..}}` | what started a run |
 //! | `silent: secret` | no run's record holds the word |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use bellwire::model::audience::{Audience, Audiences};
 use bellwire::model::environment::Settings;
 use bellwire::model::recipient::{Object, TENANTS};
+use bellwire::model::source::{Source, Sources};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::store::Batch;
+use bellwire::store::audiences::Member;
 use bellwire::verbs::identify::Profile;
 use bellwire::verbs::mark::Reach;
+use bellwire::verbs::source::Delivery;
 use serde_json::{Map, Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -78,6 +90,8 @@ fn directory() -> PathBuf {
 struct Play<'a> {
     title: &'a str,
     world: World,
+    /// For workflows the audience that starts them.
+    joins: HashMap<String, String>,
     /// How many items each user was told when last looked at.
     seen: BTreeMap<String, usize>,
 }
@@ -100,8 +114,13 @@ async fn play(title: &str, scenario: &Value) {
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
-    let mut play = Play { title, world, seen: BTreeMap::new() };
+    let mut play = Play { title, world, joins: HashMap::new(), seen: BTreeMap::new() };
+    for (workflow, audience) in scenario["joins"].as_object().into_iter().flatten() {
+        play.joins.insert(workflow.clone(), audience.as_str().expect("an audience's key").to_owned());
+    }
     play.introduce(scenario).await;
+    play.declare(&scenario["audiences"]).await;
+    play.connect(&scenario["sources"]);
     let acts = scenario["do"].as_array().unwrap_or_else(|| panic!("{title}: `do` is a list"));
     for (number, act) in acts.iter().enumerate() {
         let (verb, what) = act.as_object().and_then(|act| act.iter().next()).expect("a verb");
@@ -112,7 +131,18 @@ async fn play(title: &str, scenario: &Value) {
 
 /// The document of a workflow: what of a scenario belongs to it.
 fn named(scenario: &Value) -> Value {
-    let own = ["scenario", "people", "objects", "tenants", "at", "vars", "timezone", "do", "workflows", "workflow"];
+    let own = [
+        "scenario",
+        "people",
+        "objects",
+        "tenants",
+        "at",
+        "vars",
+        "timezone",
+        "do",
+        "workflows",
+        "workflow",
+        "audiences", "joins", "sources"];
     let members = scenario.as_object().expect("a scenario has members");
     let mut document: Map<String, Value> =
         members.iter().filter(|(key, _)| !own.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -167,6 +197,20 @@ impl Play<'_> {
             "item" => self.item(place, what).await,
             "cancel" => self.cancel(place, what).await,
             "mark" => self.mark(what).await,
+            "join" | "leave" => self.member(place, verb, what).await,
+            "members" => self.members(place, what).await,
+            "declare" => self.declare(what).await,
+            "sources" => self.connect(what),
+            "arrives" => self.arrives(place, what).await,
+            "bind" => {
+                let bound = what.as_object().into_iter().flatten();
+                let bound = bound.map(|(key, audience)| (key.clone(), audience.as_str().expect("a key").to_owned()));
+                self.joins.extend(bound);
+            }
+            "source" => {
+                let run = self.run(place, &what["run"]).await;
+                assert_eq!(run.to_json()["trigger_source"], what["is"], "{place}");
+            }
             "silent" => {
                 let word = what.as_str().expect("a word");
                 for run in self.world.runs().await {
@@ -271,6 +315,72 @@ impl Play<'_> {
             };
             assert_eq!(&found, expected, "{place}: {member}");
         }
+    }
+
+    async fn declare(&self, audiences: &Value) {
+        let read = |(key, members): (&String, &Value)| {
+            let document = match members {
+                Value::Array(_) => json!({"name": key, "type": "dynamic", "segments": members}),
+                _ => json!({"name": key, "type": members}),
+            };
+            Audience::parse(key, &document).unwrap_or_else(|faults| panic!("{}: {faults:?}", self.title))
+        };
+        let declared = audiences.as_object().into_iter().flatten().map(read).collect();
+        let core = &self.world.core;
+        core.catalog.replace_audiences(Audiences::new(declared, self.joins.clone()));
+        let refused = core.publish_audiences().await.unwrap();
+        assert!(refused.is_empty(), "{}: {refused:?}", self.title);
+    }
+
+    fn connect(&self, sources: &Value) {
+        let read = |(key, document): (&String, &Value)| {
+            Source::parse(key, document).unwrap_or_else(|faults| panic!("{}: {faults:?}", self.title))
+        };
+        let sources = sources.as_object().into_iter().flatten().map(read).collect();
+        self.world.core.catalog.replace_sources(Sources::new(sources));
+    }
+
+    async fn arrives(&self, place: &str, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let catalog = &self.world.core.catalog;
+        let source = catalog.sources().get(what["source"].as_str().expect("a source's key")).cloned().expect("a source");
+        let environment = catalog.environment(self.world.env).expect("an environment");
+        let delivery = Delivery { proof: None, raw: b"", body: what["body"].clone(), headers: Map::new() };
+        let taken = self.world.core.take_event(environment, &source, delivery).await;
+        taken.unwrap_or_else(|fault| panic!("{place}: {fault}"));
+    }
+
+    async fn member(&self, place: &str, verb: &str, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let user = match &what["user"] {
+            Value::String(id) if what["missing"] != true => json!({"id": id}),
+            user => user.clone(),
+        };
+        let body = json!({"members": [{"user": user, "tenant": what["tenant"]}]});
+        let (core, env, key) = (&self.world.core, self.world.env, what["audience"].as_str().expect("a key"));
+        let done = match verb {
+            "join" => core.add_members(env, key, &body, what["create"] == true).await,
+            _ => core.remove_members(env, key, &body).await,
+        };
+        match what["refused"].as_str() {
+            None => done.unwrap_or_else(|fault| panic!("{place}: {fault}")),
+            Some(why) => {
+                let fault = done.expect_err(place).to_string();
+                assert!(fault.contains(why), "{place}: {fault}");
+            }
+        }
+    }
+
+    async fn members(&self, place: &str, what: &Value) {
+        let key = what["audience"].as_str().expect("a key");
+        let members = self.world.core.store.audience_members(self.world.env, key, None, 100).await.unwrap();
+        let name = |member: Member| match member.tenant {
+            Some(tenant) => format!("{} in {tenant}", member.user),
+            None => member.user,
+        };
+        let mut names: Vec<String> = members.into_iter().map(name).collect();
+        names.sort();
+        assert_eq!(json!(names), what["are"], "{place}");
     }
 
     async fn mark(&self, what: &Value) {
