@@ -6,6 +6,7 @@ pub mod keys;
 pub mod pages;
 mod process;
 mod reload;
+pub mod simulation;
 mod sweep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -32,6 +33,7 @@ use crate::engine::work::{abandon, work};
 use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
 use crate::queue::{self, Queue, Waker};
 use crate::store::{self, Batch, Place, Store};
@@ -131,7 +133,9 @@ impl App {
         let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
         let channels = std::mem::take(&mut config.channels);
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
-        let catalog = catalog(environments, channels, &config.workflows.dir)?.with_trigger_bytes(trigger_bytes);
+        let groups = std::mem::take(&mut config.channel_groups);
+        let catalog = catalog(environments, channels, groups, &config.workflows.dir)?;
+        let catalog = catalog.with_trigger_bytes(trigger_bytes);
         let registry = Registry::new();
         let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;
         let core = Arc::new(Core {
@@ -238,14 +242,19 @@ impl App {
     }
 }
 
-/// Reads the workflows and audiences into a catalog.
-fn catalog(environments: Vec<Environment>, channels: Vec<Declared>, dir: &Path) -> Result<Catalog, StartError> {
+/// Reads the workflows, audiences and sources into a catalog.
+fn catalog(
+    environments: Vec<Environment>,
+    channels: Vec<Declared>,
+    groups: Vec<ChannelGroup>,
+    dir: &Path,
+) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
     let project = project::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::undeclared_channels(dir, &project.workflows, &channels) {
+    for problem in workflows::undeclared_channels(dir, &project.workflows, &channels, &groups) {
         warn!("{problem}");
     }
-    let catalog = Catalog::new(environments, channels, project.workflows);
+    let catalog = Catalog::new(environments, channels, project.workflows).with_channel_groups(groups);
     catalog.replace_audiences(project.audiences);
     catalog.replace_sources(project.sources);
     Ok(catalog)
@@ -358,8 +367,9 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
         let mut batch = Batch::new();
         batch.forget_answers(core.clock.now());
         batch.forget_throttles(core.clock.now());
+        batch.forget_batches(core.clock.now());
         if let Err(fault) = core.store.apply(batch).await {
-            error!(error = %fault, "old idempotency keys and throttles could not be forgotten; the next try is in an hour");
+            error!(error = %fault, "old idempotency keys, throttles and empty batches could not be forgotten; the next try is in an hour");
         }
     }
 }

@@ -4,9 +4,12 @@ mod check;
 mod health;
 mod keys;
 mod rows;
+mod runs;
 mod serve;
+mod simulate;
 #[cfg(feature = "otel")]
 mod spans;
+mod timeline;
 mod token;
 
 use std::fmt::Display;
@@ -46,6 +49,11 @@ enum Command {
     Serve(Place),
     /// Read the configuration, the workflows and their templates, and say everything that is wrong.
     Check(Place),
+    /// Run a workflow on a clock that is turned by hand, and tell what it does step by step.
+    Simulate(simulate::Asked),
+    /// Look at runs.
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Make, list and revoke API keys and signing keys; the server may be running.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -131,6 +139,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(asked) => serve::develop(asked, cli.log),
         Command::Serve(place) => serve::serve(&place, cli.log),
         Command::Check(place) => check::check(&place),
+        Command::Simulate(asked) => block_on(simulate::simulate(&asked)),
+        Command::Runs(command) => block_on(runs::run(command)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Token(command) => block_on(token::run(command)),
         Command::Backup(asked) => block_on(backup(&asked)),

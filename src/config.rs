@@ -3,6 +3,7 @@
 //! One TOML file, every key optional, and `BELLWIRE_…` variables laid over it (see `overlay`). A key that is not known
 //! is refused, with the nearest known one: what is misspelt would else be ignored in silence.
 
+mod channel_groups;
 pub mod channels;
 mod database;
 mod overlay;
@@ -19,8 +20,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use crate::bus::Places;
-use crate::model::environment::Settings;
+use crate::model::channel_group::ChannelGroup;
+use crate::model::environment::{ChannelSetup, Settings};
 use crate::model::time::Time;
+use crate::rules::preference;
 use crate::store::Place;
 use crate::verbs::catalog::TRIGGER_BYTES;
 use channels::Declared;
@@ -56,6 +59,7 @@ pub struct Config {
     /// By slug.
     pub environments: BTreeMap<String, Settings>,
     pub channels: Vec<Declared>,
+    pub channel_groups: Vec<ChannelGroup>,
 }
 
 /// `[server]`: where requests come in.
@@ -261,6 +265,7 @@ impl Default for Config {
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             environments: BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(Map::new(), Map::new()))]),
             channels: vec![Declared::built_in(BUILT_IN_AT)],
+            channel_groups: Vec::new(),
         }
     }
 }
@@ -307,7 +312,7 @@ impl Config {
         let mut take = |key: &'static str| root.take(key);
         let sections =
             ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
-        let (environments, channels) = (take("environments"), take("channels"));
+        let [environments, channels, groups] = ["environments", "channels", "channel_groups"].map(&mut take);
         root.finish();
         let [server, store, workflows, limits, hub, bus, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
@@ -326,6 +331,17 @@ impl Config {
         }
         if let Some(channels) = channels {
             config.channels = channels::read(channels, &config.environments, reading, changed_at);
+        }
+        for declared in &config.channels {
+            for (slug, table) in &declared.environments {
+                let is_sandbox = table.get("sandbox_mode").is_some_and(|flag| flag == true);
+                if let Some(settings) = config.environments.get_mut(slug) {
+                    settings.channels.insert(declared.channel.key.clone(), ChannelSetup { is_sandbox });
+                }
+            }
+        }
+        if let Some(groups) = groups {
+            config.channel_groups = channel_groups::read(groups, &config.channels, reading);
         }
         config
     }
@@ -577,8 +593,13 @@ fn read_environment(mut section: Section<'_>) -> Settings {
     for name in vars.keys().filter(|name| secret_vars.contains_key(*name)) {
         section.wrong("secret_vars", format!("`{name}` stands in vars too, where everybody sees it: keep one of them"));
     }
+    let preferences = section.map("preferences");
+    for fault in preference::check(&preferences, "preferences") {
+        section.wrong(&fault.path, fault.message);
+    }
+    let preferences = (!preferences.is_empty()).then_some(Value::Object(preferences));
     section.finish();
-    Settings { enhanced_security, timezone, source_secrets, ..settings_with(vars, secret_vars) }
+    Settings { enhanced_security, timezone, preferences, source_secrets, ..settings_with(vars, secret_vars) }
 }
 
 /// Plain settings with these variables.

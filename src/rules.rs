@@ -1,5 +1,6 @@
 //! Decisions of the domain that are pure functions of values.
 
+pub mod batch;
 pub mod cell_rate;
 mod comparison;
 pub mod condition;
@@ -9,5 +10,7 @@ pub mod message_status;
 pub mod moment;
 mod operand;
 pub mod operator;
+pub mod preference;
 mod reader;
+pub mod recurrence;
 pub mod window;

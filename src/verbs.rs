@@ -6,13 +6,16 @@ pub mod cancel;
 pub mod catalog;
 pub mod change;
 pub mod door;
+pub mod fan_out;
 pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod schedule;
 pub mod send;
 pub mod source;
 pub mod staged;
+pub mod subscribe;
 pub mod trigger;
 pub mod turns;
 

@@ -113,7 +113,8 @@ async fn read(core: &Core, dir: &Path) {
         }
     };
     let loaded = project.workflows;
-    for problem in workflows::undeclared_channels(dir, &loaded, core.catalog.channels()) {
+    let (channels, groups) = (core.catalog.channels(), core.catalog.channel_groups());
+    for problem in workflows::undeclared_channels(dir, &loaded, channels, groups) {
         warn!("{problem}");
     }
     let changed: Vec<String> = loaded

@@ -20,7 +20,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Err(problems) => return tell(&problems),
     };
     let loaded = project.workflows;
-    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels);
+    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels, &config.channel_groups);
     if !undeclared.is_empty() {
         return tell(&undeclared);
     }

@@ -182,6 +182,9 @@ fn read_settings(
                 section.wrong(&key, "an in_app_feed channel needs no settings: the server is its own provider");
             }
             Value::Object(table) => {
+                if table.get("sandbox_mode").is_some_and(|flag| !flag.is_boolean()) {
+                    section.wrong(&format!("{key}.sandbox_mode"), "must be true or false");
+                }
                 settings.insert(slug, table);
             }
             _ => section.wrong(&key, "must be a table of the provider's settings"),

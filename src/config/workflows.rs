@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::model::channel::Channel;
+use crate::model::channel_group::ChannelGroup;
 use crate::model::workflow::Workflow;
 use crate::template::Template;
 
@@ -72,10 +73,16 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
     if problems.is_empty() { Ok(workflows) } else { Err(problems) }
 }
 
-/// Steps of these workflows of `dir` whose channel nobody declared. They can be loaded, and would be skipped.
-pub fn undeclared_channels(dir: &Path, workflows: &[Workflow], channels: &[Channel]) -> Vec<Problem> {
+/// Steps of these workflows of `dir` whose channel, or group of channels, nobody declared. They can be loaded, and would
+/// be skipped.
+pub fn undeclared_channels(
+    dir: &Path,
+    workflows: &[Workflow],
+    channels: &[Channel],
+    groups: &[ChannelGroup],
+) -> Vec<Problem> {
     let each = |workflow: &Workflow| {
-        let found = workflow.undeclared_channels(channels).into_iter();
+        let found = workflow.undeclared_channels(channels).into_iter().chain(workflow.undeclared_groups(groups));
         found.map(|fault| Problem::new(&document(dir, &workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()
@@ -667,7 +674,7 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch = json!({"name": "B", "steps": [{"type": "batch", "ref": "b", "settings": {}}]}).to_string();
+        let batch = json!({"name": "B", "steps": [{"type": "ai_agent", "ref": "b", "settings": {}}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use super::run::{Input, Outcome, advance};
-use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
+use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User};
 use crate::model::run::Run;
+use crate::model::workflow::batch::Shown;
 use crate::store::audiences::Slot;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
@@ -32,6 +34,12 @@ struct Found {
     has_run: Known<Once, bool>,
     members: Known<Slot, bool>,
     static_audiences: Known<String, bool>,
+    batches: Known<Gathering, Option<OpenBatch>>,
+    gathered: Known<(String, Shown), Option<Arc<Gathered>>>,
+    /// Actors of batches, by their keys.
+    actors: Known<String, Option<Arc<Recipient>>>,
+    /// Whether a recipient, by key, has data of a channel.
+    has_channel_data: Known<(String, String), bool>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -104,10 +112,34 @@ impl<'a> Facts<'a> {
             let passed = self.store.throttled(self.env, &counted).await?;
             self.found().throttled.answers.insert(counted, passed);
         }
+        let has_channel_data = std::mem::take(&mut self.found().has_channel_data.open);
+        for (recipient, channel) in has_channel_data {
+            let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
+            self.found().has_channel_data.answers.insert((recipient, channel), answer);
+        }
         let has_run = std::mem::take(&mut self.found().has_run.open);
         for once in has_run {
             let answer = self.store.has_run(self.env, &once).await?;
             self.found().has_run.answers.insert(once, answer);
+        }
+        let batches = std::mem::take(&mut self.found().batches.open);
+        for gathering in batches {
+            let batch = self.store.open_batch(self.env, &gathering).await?;
+            self.found().batches.answers.insert(gathering, batch);
+        }
+        let gathered = std::mem::take(&mut self.found().gathered.open);
+        for (batch, shown) in gathered {
+            let found = self.store.gathered(&batch, shown).await?.map(Arc::new);
+            self.found().gathered.answers.insert((batch, shown), found);
+        }
+        let actors = std::mem::take(&mut self.found().actors.open);
+        if !actors.is_empty() {
+            let mut known = self.store.recipients(self.env, &actors).await?;
+            let answers = actors.into_iter().map(|key| {
+                let found = known.remove(&key).map(Arc::new);
+                (key, found)
+            });
+            self.found().actors.answers.extend(answers);
         }
         self.find_audiences().await
     }
@@ -149,6 +181,35 @@ impl<'a> Facts<'a> {
     pub(super) fn has_run(&self, once: &Once) -> bool {
         let Found { has_run, misses, .. } = &mut *self.found();
         has_run.ask(once, misses).unwrap_or_default()
+    }
+
+    /// The batch that is open, or was until its window was over.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let Found { batches, misses, .. } = &mut *self.found();
+        batches.ask(gathering, misses).flatten()
+    }
+
+    /// What has come together in a batch; none if there is no such batch.
+    pub(super) fn gathered(&self, batch: &str, shown: Shown) -> Option<Arc<Gathered>> {
+        let Found { gathered, misses, .. } = &mut *self.found();
+        gathered.ask(&(batch.to_owned(), shown), misses).flatten()
+    }
+
+    /// An actor of a batch, by key.
+    pub(super) fn actor(&self, key: &str) -> Option<Arc<Recipient>> {
+        let Found { actors, misses, .. } = &mut *self.found();
+        actors.ask(&key.to_owned(), misses).flatten()
+    }
+
+    /// Whether the recipient, by key, has data of a channel.
+    pub(super) fn has_channel_data(&self, recipient: &str, channel: &str) -> bool {
+        let Found { has_channel_data, misses, .. } = &mut *self.found();
+        has_channel_data.ask(&(recipient.to_owned(), channel.to_owned()), misses).unwrap_or_default()
+    }
+
+    /// Notes that recipients are given data of channels in the same change: the database does not have it yet.
+    pub(super) fn give_channel_data(&self, given: impl Iterator<Item = (String, String)>) {
+        self.found().has_channel_data.answers.extend(given.map(|given| (given, true)));
     }
 
     fn recipient(&self, reference: &RecipientRef) -> Option<Value> {

@@ -8,15 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
-use crate::model::run::{EventStatus, Run, RunStatus, SourceType, reasoned};
+use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::signal::Heard;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
+use crate::model::workflow::batch::Shown;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::rules::condition::{Context, Group, Verdict};
+use crate::rules::preference::Preferences;
 use crate::rules::window;
 use crate::store::audiences::Slot;
+use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Template};
 use crate::verbs::Change;
@@ -27,11 +30,16 @@ const ATTEMPTS: u32 = 3;
 /// Seconds before the second and the third attempt.
 const BACK_OFF_SECONDS: [i64; 2] = [2, 10];
 
+/// The activity that began a batch.
+const FIRST: Shown = Shown { limit: 1, are_newest: false };
+
 /// Everything a run's next stretch depends on besides the run.
 pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
     pub recipient: Option<Value>,
+    /// What the recipient wants (W-ENG-22).
+    pub preferences: Preferences,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
     /// What happened that the run waits for.
@@ -67,6 +75,7 @@ pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
     pub(super) recipient: Option<&'a Value>,
+    pub(super) preferences: &'a Preferences,
     pub(super) refs: Value,
     pub(super) change: Change,
     pub(super) made: Vec<String>,
@@ -75,6 +84,8 @@ pub(super) struct Stretch<'a> {
     pub(super) claimed: Option<&'a Heard>,
     /// What the stretch itself has changed of the recipient's place in audiences.
     pub(super) memberships: HashMap<Slot, bool>,
+    /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
+    pub(super) opened: Vec<(Gathering, OpenBatch)>,
     data: Arc<TriggerData>,
     counts: Value,
 }
@@ -85,14 +96,16 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref(),
+        preferences: &input.preferences,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
-        counts: json!({"total_activities": 1, "total_actors": i64::from(run.actor.is_some())}),
+        counts: counts(&run),
         change: Change::new(),
         made: Vec::new(),
         heard: &input.heard,
         claimed: None,
         memberships: HashMap::new(),
+        opened: Vec::new(),
         run,
     };
     let wake_at = stretch.go();
@@ -206,6 +219,7 @@ impl<'a> Stretch<'a> {
         match &step.kind {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
+            StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
             StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
             StepKind::UpdateAudience(update) => Ok(steps::update_audience::execute(self, step, update, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
@@ -248,21 +262,36 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
-        self.judge_in(group, self.condition_scope())
+        self.judge_in(self.condition_scope(), group)
     }
 
     /// Evaluates the match conditions of a wait against what happened (W-WFE-16).
     pub(super) fn judge_event(&self, group: &Group, event: &Value) -> Verdict {
         let mut roots = self.condition_roots();
         roots.push(("event", event));
-        self.judge_in(group, Scope::new(roots))
+        self.judge_in(Scope::new(roots), group)
     }
 
-    fn judge_in(&self, group: &Group, scope: Scope<'_>) -> Verdict {
+    fn judge_in(&self, scope: Scope<'_>, group: &Group) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
         let is_member = |audience: &str| self.is_member(audience);
         let context = Context { scope: &scope, now: self.scene.now, is_member: &is_member, liquid: &render };
         group.evaluate(&context)
+    }
+
+    /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
+    pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
+        let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
+        let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
+        match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
+            None => self.judge(group),
+            Some(first) => {
+                let data = Value::Object(first.data.clone());
+                let mut roots = vec![("data", &data)];
+                roots.extend(self.condition_roots());
+                self.judge_in(Scope::new(roots), group)
+            }
+        }
     }
 
     /// Whether the recipient, a user, is in an audience under the run's tenant (W-CND-49, W-CND-50).
@@ -307,6 +336,26 @@ impl<'a> Stretch<'a> {
         roots
     }
 
+    /// Goes on with other data than until here (W-ENG-19), and with what has come together.
+    pub(super) fn go_on_with(&mut self, data: TriggerData) {
+        self.run.data = Arc::new(data);
+        self.data = Arc::clone(&self.run.data);
+        self.counts = counts(&self.run);
+    }
+
+    /// The batch that a run may join.
+    pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
+        let own = self.opened.iter().find(|(opened, _)| opened == gathering).map(|(_, batch)| batch.clone());
+        own.or_else(|| self.scene.facts.open_batch(gathering))
+    }
+
+    /// What has come together in the run's last batch; none where it has not been batched.
+    pub(super) fn gathered(&self) -> Option<(ClosedBatch, Arc<Gathered>)> {
+        let batch = self.run.state.batch.as_ref()?;
+        let closed = batch.closed?;
+        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
+    }
+
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
     pub(super) fn data(&self) -> Option<&Map<String, Value>> {
         self.data.members()
@@ -323,6 +372,14 @@ impl<'a> Stretch<'a> {
     }
 }
 
+/// `run` as conditions see it: what came together in its last batch, or the run's own single activity.
+fn counts(run: &Run) -> Value {
+    let closed = run.state.batch.as_ref().and_then(|batch| batch.closed);
+    let alone = (1, i64::from(run.actor.is_some()));
+    let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
+    json!({"total_activities": activities, "total_actors": actors})
+}
+
 /// A step's type as the record spells it.
 fn kind(step: &Step) -> &str {
     match &step.kind {
@@ -331,6 +388,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Throttle(_) => "throttle",
         StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::UpdateAudience(_) => "update_audience",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(kind) => kind,
@@ -345,6 +403,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Throttle(_) => "throttle",
         StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::UpdateAudience(_) => "update_audience",
+        StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Later(_) => "other",

@@ -1,17 +1,22 @@
 //! What all runs of one trigger find when they go on: the workflow, the actor, the tenant, the time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
+use super::run::Input;
 use crate::metrics::Engine;
 use crate::model::audience::Audiences;
 use crate::model::channel::Channel;
-use crate::model::environment::Environment;
+use crate::model::channel_group::ChannelGroup;
+use crate::model::environment::{ChannelSetup, Environment};
 use crate::model::recipient::{RecipientRef, TENANTS};
+use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
+use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::store;
 use crate::verbs::Core;
 use crate::verbs::staged::Staged;
@@ -20,6 +25,9 @@ use crate::verbs::staged::Staged;
 pub struct Scene<'a> {
     pub workflow: &'a Workflow,
     pub channels: &'a [Channel],
+    pub channel_groups: &'a [ChannelGroup],
+    /// What of the channels is configured in the environment, by their keys.
+    pub configured: &'a BTreeMap<String, ChannelSetup>,
     pub vars: &'a Value,
     pub audiences: Arc<Audiences>,
     /// The environment's zone, for recipients that name none.
@@ -38,6 +46,8 @@ pub struct Scene<'a> {
     pub categories: Arc<str>,
     /// `workflow` as templates and conditions see it (W-SCP-15, W-SCP-16).
     pub workflow_scope: Value,
+    /// What recipients want who have not said otherwise.
+    pub default_preferences: Option<&'a Value>,
 }
 
 /// What the runs of one trigger have in common.
@@ -66,13 +76,17 @@ impl<'a> Scene<'a> {
             let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() };
             tenant = staged.scope(&reference).await?;
         }
+        let facts = Facts::new(&core.store, environment.number);
+        facts.give_channel_data(staged.channel_data());
         Ok(Scene {
             workflow,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
             audiences: core.catalog.audiences(),
             default_zone: environment.settings.timezone.as_deref(),
-            facts: Facts::new(&core.store, environment.number),
+            channel_groups: core.catalog.channel_groups(),
+            configured: &environment.settings.channels,
+            facts,
             metrics: &core.metrics.engine,
             is_active: core.catalog.is_active(environment.number, &workflow.key),
             now: core.clock.now(),
@@ -81,7 +95,45 @@ impl<'a> Scene<'a> {
             actors: Value::Array(actors).to_string().into(),
             categories: json!(workflow.categories).to_string().into(),
             workflow_scope: workflow_scope(workflow, common.cancellation_key),
+            default_preferences: environment.settings.preferences.as_ref(),
         })
+    }
+
+    /// What the run's next stretch depends on: its recipient as it sees it (W-SCP-06 to W-SCP-08), what they want, and
+    /// what became of the messages of earlier steps.
+    pub async fn input(
+        &'a self,
+        run: &Run,
+        staged: &mut Staged<'_>,
+        refs: Map<String, Value>,
+    ) -> Result<Input<'a>, store::Error> {
+        let Some(mut recipient) = staged.scope(&run.recipient).await? else {
+            return Ok(Input { scene: self, recipient: None, preferences: Preferences::default(), refs, heard: Vec::new() });
+        };
+        if let Some(followed) = &run.state.followed {
+            let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
+            recipient["subscription"] = followed.to_scope(object);
+        }
+        let mut recipient = run.with_origin(recipient);
+        let preferences = self.preferences(run, staged).await?;
+        recipient["preferences"] = preferences.to_json();
+        Ok(Input { scene: self, recipient: Some(recipient), preferences, refs, heard: Vec::new() })
+    }
+
+    async fn preferences(&self, run: &Run, staged: &mut Staged<'_>) -> Result<Preferences, store::Error> {
+        let recipient = run.recipient.key();
+        let default = staged.preference_set(&recipient, DEFAULT).await?;
+        let of_tenant = match &run.tenant {
+            Some(tenant) => staged.preference_set(&recipient, tenant).await?,
+            None => None,
+        };
+        Ok(Preferences::resolve(&Sets {
+            tenant: run.tenant.as_deref(),
+            of_tenant: of_tenant.as_ref(),
+            default: default.as_ref(),
+            tenant_default: self.tenant.as_ref().and_then(|tenant| tenant.get("settings")?.get("preference_set")),
+            environment_default: self.default_preferences,
+        }))
     }
 }
 

@@ -3,12 +3,10 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
-use super::join;
-use super::run::Input;
 use super::scene::{Common, Scene};
-use super::signals;
-use super::source;
-use super::start::{add, tell};
+use super::start::{TRIES, add, tell};
+use super::version::followed;
+use super::{join, occurrence, signals, source};
 use crate::model::run::{EventStatus, Run};
 use crate::model::time::Time;
 use crate::queue::Failure;
@@ -17,7 +15,8 @@ use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
 use crate::verbs;
 use crate::verbs::staged::Staged;
-use crate::verbs::{Change, Core, OVERTAKEN, audience, bulk, forget, send};
+use crate::verbs::turns::Turn;
+use crate::verbs::{Change, Core, OVERTAKEN, audience, bulk, fan_out, forget, schedule, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -33,6 +32,9 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         audience::POPULATE_JOB => core.work_on_populating(job).await,
         verbs::source::JOB => source::work(core, job).await,
         bulk::JOB => core.work_on_bulk(job).await,
+        schedule::JOB => occurrence::occur(core, job).await,
+        schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
+        fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
@@ -47,7 +49,9 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         change.batch.finish_job(job);
         match job.kind.as_str() {
             RUN_JOB => abandon_run(core, job, why, &mut change).await?,
-            bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
+            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
+            schedule::JOB => occurrence::abandon(core, job, &mut change.batch).await?,
+            fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -70,7 +74,8 @@ async fn abandon_run(core: &Core, job: &Job, why: &str, change: &mut Change) -> 
     if let Some(mut run) = run.filter(|run| !run.status.is_final()) {
         let now = core.clock.now();
         run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
-        over(&run, now, change);
+        let awaited = run.state.awaited_batch().map(str::to_owned);
+        over(&run, awaited.as_deref(), now, change);
     }
     Ok(())
 }
@@ -85,10 +90,14 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
 
 /// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
-    for _ in 0..OVERTAKEN {
+    // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
+    let mut turn = Turn::default();
+    for _ in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
-        if let Some(run) = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final()) {
+        let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());
+        let whose = run.as_ref().map(|run| (run.env, run.recipient.key()));
+        if let Some(run) = run {
             go_on(core, run, job, &mut change).await?;
         }
         match core.commit(change).await {
@@ -101,14 +110,18 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        if let Some((env, recipient)) = whose.filter(|(env, recipient)| !turn.covers(*env, recipient)) {
+            turn = core.turns.take(env, [recipient]).await;
+        }
     }
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-/// Adds the end of a run that has no steps left to take.
-fn over(run: &Run, now: Time, change: &mut Change) {
+/// Adds the end of a run that has no steps left to take, and of the batch that it waited for.
+fn over(run: &Run, awaited: Option<&str>, now: Time, change: &mut Change) {
     change.batch.end_wait(run.id);
     change.batch.update_run(run, now);
+    awaited.into_iter().for_each(|batch| change.batch.give_up_batch(batch));
     tell(change, run, false, &[], now);
 }
 
@@ -119,6 +132,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
         // Another was first, or it was too late (W-WFE-25).
         return Ok(());
     }
+    let awaited = run.state.awaited_batch().map(str::to_owned);
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
@@ -126,27 +140,29 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
         if is_signal {
             change.batch.cancel_wake_up(RUN_JOB, run.id);
         }
-        over(&run, now, change);
+        over(&run, awaited.as_deref(), now, change);
         return Ok(());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
     };
-    let Some(workflow) = core.catalog.version(&core.store, run.version_id).await? else {
+    let Some(workflow) = followed(core, &mut run).await? else {
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(core, run.env);
+    staged.preload(run.recipient.user_id().as_slice()).await?;
     let common = Common {
         actor: run.actor.as_ref(),
         tenant: run.tenant.as_deref(),
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let recipient = staged.scope(&run.recipient).await?;
-    let heard = if wait.is_some() { signals::heard(core, &run, job, is_signal).await? } else { Vec::new() };
+    let mut input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
+    if wait.is_some() {
+        input.heard = signals::heard(core, &run, job, is_signal).await?;
+    }
     let (known, place) = (run.events.len(), run.state.position.clone());
     let goes_on_waiting = |after: &Run| wait.is_some() && after.state.wait.is_some() && after.state.position == place;
-    let input = Input { scene: &scene, recipient, refs: refs(core, &run).await?, heard };
     let mut runs = [(run, input)];
     let mut outcomes = scene.facts.advance(&runs).await?;
     if is_signal && !outcomes.iter().any(|outcome| goes_on_waiting(&outcome.run)) {
@@ -157,7 +173,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
             outcomes = scene.facts.advance(&runs).await?;
         }
     }
-    staged.write(change);
+    staged.write(change).await?;
     for mut outcome in outcomes {
         let still_waits = goes_on_waiting(&outcome.run);
         if is_signal && still_waits && outcome.run.events.len() == known {
@@ -171,6 +187,10 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, change: &mut Change) -> Res
             change.batch.end_wait(outcome.run.id);
         }
         change.batch.update_run(&outcome.run, scene.now);
+        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
+            // W-BAT-54: what came together ends with it, and nothing more joins.
+            awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
+        }
         if is_signal && still_waits {
             // It is woken when it would have been anyway.
             outcome.wake_at = None;

@@ -7,6 +7,8 @@ pub mod feeds;
 pub mod marks;
 pub mod messages;
 pub mod runs;
+pub mod schedules;
+pub mod subscriptions;
 pub mod users;
 pub mod workflows;
 
@@ -22,6 +24,8 @@ pub fn routes() -> Vec<&'static Route> {
         marks::ROUTES,
         messages::ROUTES,
         runs::ROUTES,
+        schedules::ROUTES,
+        subscriptions::ROUTES,
         users::ROUTES,
         workflows::ROUTES,
     ]

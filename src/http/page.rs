@@ -18,7 +18,15 @@ pub(crate) struct Rows<T> {
 impl<T> Rows<T> {
     /// Makes a page of what a question found. It asks for one row more than the page holds, and for those nearest to the
     /// cursor first. `place` is a row's place in the list.
-    pub(crate) fn new(mut found: Vec<T>, page: &Page, list: List, place: impl Fn(&T) -> (Time, &str)) -> Self {
+    pub(crate) fn new(found: Vec<T>, page: &Page, list: List, place: impl Fn(&T) -> (Time, &str)) -> Self {
+        Rows::placed(found, page, list, |row| {
+            let (at, id) = place(row);
+            Cursor::At(at, id.to_owned())
+        })
+    }
+
+    /// The same of a list with places of another kind.
+    pub(crate) fn placed(mut found: Vec<T>, page: &Page, list: List, place: impl Fn(&T) -> Cursor) -> Self {
         let has_more = found.len() > page.size;
         found.truncate(page.size);
         let (has_newer, has_older) = match page.at {
@@ -29,12 +37,7 @@ impl<T> Rows<T> {
                 (has_more, true)
             }
         };
-        let cursor = |row: Option<&T>| {
-            row.map(|row| {
-                let (at, id) = place(row);
-                Cursor::At(at, id.to_owned()).encode(list)
-            })
-        };
+        let cursor = |row: Option<&T>| row.map(|row| place(row).encode(list));
         let after = cursor(found.last().filter(|_| has_older));
         let before = cursor(found.first().filter(|_| has_newer));
         Rows { after, before, size: page.size, rows: found }

@@ -225,6 +225,7 @@ impl House {
             data: data.to_string().into(),
             slim_data: None,
             activities: None,
+            batch: None,
             total_activities: 1,
             metadata: None,
             inserted_at: self.core.clock.now(),

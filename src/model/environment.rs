@@ -33,4 +33,15 @@ pub struct Settings {
     pub source_secrets: BTreeMap<String, String>,
     /// The zone of recipients that name none (W-SCP-26).
     pub timezone: Option<String>,
+    /// What recipients want who have not said otherwise (F-PRF-23); none is everything.
+    pub preferences: Option<Value>,
+    /// What of the channels is configured here, by their keys; feeds need nothing.
+    pub channels: BTreeMap<String, ChannelSetup>,
+}
+
+/// How a channel is configured in an environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChannelSetup {
+    /// Nothing is handed to its provider (W-CHS-14).
+    pub is_sandbox: bool,
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::feed::Mode;
@@ -38,14 +40,17 @@ pub struct Message {
     pub status: String,
     /// The rendered blocks as a JSON array.
     pub blocks: Arc<str>,
-    /// Full records of at most ten actors as a JSON array.
+    /// Full records of actors as a JSON array: of all that activities name, of which ten at most are shown as its own.
     pub actors: Arc<str>,
     pub total_actors: i64,
     /// The run's data as a JSON object, attachments left out.
     pub data: Arc<str>,
     /// Its top-level scalars as a JSON object, where that differs.
     pub slim_data: Option<Arc<str>>,
-    /// The activities behind a batched message as a JSON array; a message of one trigger has one, made from the rest.
+    /// The batch whose activities came together in it.
+    pub batch: Option<String>,
+    /// The activities of a batch that are shown, as a JSON array of [`shown_activity`]; a message of one trigger has one, made from
+    /// the rest.
     pub activities: Option<Arc<str>>,
     pub total_activities: i64,
     /// A JSON object.
@@ -86,7 +91,8 @@ impl Message {
         }
         out.push_str(r#","actors":"#);
         match mode {
-            Mode::Compact if self.total_actors > 1 => out.push_str(&first_of(&self.actors)),
+            Mode::Compact if self.total_actors > 1 => out.push_str(&first_of(&self.actors, 1)),
+            _ if self.total_actors > MOST_ACTORS as i64 => out.push_str(&first_of(&self.actors, MOST_ACTORS)),
             _ => out.push_str(&self.actors),
         }
         let _ = write!(out, r#","total_actors":{}"#, self.total_actors);
@@ -119,7 +125,7 @@ impl Message {
     /// Appends the activities behind the message as a JSON array (F-FED-32).
     pub fn write_activities(&self, out: &mut String, recipient: &str) {
         if let Some(activities) = &self.activities {
-            out.push_str(activities);
+            self.write_gathered(out, activities, recipient);
             return;
         }
         let at = self.inserted_at;
@@ -130,6 +136,24 @@ impl Message {
             self.activity_id(),
             self.data,
         );
+    }
+
+    /// Appends the activities that are shown of a batch.
+    fn write_gathered(&self, out: &mut String, activities: &str, recipient: &str) {
+        let actors: Vec<&RawValue> = serde_json::from_str(&self.actors).unwrap_or_default();
+        let shown: Vec<ShownActivity<'_>> = serde_json::from_str(activities).unwrap_or_default();
+        out.push('[');
+        for (at, ShownActivity(id, actor, inserted_at, data)) in shown.into_iter().enumerate() {
+            let actor = actor.and_then(|at| actors.get(at)).map_or("null", |actor| actor.get());
+            if at > 0 {
+                out.push(',');
+            }
+            let _ = write!(
+                out,
+                r#"{{"__typename":"Activity","id":{id},"actor":{actor},"recipient":{recipient},"data":{data},"inserted_at":{inserted_at},"updated_at":{inserted_at}}}"#
+            );
+        }
+        out.push(']');
     }
 
     /// The id of the single activity behind an unbatched message.
@@ -174,7 +198,7 @@ impl Message {
             "status": self.status,
             "tenant": self.tenant,
             "workflow": self.workflow,
-            "actors": actors.iter().map(reference).collect::<Vec<_>>(),
+            "actors": actors.iter().take(MOST_ACTORS).map(reference).collect::<Vec<_>>(),
             "data": raw(&self.data),
             "metadata": self.metadata.as_deref().map(raw),
             "scheduled_at": self.scheduled_at,
@@ -198,10 +222,29 @@ fn raw(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// The JSON array with only its first element.
-fn first_of(array: &str) -> String {
-    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(array).unwrap_or_default();
-    items.first().map_or_else(|| "[]".to_owned(), |first| format!("[{first}]"))
+/// Actors that a message shows as its own at most (W-RUN-23, F-FED-33).
+const MOST_ACTORS: usize = 10;
+
+/// What [`shown_activity`] wrote. Whose message it is is known where it is read.
+#[derive(Deserialize)]
+struct ShownActivity<'a>(
+    #[serde(borrow)] &'a RawValue,
+    Option<usize>,
+    #[serde(borrow)] &'a RawValue,
+    #[serde(borrow)] &'a RawValue,
+);
+
+/// An activity of a batch as a message keeps it, from its id, its actor's place among the message's, when it came, and
+/// its data as JSON.
+pub fn shown_activity(id: &str, actor: Option<usize>, at: Time, data: &str) -> String {
+    let actor = actor.map_or_else(|| "null".to_owned(), |place| place.to_string());
+    format!(r#"["{id}",{actor},"{at}",{data}]"#)
+}
+
+/// The JSON array with only its first elements.
+fn first_of(array: &str, count: usize) -> String {
+    let items: Vec<&RawValue> = serde_json::from_str(array).unwrap_or_default();
+    serde_json::to_string(&items[..count.min(items.len())]).unwrap_or_else(|_| "[]".to_owned())
 }
 
 /// The single element of a JSON array of one.

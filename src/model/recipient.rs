@@ -158,6 +158,41 @@ impl Object {
     }
 }
 
+/// A stored recipient of either kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recipient {
+    User(User),
+    Object(Object),
+}
+
+impl Recipient {
+    /// The recipient as runs see it.
+    pub fn to_scope(&self) -> Value {
+        match self {
+            Recipient::User(user) => user.to_json(),
+            Recipient::Object(object) => object.to_scope(),
+        }
+    }
+
+    /// The recipient on the wire.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Recipient::User(user) => user.to_json(),
+            Recipient::Object(object) => object.to_json(),
+        }
+    }
+}
+
+/// What stands for a recipient who was never identified or has been deleted, as resources embed it (F-AMB-20).
+pub fn missing(reference: &RecipientRef, at: Time) -> Value {
+    match reference {
+        RecipientRef::User(id) => missing_user(id, at),
+        RecipientRef::Object { collection, id } => {
+            json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}})
+        }
+    }
+}
+
 /// What stands for a user who was never identified or has been deleted (F-AMB-20).
 pub fn missing_user(id: &str, at: Time) -> Value {
     json!({

@@ -9,9 +9,12 @@ use uuid::Uuid;
 
 use super::ids::Ksuid;
 use super::recipient::RecipientRef;
+use super::schedule::Occurrence;
+use super::subscription::Followed;
 use super::time::Time;
 use super::trigger_data::TriggerData;
 use super::workflow::Position;
+use super::workflow::batch::Shown;
 
 /// Where a run stands (W-RUN-07, W-RUN-08).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,13 @@ pub enum SourceType {
     Rehearsal,
 }
 
+impl SourceType {
+    /// Whether what is started so for an object is started for its followers too (W-FAN-02, W-FAN-13).
+    pub fn reaches_followers(self) -> bool {
+        self != SourceType::Schedule
+    }
+}
+
 /// What the trigger asked of the run (W-TRG-27, W-TRG-28).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct RunSettings {
@@ -96,6 +106,41 @@ pub struct RunState {
     /// The audience by joining which the run has begun (W-AUD-15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Joined>,
+    /// The occurrence of a schedule that the run is (W-SCH-22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<Occurrence>,
+    /// The subscription that the run came through; none for a recipient who was named (W-FAN-09).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+    /// The batch that the run waits for, or has carried on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<CarriedBatch>,
+}
+
+impl RunState {
+    /// The open batch that the run waits for.
+    pub fn awaited_batch(&self) -> Option<&str> {
+        self.batch.as_ref().filter(|batch| batch.closed.is_none()).map(|batch| batch.id.as_str())
+    }
+}
+
+/// A batch, as the run that carries it on knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedBatch {
+    pub id: String,
+    /// What came together; none while the batch is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedBatch>,
+}
+
+/// What came together in a batch (W-BAT-29).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedBatch {
+    pub total_activities: i64,
+    /// Each counts once; activities without an actor count none (W-AMB-29).
+    pub total_actors: i64,
+    /// Which of the activities templates see, as the step said then.
+    pub shown: Shown,
 }
 
 /// What an audience's new member has joined.
@@ -231,6 +276,14 @@ impl Run {
         self.status = RunStatus::Cancelled;
     }
 
+    /// The recipient as the run's templates and conditions see it: with what it was started by (W-SCP-08).
+    pub fn with_origin(&self, mut recipient: Value) -> Value {
+        if let Some(occurrence) = &self.state.occurrence {
+            recipient["schedule"] = serde_json::to_value(occurrence).unwrap_or_default();
+        }
+        recipient
+    }
+
     /// How many entries tell of an error (W-RUN-14).
     pub fn error_count(&self) -> usize {
         self.events.iter().filter(|event| event.status == EventStatus::Error).count()
@@ -250,7 +303,7 @@ impl Run {
             "trigger_source": {
                 "type": self.source,
                 "cancellation_key": self.cancellation_key,
-                "schedule_id": null,
+                "schedule_id": self.state.occurrence.map(|occurrence| occurrence.id),
                 "audience_key": self.state.joined.as_ref().map(|joined| &joined.audience),
             },
             "error_count": self.error_count(),

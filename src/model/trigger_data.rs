@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::message::scalars;
 
 /// The key of trigger data that holds files, which no message carries (F-FED-28).
-const ATTACHMENTS: &str = "attachments";
+pub const ATTACHMENTS: &str = "attachments";
 
 /// What a run was triggered with. Runs hold it behind an [`Arc`]: a thousand recipients cost no more than one.
 #[derive(Debug)]

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use super::audience::Audiences;
 use super::channel::{Channel, ChannelKind};
+use super::channel_group::ChannelGroup;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
 
+pub use batch::BatchStep;
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
 pub use position::{NotAPosition, Position};
@@ -19,6 +21,7 @@ pub use throttle::Throttle;
 pub use update_audience::UpdateAudience;
 pub use wait_for_event::WaitForEvent;
 
+pub mod batch;
 mod data_schema;
 pub mod experiment;
 mod parse;
@@ -102,6 +105,8 @@ pub enum StepKind {
     Delay(Delay),
     /// Lets so many runs pass within a window, and stops the others.
     Throttle(Throttle),
+    /// Gathers runs, and goes on with one of them.
+    Batch(BatchStep),
     /// Waits until something happens to the recipient, or until it is too late.
     WaitForEvent(WaitForEvent),
     /// Adds the recipient to an audience, or takes them out of it.
@@ -311,6 +316,35 @@ impl Workflow {
             }
         }
         faults
+    }
+
+    /// Channel steps whose group is not among `groups`, or is of another kind: they are skipped, which nobody means.
+    pub fn undeclared_groups(&self, groups: &[ChannelGroup]) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        for (position, step) in self.all_steps() {
+            let StepKind::Channel(ChannelStep { target: Target::Group(key), channel_type, .. }) = &step.kind else {
+                continue;
+            };
+            let path = format!("{}.channel_group_key", self.path(&position));
+            match groups.iter().find(|group| group.key == *key) {
+                None => {
+                    let hint = aside(key, groups.iter().map(|group| group.key.as_str()));
+                    let message = format!(
+                        "no channel group `{key}` is declared{hint}: add it to [[channel_groups]]; the step is skipped"
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(group) if group.channel_type != *channel_type => {
+                    let message = format!(
+                        "channel group `{key}` is of type {}, and the step of type {channel_type}: nothing is sent",
+                        group.channel_type
+                    );
+                    found.push(Invalid::new(path, message));
+                }
+                Some(_) => {}
+            }
+        }
+        found
     }
 
     /// Everything in a trigger's data that its schema does not allow, by paths such as `data.name` (W-VAL-06). Without

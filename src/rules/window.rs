@@ -98,6 +98,13 @@ pub enum Frequency {
     Monthly,
 }
 
+impl Frequency {
+    /// The frequency's name on the wire.
+    pub fn name(self) -> &'static str {
+        FREQUENCIES.iter().find(|(_, frequency)| *frequency == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// A set of weekdays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days(u8);
@@ -127,6 +134,11 @@ impl Days {
         self.0 & Days::only(day).0 != 0
     }
 
+    /// The names of its days, Monday first.
+    pub fn names(self) -> Vec<&'static str> {
+        DAYS.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0).map(|(_, name)| *name).collect()
+    }
+
     fn parse(value: &Value) -> Result<Self, String> {
         let allowed = "must be a list of mon, tue, wed, thu, fri, sat and sun, or \"weekdays\" or \"weekends\"";
         match value {
@@ -146,7 +158,7 @@ impl WindowRule {
     /// Reads a window rule; nulls mean unset. `path` says where it stands, for the errors.
     pub fn parse(value: &Value, path: &str) -> Result<Self, Vec<Invalid>> {
         let Value::Object(map) = value else {
-            return Err(vec![Invalid::new(path, "a window rule is an object with `frequency`")]);
+            return Err(vec![Invalid::new(path, "a rule is an object with `frequency`")]);
         };
         let mut reader = Reader { map, path, errors: Vec::new() };
         reader.refuse_unknown_keys();
@@ -195,7 +207,8 @@ impl WindowRule {
         None
     }
 
-    fn minute_after(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    /// The next instant after `at` whose local minute is ours.
+    pub(super) fn minute_after(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let ahead = i64::from(self.minutes - zone.to_datetime(at).minute()).rem_euclid(60);
         let guess = plus_minutes(at, if ahead == 0 { 60 } else { ahead })?;
         if zone.to_offset(guess) == zone.to_offset(at) {
@@ -236,12 +249,12 @@ impl WindowRule {
     }
 }
 
-fn plus_minutes(at: Timestamp, minutes: i64) -> Option<Timestamp> {
+pub(super) fn plus_minutes(at: Timestamp, minutes: i64) -> Option<Timestamp> {
     at.checked_add(Span::new().minutes(minutes)).ok()
 }
 
 /// Local clocks may differ from UTC by odd seconds (before 1972), so that the local second is what is taken away.
-fn floor_to_minute(at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+pub(super) fn floor_to_minute(at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let local = zone.to_datetime(at);
     let below = Span::new().seconds(i64::from(local.second())).nanoseconds(i64::from(local.subsec_nanosecond()));
     at.checked_sub(below).ok()
@@ -267,7 +280,7 @@ impl<'a> Reader<'a> {
         let map = self.map;
         for key in map.keys().filter(|key| !RULE_KEYS.contains(&key.as_str()) && !key.starts_with("__")) {
             let hint = aside(key, RULE_KEYS);
-            self.refuse(key, format!("is not a member of a window rule{hint}"));
+            self.refuse(key, format!("is not a member of a rule{hint}"));
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Env;
-use super::db::{Error, Store};
+use super::db::{Error, Row, Store};
 use super::filter::Where;
 use super::messages::MessageFilter;
 use crate::params;
@@ -76,7 +76,34 @@ impl Lane<'_> {
     }
 }
 
+/// A message in which several act, with the actors it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    pub found: Found,
+    /// A JSON array of their records.
+    pub actors: String,
+}
+
 impl Store {
+    /// The first `limit` messages behind number `after`, and not beyond `end`, which came out of batches that this user
+    /// has brought something to and show others as well, in order.
+    pub async fn shared_chunk(
+        &self,
+        env: Env,
+        actor: &str,
+        after: i64,
+        end: End,
+        limit: usize,
+    ) -> Result<Vec<Shared>, Error> {
+        let sql = format!(
+            "SELECT m.n, m.id, m.version, m.feed, m.channel, m.recipient, m.tenant, m.workflow, m.actors FROM messages m \
+             WHERE m.batch IN (SELECT a.batch FROM batch_activities a WHERE a.env = ?1 AND a.actor = ?2) \
+             AND m.total_actors > 1 AND +m.n > ?3 AND +m.n <= ?4 AND +m.inserted_at <= ?5 ORDER BY m.n LIMIT {limit}"
+        );
+        let row = |row: &Row<'_>| Ok(Shared { found: found(row)?, actors: row.string(8)? });
+        self.scan(sql, params![env, actor, after, end.n, end.at], row).await
+    }
+
     /// The newest message of the environment as things stand.
     pub async fn newest(&self, env: Env) -> Result<End, Error> {
         let sql = "SELECT (SELECT coalesce(max(n), 0) FROM messages), \
@@ -107,18 +134,19 @@ impl Store {
             "SELECT {place}, m.id, m.version, m.feed, m.channel, m.recipient, m.tenant, m.workflow FROM messages m \
              WHERE {clause} ORDER BY {place} LIMIT {limit}"
         );
-        self.scan(sql, params, |row| {
-            Ok(Found {
-                place: row.int(0)?,
-                id: row.string(1)?,
-                version: row.int(2)?,
-                feed: row.maybe_int(3)?,
-                channel: row.string(4)?,
-                recipient: row.string(5)?,
-                tenant: row.maybe_string(6)?,
-                workflow: row.string(7)?,
-            })
-        })
-        .await
+        self.scan(sql, params, found).await
     }
+}
+
+fn found(row: &Row<'_>) -> Result<Found, Error> {
+    Ok(Found {
+        place: row.int(0)?,
+        id: row.string(1)?,
+        version: row.int(2)?,
+        feed: row.maybe_int(3)?,
+        channel: row.string(4)?,
+        recipient: row.string(5)?,
+        tenant: row.maybe_string(6)?,
+        workflow: row.string(7)?,
+    })
 }

@@ -267,6 +267,8 @@ pub struct Batch {
     pub(super) statements: Vec<Statement>,
     /// The feeds that it changes.
     pub(super) feeds: Vec<FeedKey>,
+    /// The batches of batch steps that it changes, by their ids: locked likewise, behind the feeds.
+    pub(super) locked: Vec<String>,
     /// Statements whose rows are given back.
     returning: usize,
 }
@@ -329,6 +331,7 @@ impl Batch {
     pub fn append(&mut self, other: Batch) -> usize {
         self.statements.extend(other.statements);
         self.feeds.extend(other.feeds);
+        self.locked.extend(other.locked);
         let before = self.returning;
         self.returning += other.returning;
         before

@@ -31,6 +31,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("/* hold */", "FOR KEY SHARE"),
     ("/* hold: u */", "FOR KEY SHARE OF u"),
     ("/* hold: o */", "FOR KEY SHARE OF o"),
+    ("/* hold as it is */", "FOR SHARE"),
 ];
 
 /// What stands in the schema, likewise. Text is compared by its bytes, as in SQLite.
@@ -43,6 +44,10 @@ pub(super) const LOCK_FEEDS: &str = "SELECT 1 FROM feeds WHERE id IN (\
      SELECT f.id FROM feeds f JOIN unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[])) \
      AS named (env, channel, recipient) USING (env, channel, recipient) UNION ALL SELECT unnest(CAST($4 AS bigint[]))) \
      ORDER BY id FOR NO KEY UPDATE";
+
+/// Locks the batches of batch steps that are about to change, likewise.
+pub(super) const LOCK_BATCHES: &str =
+    "SELECT 1 FROM batches WHERE id = ANY(CAST($1 AS text[])) ORDER BY id FOR NO KEY UPDATE";
 
 /// The statement as PostgreSQL reads it. A guard or a question that finds nothing divides by zero, which breaks the
 /// transaction where it stands: its batch has been sent as a whole by then.

@@ -29,6 +29,14 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/0003_changes.postgres.sql"),
     },
     Migration { number: 4, name: "engine", sql: include_str!("migrations/0004_engine.sql"), postgres: "" },
+    Migration {
+        number: 5,
+        name: "batches",
+        sql: include_str!("migrations/0005_batches.sql"),
+        postgres: include_str!("migrations/0005_batches.postgres.sql"),
+    },
+    Migration { number: 7, name: "schedules", sql: include_str!("migrations/0007_schedules.sql"), postgres: "" },
+    Migration { number: 8, name: "fan-out", sql: include_str!("migrations/0008_fan_out.sql"), postgres: "" },
     Migration { number: 9, name: "waits", sql: include_str!("migrations/0009_waits.sql"), postgres: "" },
 ];
 

@@ -350,10 +350,12 @@ enum Broken {
 async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> Result<Vec<Applied>, Broken> {
     let mut link = link(pool, deadline).await.map_err(Broken::Unreachable)?;
     let lock = Locks::of(batches);
+    let locked: Vec<&str> = batches.iter().flat_map(|batch| &batch.locked).map(String::as_str).collect();
     let statements = || batches.iter().flat_map(|batch| &batch.statements);
     let prepare = async {
         let locks = lock.iter().map(|_| (Kind::Plain, dialect::LOCK_FEEDS));
-        link.prepare(statements().map(|statement| (statement.kind, &*statement.sql)).chain(locks)).await
+        let locked = locked.first().map(|_| (Kind::Plain, dialect::LOCK_BATCHES));
+        link.prepare(statements().map(|statement| (statement.kind, &*statement.sql)).chain(locks).chain(locked)).await
     };
     match timeout_at(deadline, prepare).await {
         Ok(Ok(())) => {}
@@ -378,7 +380,7 @@ async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> R
             ))));
         }
     }
-    let sent = timeout_at(deadline, send(&link, lock.as_ref(), batches)).await;
+    let sent = timeout_at(deadline, send(&link, lock.as_ref(), &locked, batches)).await;
     let Ok(mut results) = sent else {
         drop(managed::Object::take(link));
         return Err(Broken::Unknown("PostgreSQL did not answer in time, and may have applied the change".to_owned()));
@@ -418,7 +420,7 @@ async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> R
 type Answered = Result<Vec<Row>, tokio_postgres::Error>;
 
 /// Sends `BEGIN`, the locks, every statement and `COMMIT`, and waits for all answers, in that order.
-async fn send(link: &Link, lock: Option<&Locks>, batches: &[&Batch]) -> Vec<Answered> {
+async fn send(link: &Link, lock: Option<&Locks>, locked: &[&str], batches: &[&Batch]) -> Vec<Answered> {
     let command = |text: &'static str| -> Pin<Box<dyn Future<Output = Answered> + Send + '_>> {
         Box::pin(async move { link.client.batch_execute(text).await.map(|()| Vec::new()) })
     };
@@ -430,6 +432,11 @@ async fn send(link: &Link, lock: Option<&Locks>, batches: &[&Batch]) -> Vec<Answ
             let params: [&(dyn ToSql + Sync); 4] = [&lock.envs, &lock.channels, &lock.recipients, &lock.ids];
             link.client.query(statement, &params).await
         }));
+    }
+    if !locked.is_empty()
+        && let Some(statement) = link.statement(Kind::Plain, dialect::LOCK_BATCHES)
+    {
+        all.push(Box::pin(async move { link.client.query(statement, &[&locked]).await }));
     }
     for statement in batches.iter().flat_map(|batch| &batch.statements) {
         all.push(Box::pin(async move {

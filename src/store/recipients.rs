@@ -1,13 +1,55 @@
-//! Recipients of either kind: whether they are still there.
+//! Recipients of either kind: who they are, and whether they are still there.
+
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::Env;
-use super::db::Batch;
-use crate::model::recipient::{Object, User};
+use super::db::{Batch, Error, Store};
+use crate::model::recipient::{Object, Recipient, RecipientRef, User};
+use crate::model::time::Time;
 use crate::params;
 
+impl Store {
+    /// Those of these recipients who are there, by their keys.
+    pub async fn recipients(&self, env: Env, keys: &[String]) -> Result<HashMap<String, Recipient>, Error> {
+        let (mut users, mut out) = (Vec::new(), HashMap::new());
+        for key in keys {
+            match RecipientRef::from_key(key) {
+                RecipientRef::User(_) => users.push(key.as_str()),
+                RecipientRef::Object { collection, id } => {
+                    let found = self.object(env, &collection, &id).await?;
+                    out.extend(found.map(|object| (key.clone(), Recipient::Object(object))));
+                }
+            }
+        }
+        if !users.is_empty() {
+            let found = self.users_by_ids(env, &users).await?;
+            out.extend(found.into_iter().map(|user| (user.id.clone(), Recipient::User(user))));
+        }
+        Ok(out)
+    }
+}
+
 impl Batch {
+    /// Adds that the recipient must be as it was when it was last changed at `before`; none: not there.
+    pub fn require_as_it_was(&mut self, env: Env, reference: &RecipientRef, before: Option<Time>) {
+        let (table, names, mut params) = match reference {
+            RecipientRef::User(id) => ("users", "id = ?2", params![env, id]),
+            RecipientRef::Object { collection, id } => {
+                ("objects", "collection = ?2 AND id = ?3", params![env, collection, id])
+            }
+        };
+        let found = format!("SELECT 1 FROM {table} WHERE env = ?1 AND {names}");
+        match before {
+            Some(before) => {
+                params.push(before.into());
+                self.require(format!("{found} AND updated_at = ?{} /* hold as it is */", params.len()), params);
+            }
+            None => self.require(format!("SELECT 1 WHERE NOT EXISTS ({found})"), params),
+        }
+    }
+
     /// Adds that these users and objects must still be there, and be the same: refused when one was deleted since it was
     /// read, even if another of its name was made.
     pub fn require_recipients<'a>(

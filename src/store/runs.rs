@@ -68,6 +68,12 @@ impl Store {
         self.query_one(&sql, &params![id], run).await
     }
 
+    /// The runs of one trigger, in whatever environment: the first thousand by their ids.
+    pub async fn runs_of(&self, workflow_run: &str) -> Result<Vec<Run>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE workflow_run = ?1 ORDER BY id LIMIT 1000");
+        self.scan(sql, params![workflow_run], run).await
+    }
+
     /// A page of runs, newest first: at most `limit`, on the asked side of `at`.
     pub async fn runs(&self, env: Env, filter: &RunFilter, at: Option<&Edge>, limit: usize) -> Result<Vec<Run>, Error> {
         let mut clause = Where::default();
@@ -156,7 +162,9 @@ impl Batch {
     }
 
     /// Adds the cancellation of those of these runs that are not over by then, with their jobs. A worker that has read
-    /// one before is overtaken (W-CAN-10); what is over spoils nothing. A run that waits for an event says so (W-CAN-13). Gives back the number of the stopped ones' ids.
+    /// one before is overtaken (W-CAN-10); what is over spoils nothing. A run that will carry a batch on stays as long as
+    /// that is open (W-BAT-37), and one that waits for an event says so (W-CAN-13). Gives back the number of the stopped
+    /// ones' ids.
     pub fn cancel_runs(&mut self, ids: &[String], now: Time) -> usize {
         let event = |id: &String| RunEvent::new(id.as_bytes(), b"cancelled", now, "run_cancelled");
         // Of its step only the database knows the name, as JSON text; that of a null stands where it goes.
@@ -171,7 +179,8 @@ impl Batch {
                  events = CASE events WHEN '[]' THEN '[' ELSE substr(events, 1, length(events) - 1) || ',' END \
                  || coalesce((SELECT replace(CAST(j.value -> 2 AS TEXT), '\"step_ref\":null', '\"step_ref\":' || w.step) || ',' \
                  FROM waits w WHERE w.run = runs.id), '') || CAST(j.value -> 1 AS TEXT) || ']' \
-                 FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} RETURNING runs.id"
+                 FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} \
+                 AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run = runs.id AND b.is_open = 1 AND b.closes_at > ?2) RETURNING runs.id"
             ),
             vec![runs, now.into()],
         );
@@ -191,8 +200,8 @@ impl Batch {
     /// Adds a run's next state; refused when somebody else has changed it since `run.rev` was read (W-CAN-10).
     pub fn update_run(&mut self, run: &Run, now: Time) {
         self.guard(
-            "UPDATE runs SET rev = rev + 1, status = ?3, data = ?4, state = ?5, events = ?6, error_count = ?7, updated_at = ?8 \
-             WHERE id = ?1 AND rev = ?2",
+            "UPDATE runs SET rev = rev + 1, status = ?3, data = ?4, state = ?5, events = ?6, error_count = ?7, updated_at = ?8, \
+             version_id = ?9 WHERE id = ?1 AND rev = ?2",
             params![
                 run.id,
                 run.rev,
@@ -201,7 +210,8 @@ impl Batch {
                 json(&run.state),
                 json(&run.events),
                 run.error_count(),
-                now
+                now,
+                run.version_id
             ],
         );
     }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
 use super::jobs::Job;
 use super::messages::MessageFilter;
+use super::subscriptions::Among;
 use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
 use crate::model::feed::{Counts, Filter, Head, Status};
@@ -12,6 +14,7 @@ use crate::model::mark::Mark;
 use crate::model::recipient::{Object, RecipientRef, User};
 use crate::model::signal::Happened;
 use crate::model::time::Time;
+use crate::model::workflow::batch::Shown;
 use crate::wire::cursor::{Cursor, Edge};
 
 const BY_ID: &str = "sqlite_autoindex_messages_1 (id=?)";
@@ -28,7 +31,8 @@ fn ways(store: &Store) -> BTreeSet<String> {
         // A list that came as a parameter, no table at all, or rows found by another line.
         _ if line.contains("VIRTUAL TABLE")
             || line == "SCAN CONSTANT ROW"
-            || ["SCAN fresh", "SCAN older"].contains(&line.as_str()) =>
+            || ["SCAN fresh", "SCAN older"].contains(&line.as_str())
+            || line.starts_with("SCAN (subquery-") =>
         {
             None
         }
@@ -114,7 +118,9 @@ async fn what_is_asked_most_is_found_by_an_index() {
     })
     .await;
     let waits_by_run = "sqlite_autoindex_waits_1 (run=?)";
-    goes_by(&store, "a cancellation", &["sqlite_autoindex_runs_1 (id=?)", "jobs_by_subject (subject=?)", waits_by_run]);
+    let (of_run, jobs) = ("batches_by_run (run=?)", "jobs_by_subject (subject=?)");
+    goes_by(&store, "a cancellation", &["sqlite_autoindex_runs_1 (id=?)", jobs, waits_by_run, of_run]);
+    batches(&store, &apply).await;
     let any = "waits_by_recipient (env=? AND recipient=?)";
     let waits = "waits_by_recipient (env=? AND recipient=? AND topic=?)";
     apply(&|batch| {
@@ -234,7 +240,11 @@ async fn what_is_asked_most_is_found_by_an_index() {
             &format!("sqlite_autoindex_preference_sets_1 {of_user}"),
             &format!("sqlite_autoindex_channel_data_1 {of_user}"),
             &format!("runs_by_recipient {of_user}"),
-            "jobs_by_subject (subject=?)",
+            jobs,
+            of_run,
+            "batches_open (env=? AND recipient=?)",
+            "sqlite_autoindex_batch_activities_1 (batch=?)",
+            &format!("sqlite_autoindex_throttles_1 {of_user}"),
             &format!("feeds_by_recipient {of_user}"),
             OF_FEED,
             alone,
@@ -244,15 +254,89 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "waits_by_recipient (env=? AND recipient=?)",
             "audience_members_by_user (env=? AND user_id=?)",
+            "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
+            "batch_activities_by_actor (env=? AND actor=?)",
             "messages_by_time (env=?)",
         ],
     );
+    for (among, way) in [
+        (Among::All, "subscriptions_of_object (env=? AND object=? AND n>? AND n<?)"),
+        (Among::Objects, "subscriptions_nested (env=? AND object=? AND n>? AND n<?)"),
+    ] {
+        store.followers(1, "#teams#a", among, (5, 9), 10).await.unwrap();
+        goes_by(&store, "the next followers of an object", &[way]);
+    }
+    store.runs_that_are(&ids).await.unwrap();
+    goes_by(&store, "which runs there are", &["sqlite_autoindex_runs_1 (id=?)"]);
+    store.cancelled_in_fan_out("f", &["a"]).await.unwrap();
+    goes_by(
+        &store,
+        "who is left out of a fan-out",
+        &["sqlite_autoindex_fan_out_cancelled_1 (fan_out=? AND recipient=?)"],
+    );
+    apply(&|batch| {
+        batch.cancel_fan_outs(1, "w", "k", Some(&ids));
+        batch.require_subscriptions(&[1, 2]);
+    })
+    .await;
+    let to_cancel = "fan_outs_to_cancel (env=? AND workflow=? AND cancellation_key=?)";
+    goes_by(&store, "a cancellation of fan-outs, and who still follows", &[to_cancel, ROW]);
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
+}
+
+/// What comes together at batch steps: thousands may come to one batch, and to thousands of them.
+async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
+    let of = |text: &str| text.to_owned();
+    let gathering = Gathering { recipient: of("r"), workflow: of("w"), identity: of("step:b"), key: String::new() };
+    let now = Time::default();
+    let batch = OpenBatch { id: of("b"), is_carried: true, closes_at: now, cap_at: now, items_max: Some(2) };
+    let (run, data) = (of("run"), "{}".into());
+    let (env, cancellation_key, actor) = (1, None, None);
+    let activity = NewActivity { env, batch: of("b"), workflow: of("w"), run, cancellation_key, actor, data, now };
+    let (open, by_id) = (
+        "batches_open (env=? AND recipient=? AND workflow=? AND identity=? AND key=?)",
+        "sqlite_autoindex_batches_1 (id=?)",
+    );
+    let (all, one) =
+        ("sqlite_autoindex_batch_activities_1 (batch=?)", "sqlite_autoindex_batch_activities_1 (batch=? AND id=?)");
+    store.open_batch(1, &gathering).await.unwrap();
+    goes_by(store, "an open batch", &[open]);
+    apply(&|write| write.open_batch(1, &gathering, &batch, Some(&activity), now)).await;
+    goes_by(store, "a new batch", &[open]);
+    apply(&|write| write.join_batch(&activity, false, None)).await;
+    goes_by(store, "one more", &[by_id, "jobs_by_subject (subject=?)"]);
+    let shown = Shown { limit: 10, are_newest: true };
+    store.gathered("b", shown).await.unwrap();
+    goes_by(store, "what has come together", &[by_id, all, "sorted"]);
+    let page = Edge::After(Cursor::At(now, of("x")));
+    store.batch_activities("b", &Default::default(), Some(&page), 10).await.unwrap();
+    goes_by(store, "a page of it", &["sqlite_autoindex_batch_activities_1 (batch=? AND id<?)"]);
+    apply(&|write| {
+        write.require_batch("b", 0);
+        write.close_batch("b", 0);
+        write.give_up_batch("b");
+    })
+    .await;
+    goes_by(store, "its end", &[by_id]);
+    store.activities_to_cancel(1, "w", "k", None, now).await.unwrap();
+    let by_key = "batch_activities_to_cancel (env=? AND workflow=? AND cancellation_key=?)";
+    goes_by(store, "what may be taken out", &[by_id, by_key, "sorted"]);
+    let out = Cancelled { batch: of("b"), id: of("a"), run: of("run") };
+    apply(&|write| {
+        write.cancel_activity(&out, now);
+    })
+    .await;
+    goes_by(store, "what is taken out", &[by_id, one, "sqlite_autoindex_runs_1 (id=?)"]);
+    store.shared_chunk(1, "u", 5, End { n: 9, at: 9 }, 10).await.unwrap();
+    let (of_actor, of_batch) = ("batch_activities_by_actor (env=? AND actor=?)", "messages_by_batch (batch=?)");
+    goes_by(store, "what somebody has come to with others", &[of_actor, of_batch, "sorted"]);
+    apply(&|write| write.forget_batches(now)).await;
+    goes_by(store, "what nothing came to", &["batches_unclaimed (closes_at<?)"]);
 }
 
 fn operation() -> BulkOperation {

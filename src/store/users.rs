@@ -56,6 +56,26 @@ impl Store {
         Ok(self.dated_preference_sets(env, recipient).await?.into_iter().map(|(id, body, _)| (id, body)).collect())
     }
 
+    /// Whether a recipient has data of a channel that says something.
+    pub async fn has_channel_data(&self, env: Env, recipient: &str, channel: &str) -> Result<bool, Error> {
+        let sql = "SELECT data FROM channel_data WHERE env = ?1 AND recipient = ?2 AND channel = ?3";
+        let found = self.query_one(sql, &params![env, recipient, channel], |row| row.json::<Value>(0)).await?;
+        Ok(found.is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty())))
+    }
+
+    /// The preference sets stored for these recipients: each with whose it is, its id, and when it was last changed.
+    pub async fn preference_sets_of(
+        &self,
+        env: Env,
+        recipients: &[&str],
+    ) -> Result<Vec<(String, String, Value, Time)>, Error> {
+        let sql = "SELECT recipient, set_id, body, updated_at FROM preference_sets \
+                   WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2))";
+        let list = serde_json::to_string(recipients).unwrap_or_default();
+        let row = |row: &Row<'_>| Ok((row.string(0)?, row.string(1)?, row.json(2)?, row.time(3)?));
+        self.query(sql, &params![env, list], row).await
+    }
+
     /// The preference sets stored for a recipient, by set id, each with when it was last changed.
     pub async fn dated_preference_sets(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value, Time)>, Error> {
         let sql =
@@ -126,6 +146,7 @@ impl Batch {
     pub fn delete_user(&mut self, env: Env, id: &str) {
         const IN_THEIR_FEEDS: &str = "feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)";
         const IN_NO_FEED: &str = "feed IS NULL AND env = ?1 AND recipient = ?2";
+        const THEIR_RUNS: &str = "SELECT id FROM runs WHERE env = ?1 AND recipient = ?2";
         self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
         for sql in [
             "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
@@ -134,7 +155,13 @@ impl Batch {
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2".to_owned(),
-            "DELETE FROM jobs WHERE subject IN (SELECT id FROM runs WHERE env = ?1 AND recipient = ?2)".to_owned(),
+            "DELETE FROM subscriptions WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
+            "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),
+            format!("DELETE FROM jobs WHERE subject IN ({THEIR_RUNS})"),
+            format!("DELETE FROM batch_activities WHERE batch IN (SELECT id FROM batches WHERE run IN ({THEIR_RUNS}))"),
+            format!("DELETE FROM batches WHERE run IN ({THEIR_RUNS})"),
+            "DELETE FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2".to_owned(),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),
             format!("DELETE FROM removals WHERE {IN_THEIR_FEEDS}"),
@@ -160,9 +187,10 @@ impl Batch {
         let open = format!("{},\"end\":{{\"n\":", known.trim_end_matches('}'));
         self.push(
             "INSERT INTO jobs (kind, subject, due_at, progress) \
-             SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT max(n) FROM messages) AS TEXT) || ',\"at\":' \
-             || CAST((SELECT max(inserted_at) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
-             WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2)",
+             SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT coalesce(max(n), 0) FROM messages) AS TEXT) || ',\"at\":' \
+             || CAST((SELECT coalesce(max(inserted_at), 0) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
+             WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2) \
+             OR EXISTS (SELECT 1 FROM batch_activities WHERE env = ?1 AND actor = ?2)",
             params![env, actor, kind, subject, now, open],
         );
     }

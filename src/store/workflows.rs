@@ -15,6 +15,13 @@ impl Store {
         self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?))).await
     }
 
+    /// The versions of a workflow that were published since `version` was, newest first; it is the last of them.
+    pub async fn workflow_versions_since(&self, key: &str, version: Uuid) -> Result<Vec<Uuid>, Error> {
+        let sql = "SELECT id FROM workflow_versions WHERE key = ?1 \
+                   AND created_at >= (SELECT created_at FROM workflow_versions WHERE id = ?2) ORDER BY created_at DESC, id";
+        self.query(sql, &params![key, version], |row| row.uuid(0)).await
+    }
+
     /// The key of every workflow that any environment has or ever had.
     pub async fn known_workflows(&self) -> Result<Vec<String>, Error> {
         self.query("SELECT DISTINCT key FROM workflows ORDER BY key", &[], |row| row.string(0)).await

@@ -187,7 +187,7 @@ impl Core {
             let mut change = Change::new();
             let now = self.clock.now();
             change.batch.ensure_audience(env, key, false, now);
-            staged.write(&mut change);
+            staged.write(&mut change).await?;
             change.batch.add_members((env, key), &slots, &joins, Uuid::new_v4(), now);
             if !joins.is_empty() {
                 change.wake(now);

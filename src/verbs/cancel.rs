@@ -43,7 +43,8 @@ impl Request {
 }
 
 impl Core {
-    /// Stops every unfinished run of the workflow that carries the key; answers how many it stopped.
+    /// Stops every unfinished run of the workflow that carries the key, and takes what others have brought to open batches
+    /// back; answers how many that were.
     pub async fn cancel(&self, env: Env, workflow: &str, body: &Value) -> Result<usize, Error> {
         // The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
         if self.catalog.workflow(workflow).is_none() && !self.store.knows_workflow(env, workflow).await? {
@@ -51,13 +52,45 @@ impl Core {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let only: Option<Vec<String>> = request.recipients.map(|only| only.iter().map(RecipientRef::key).collect());
-        let found = self.store.runs_to_cancel(env, workflow, &request.cancellation_key, only.as_deref()).await?;
-        let mut stopped = 0;
+        // First what has not begun: a part of a fan-out that is being committed is waited for, and its runs are then found.
+        let mut batch = Batch::new();
+        batch.cancel_fan_outs(env, workflow, &request.cancellation_key, only.as_deref());
+        self.store.apply(batch).await?;
+        let (key, only) = (request.cancellation_key.as_str(), only.as_deref());
+        let taken = self.take_out_of_batches(env, workflow, key, only).await?;
+        let mut found = self.store.runs_to_cancel(env, workflow, key, only).await?;
+        // One that carries on what others have brought may do so, even if its batch closes at this instant.
+        found.retain(|run| !taken.contains(run));
+        let mut stopped = taken.len();
         for ids in found.chunks(CHUNK) {
             let mut batch = Batch::new();
             let number = batch.cancel_runs(ids, self.clock.now());
             stopped += self.store.apply(batch).await?.rows(number).len();
         }
-        Ok(stopped)
+        // Those that have come to a batch meanwhile.
+        Ok(stopped + self.take_out_of_batches(env, workflow, key, only).await?.len())
+    }
+
+    /// Takes what runs with the key have brought out of batches that are open (W-CAN-14); answers which runs that
+    /// were. They are over, or stay to carry the batch on (W-BAT-36, W-BAT-37).
+    async fn take_out_of_batches(
+        &self,
+        env: Env,
+        workflow: &str,
+        key: &str,
+        only: Option<&[String]>,
+    ) -> Result<Vec<String>, Error> {
+        let now = self.clock.now();
+        let found = self.store.activities_to_cancel(env, workflow, key, only, now).await?;
+        let mut taken = Vec::new();
+        for activities in found.chunks(CHUNK) {
+            let mut batch = Batch::new();
+            let numbers: Vec<usize> = activities.iter().map(|one| batch.cancel_activity(one, now)).collect();
+            let applied = self.store.apply(batch).await?;
+            let was_there = |number: usize| !applied.rows(number).is_empty();
+            let out = activities.iter().zip(numbers).filter(|(_, number)| was_there(*number));
+            taken.extend(out.map(|(activity, _)| activity.run.clone()));
+        }
+        Ok(taken)
     }
 }

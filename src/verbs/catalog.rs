@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::model::audience::Audiences;
 use crate::model::channel::{Channel, ChannelKind};
+use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
 use crate::model::source::Sources;
 use crate::model::workflow::Workflow;
@@ -22,6 +23,7 @@ pub const TRIGGER_BYTES: usize = 64 << 20;
 pub struct Catalog {
     environments: Vec<Arc<Environment>>,
     channels: Arc<[Channel]>,
+    channel_groups: Arc<[ChannelGroup]>,
     trigger_bytes: usize,
     workflows: RwLock<Workflows>,
 }
@@ -52,9 +54,15 @@ impl Catalog {
         Catalog {
             environments: environments.into_iter().map(Arc::new).collect(),
             channels: channels.into(),
+            channel_groups: Arc::default(),
             trigger_bytes: TRIGGER_BYTES,
             workflows: RwLock::new(Workflows { current, ..Workflows::default() }),
         }
+    }
+
+    /// The catalog with these channel groups.
+    pub fn with_channel_groups(self, groups: Vec<ChannelGroup>) -> Self {
+        Catalog { channel_groups: groups.into(), ..self }
     }
 
     /// The catalog with another bound on what one trigger may store.
@@ -91,6 +99,11 @@ impl Catalog {
     /// Every channel.
     pub fn channels(&self) -> &[Channel] {
         &self.channels
+    }
+
+    /// Every channel group.
+    pub fn channel_groups(&self) -> &[ChannelGroup] {
+        &self.channel_groups
     }
 
     /// The in-app feed channel with this id (F-FED-01).

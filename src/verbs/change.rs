@@ -143,7 +143,7 @@ impl Change {
         }
     }
 
-    /// Wakes the workers at `at` for a job that the batch adds.
+    /// Wakes the workers at `at` for a job that the batch adds or moves.
     pub(crate) fn wake(&mut self, at: Time) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }

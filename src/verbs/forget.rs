@@ -13,7 +13,7 @@ use crate::store::messages::MessageFilter;
 use crate::store::{self, Env};
 
 use super::bulk::CHUNKS_PER_CLAIM;
-use super::change::{FEEDS, by_feed};
+use super::change::{FEEDS, FeedName, by_feed};
 use super::{Change, Core};
 
 /// The kind of job that makes others forget.
@@ -31,6 +31,9 @@ struct Progress {
     end: End,
     /// The message that has been reached.
     after: i64,
+    /// Whether it is among messages that show others as well: they come second.
+    #[serde(default)]
+    is_shared: bool,
 }
 
 /// A claimed job of forgetting, under way.
@@ -75,31 +78,77 @@ impl Work {
     /// more to do; for whoever has lost the claim there is not.
     pub async fn goes_on(&mut self, core: &Core) -> Result<bool, Failure> {
         let now = core.clock.now();
-        let Progress { env, ref user, asked_at, end, after } = self.progress;
-        let lane = Lane::Acted(env, user);
-        let actors = Value::Array(vec![missing_user(user, Time::from_micros(asked_at))]).to_string();
-        let found = core.store.chunk(lane, &MessageFilter::default(), after, end, FEEDS).await?;
-        let next = found.last().filter(|_| found.len() == FEEDS);
+        let mut shown = Change::new();
+        let mut next = None;
+        if !self.progress.is_shared {
+            next = self.show_missing(core, &mut shown, now).await?;
+            if next.is_none() {
+                (self.progress.is_shared, self.progress.after) = (true, 0);
+            }
+        }
+        if self.progress.is_shared {
+            next = self.show_missing_among_others(core, &mut shown, now).await?;
+        }
         let mut change = Change::new();
         match next {
-            Some(last) => {
-                self.progress.after = last.place;
+            Some(place) => {
+                self.progress.after = place;
                 let progress = serde_json::to_value(&self.progress).unwrap_or_default();
                 change.batch.advance_job(&self.job, &progress, now.plus_seconds(LEASE_SECONDS));
             }
             None => change.batch.finish_job(&self.job),
         }
-        for (feed, ids) in by_feed(env, &found) {
-            match feed {
-                Some(feed) => change.show_actors(&feed, &ids, &actors, now),
-                None => change.batch.show_actors_alone(env, &ids, &actors, now),
-            }
-        }
+        change.append(shown);
         match core.commit(change).await {
             Ok(_) => Ok(next.is_some()),
-            // Somebody else has taken the job over.
+            // Somebody else has taken the job over; or what it is about changes right now, and it is due again soon.
             Err(store::Error::Refused(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Changes the next messages in which only the user acts; the last of them, if there are more.
+    async fn show_missing(&self, core: &Core, change: &mut Change, now: Time) -> Result<Option<i64>, Failure> {
+        let Progress { env, ref user, end, after, .. } = self.progress;
+        let actors = Value::Array(vec![self.missing()]).to_string();
+        let found = core.store.chunk(Lane::Acted(env, user), &MessageFilter::default(), after, end, FEEDS).await?;
+        for (feed, ids) in by_feed(env, &found) {
+            show(change, env, feed, &ids, &actors, now);
+        }
+        Ok(found.last().filter(|_| found.len() == FEEDS).map(|last| last.place))
+    }
+
+    /// Changes the next messages in which others act as well, each by itself.
+    async fn show_missing_among_others(
+        &self,
+        core: &Core,
+        change: &mut Change,
+        now: Time,
+    ) -> Result<Option<i64>, Failure> {
+        let Progress { env, ref user, end, after, .. } = self.progress;
+        let all = core.store.shared_chunk(env, user, after, end, FEEDS).await?;
+        for shared in &all {
+            let mut actors: Vec<Value> = serde_json::from_str(&shared.actors).unwrap_or_default();
+            let is_user = |actor: &&mut Value| actor["__typename"] == "User" && actor["id"] == user.as_str();
+            let Some(actor) = actors.iter_mut().find(is_user) else { continue };
+            *actor = self.missing();
+            // Another who is forgotten may stand there, too: what was read must be what is changed.
+            change.batch.require_message(&shared.found.id, shared.found.version);
+            for (feed, ids) in by_feed(env, std::slice::from_ref(&shared.found)) {
+                show(change, env, feed, &ids, &Value::Array(actors.clone()).to_string(), now);
+            }
+        }
+        Ok(all.last().filter(|_| all.len() == FEEDS).map(|last| last.found.place))
+    }
+
+    fn missing(&self) -> Value {
+        missing_user(&self.progress.user, Time::from_micros(self.progress.asked_at))
+    }
+}
+
+fn show(change: &mut Change, env: Env, feed: Option<FeedName>, ids: &[String], actors: &str, now: Time) {
+    match feed {
+        Some(feed) => change.show_actors(&feed, ids, actors, now),
+        None => change.batch.show_actors_alone(env, ids, actors, now),
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
 use crate::model::time::Time;
+use crate::rules::preference;
 use crate::store::{self, Env};
 
 use super::staged::{Stage, Staged};
@@ -37,6 +38,10 @@ impl Profile {
         }
         profile.channel_data = map_of_maps(map, "channel_data", path, &mut faults);
         profile.preferences = map_of_maps(map, "preferences", path, &mut faults);
+        for (id, set) in &profile.preferences {
+            let path = join(&join(path, "preferences"), id);
+            faults.extend(set.as_object().map(|set| preference::check(set, &path)).unwrap_or_default());
+        }
         if faults.is_empty() { Ok(profile) } else { Err(faults) }
     }
 }
@@ -157,13 +162,13 @@ impl Core {
     ) -> Result<Option<User>, Error> {
         for _ in 0..OVERTAKEN {
             let merge = Merge { reference, profile };
-            let (mut staged, _turn) = self.staged(env, Some(reference), &merge).await?;
+            let (mut staged, _turn) = self.staged(env, [reference.key()], &merge).await?;
             let user = match reference.user_id() {
                 Some(id) => staged.user(id).await?.cloned(),
                 None => None,
             };
             let mut change = Change::new();
-            staged.write(&mut change);
+            staged.write(&mut change).await?;
             match self.commit(change).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),

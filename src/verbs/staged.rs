@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
+use crate::model::schedule::Schedule;
 use crate::model::time::Time;
+use crate::rules::window;
 use crate::store::{self, Env};
 use crate::wire::json::deep_merge;
 
 use super::identify::Profile;
 use super::turns::Turn;
-use super::{Change, Core, Error};
+use super::{Change, Core, Error, schedule};
 
 /// The most that one recipient's properties may take, as JSON text (F-USR-07).
 const PROPERTIES_BYTES: usize = 256 * 1024;
@@ -23,12 +27,20 @@ pub struct Staged<'a> {
     core: &'a Core,
     env: Env,
     now: Time,
+    /// The environment's time zone, for recipients that name none.
+    default_zone: Option<&'a str>,
     users: BTreeMap<String, Entry<User>>,
     objects: BTreeMap<(String, String), Entry<Object>>,
-    /// Preference sets by id, of those recipients who were given any.
+    /// Preference sets by id, of those recipients whose were asked for or given.
     sets: BTreeMap<String, BTreeMap<String, Entry<Value>>>,
     /// By recipient and channel; it replaces what is there, so that this need not be known.
     channel_data: BTreeMap<(String, String), Value>,
+    /// Those whose time zone changes.
+    moved: BTreeSet<RecipientRef>,
+    /// Those on whose time zone rests what the change does.
+    relied_on: BTreeSet<RecipientRef>,
+    /// Schedules that the change itself plans anew, whoever moves.
+    taken_over: BTreeSet<Uuid>,
 }
 
 /// What is staged by one change. It may be asked more than once.
@@ -64,22 +76,43 @@ impl<T: Clone> Entry<T> {
 impl<'a> Staged<'a> {
     /// Nothing staged yet.
     pub fn new(core: &'a Core, env: Env) -> Self {
-        let (users, objects) = (BTreeMap::new(), BTreeMap::new());
-        let now = core.clock.now();
-        Staged { core, env, now, users, objects, sets: BTreeMap::new(), channel_data: BTreeMap::new() }
+        let environment = core.catalog.environment(env);
+        Staged {
+            core,
+            env,
+            now: core.clock.now(),
+            default_zone: environment.and_then(|environment| environment.settings.timezone.as_deref()),
+            users: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            channel_data: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            relied_on: BTreeSet::new(),
+            taken_over: BTreeSet::new(),
+        }
     }
 
-    /// Reads many users at once, so that each is not asked for by itself.
+    /// Reads users with their preference sets at once, so that each is not asked for by itself; those that are known stay as they are.
     pub async fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
-        if ids.len() < 2 {
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| !self.users.contains_key(*id)).collect();
+        if ids.is_empty() {
             return Ok(());
         }
-        for user in self.core.store.users_by_ids(self.env, ids).await? {
+        let (store, env) = (&self.core.store, self.env);
+        let (users, sets) = tokio::try_join!(store.users_by_ids(env, &ids), store.preference_sets_of(env, &ids))?;
+        for id in &ids {
+            self.sets.entry((*id).to_owned()).or_default();
+        }
+        for (recipient, id, body, at) in sets {
+            let entry = Entry { value: Some(body), before: Some(at), ..Entry::default() };
+            self.sets.entry(recipient).or_default().insert(id, entry);
+        }
+        for user in users {
             let entry = Entry { before: Some(user.updated_at), value: Some(user), ..Entry::default() };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
         for id in ids {
-            self.users.entry((*id).to_owned()).or_insert(Entry::default());
+            self.users.entry(id.to_owned()).or_default();
         }
         Ok(())
     }
@@ -93,9 +126,13 @@ impl<'a> Staged<'a> {
         always: bool,
         path: &str,
     ) -> Result<(), Error> {
+        let before = self.timezone(reference).await?;
         match reference {
             RecipientRef::User(id) => self.merge_user(id, profile, always, path).await?,
             RecipientRef::Object { collection, id } => self.merge_object(collection, id, profile, always, path).await?,
+        }
+        if self.timezone(reference).await? != before {
+            self.moved.insert(reference.clone());
         }
         let key = reference.key();
         let channel_data = profile.channel_data.iter();
@@ -107,15 +144,9 @@ impl<'a> Staged<'a> {
         if incoming.is_empty() {
             return Ok(());
         }
-        if !self.sets.contains_key(recipient) {
-            let stored = self.core.store.dated_preference_sets(self.env, recipient).await?;
-            let entry = |value, at| Entry { value: Some(value), before: Some(at), ..Entry::default() };
-            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
-            self.sets.insert(recipient.to_owned(), stored.collect());
-        }
-        let sets = self.sets.entry(recipient.to_owned()).or_default();
+        let sets = self.sets_entry(recipient).await?;
         for (id, incoming) in incoming {
-            let entry = sets.entry(id.clone()).or_insert(Entry::default());
+            let entry = sets.entry(id.clone()).or_default();
             let merged = merged_set(entry.value.clone(), incoming);
             entry.is_changed |= entry.value.as_ref() != Some(&merged);
             entry.value = Some(merged);
@@ -197,6 +228,42 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The recipient's time zone as it will be (W-SCP-26).
+    pub async fn zone(&mut self, reference: &RecipientRef) -> Result<TimeZone, store::Error> {
+        Ok(window::zone(self.timezone(reference).await?.as_deref(), self.default_zone))
+    }
+
+    /// Leaves it to the caller to plan the schedule anew; whether it must, since its recipient moves.
+    pub fn take_over(&mut self, schedule: &Schedule) -> bool {
+        self.taken_over.insert(schedule.id);
+        self.moved.contains(&schedule.recipient)
+    }
+
+    /// The recipient's time zone, which must still be the same when the change is applied.
+    pub async fn rely_on_zone(&mut self, reference: &RecipientRef) -> Result<TimeZone, store::Error> {
+        self.relied_on.insert(reference.clone());
+        self.zone(reference).await
+    }
+
+    async fn timezone(&mut self, reference: &RecipientRef) -> Result<Option<String>, store::Error> {
+        let properties = match reference {
+            RecipientRef::User(id) => self.user(id).await?.map(|user| &user.properties),
+            RecipientRef::Object { collection, id } => {
+                self.object(collection, id).await?.map(|object| &object.properties)
+            }
+        };
+        let named = properties.and_then(|properties| properties.get("timezone")).and_then(Value::as_str);
+        Ok(named.map(str::to_owned))
+    }
+
+    /// Whom this change gives data of which channel, by their keys.
+    pub fn channel_data(&self) -> impl Iterator<Item = (String, String)> {
+        self.channel_data
+            .iter()
+            .filter(|(_, data)| data.as_object().is_some_and(|data| !data.is_empty()))
+            .map(|(key, _)| key.clone())
+    }
+
     /// The keys of the recipients that change.
     pub fn changed(&self) -> impl Iterator<Item = String> {
         let users = self.users.iter().filter(|(_, entry)| entry.is_changed).map(|(id, _)| id.clone());
@@ -208,8 +275,10 @@ impl<'a> Staged<'a> {
     }
 
     /// Adds what has changed to `change`; refused if somebody else changed the same recipient meanwhile, or if one who
-    /// was read is there no more: what is made for the deleted would stay behind.
-    pub fn write(self, change: &mut Change) {
+    /// was read is there no more: what is made for the deleted would stay behind. What is planned for those whose time
+    /// zone changes is planned anew (W-AMB-61).
+    pub async fn write(mut self, change: &mut Change) -> Result<(), store::Error> {
+        let moved = std::mem::take(&mut self.moved);
         let batch = &mut change.batch;
         batch.require_recipients(self.env, unchanged(&self.users), unchanged(&self.objects));
         for entry in self.users.values().filter(|entry| entry.is_changed) {
@@ -233,6 +302,12 @@ impl<'a> Staged<'a> {
                 }
             }
         }
+        for reference in &self.relied_on {
+            let (before, is_changed) = self.state(reference);
+            if !is_changed {
+                batch.require_as_it_was(self.env, reference, before);
+            }
+        }
         for entry in self.users.values().filter(|entry| entry.is_changed) {
             if let Some(user) = &entry.value {
                 change.sort_into_audiences(self.core, self.env, entry.stored.as_ref(), user, self.now);
@@ -241,6 +316,7 @@ impl<'a> Staged<'a> {
         for key in self.updated() {
             change.signal_update(self.env, &RecipientRef::from_key(&key), self.now);
         }
+        if moved.is_empty() { Ok(()) } else { self.replan(moved, change).await }
     }
 
     /// The keys of the recipients that change, and were there before: for nobody else anything waits.
@@ -255,13 +331,64 @@ impl<'a> Staged<'a> {
         self.changed().chain(of_channels).filter(|key| !is_new(key)).collect()
     }
 
+    /// Plans the schedules of these recipients anew. Whoever adds one at the same time relies on the zone that is changed
+    /// here, or is seen by the count: one of both is refused.
+    async fn replan(&mut self, moved: BTreeSet<RecipientRef>, change: &mut Change) -> Result<(), store::Error> {
+        let keys: Vec<String> = moved.iter().map(RecipientRef::key).collect();
+        let planned = self.core.store.planned_schedules(self.env, &keys).await?;
+        change.batch.require_planned(self.env, &keys, planned.len());
+        let taken_over = std::mem::take(&mut self.taken_over);
+        for mut schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
+            let before = schedule.next_occurrence_at;
+            let zone = self.zone(&schedule.recipient).await?;
+            schedule.replan_in(self.now, &zone);
+            let is_elsewhere = schedule.next_occurrence_at != before;
+            if is_elsewhere {
+                change.batch.drop_occurrence(&schedule);
+            }
+            // Written even if nothing changes: an occurrence that is under way reads the zone again.
+            change.batch.update_schedule(&schedule, self.now);
+            if is_elsewhere {
+                schedule::add_occurrence(change, &schedule);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a recipient that was read was last changed, and whether it changes again.
+    fn state(&self, reference: &RecipientRef) -> (Option<Time>, bool) {
+        match reference {
+            RecipientRef::User(id) => self.users.get(id).map(|entry| (entry.before, entry.is_changed)),
+            RecipientRef::Object { collection, id } => {
+                let key = (collection.clone(), id.clone());
+                self.objects.get(&key).map(|entry| (entry.before, entry.is_changed))
+            }
+        }
+        .unwrap_or((None, false))
+    }
+
+    /// The recipient's preference set as it will be.
+    pub async fn preference_set(&mut self, recipient: &str, id: &str) -> Result<Option<Value>, store::Error> {
+        Ok(self.sets_entry(recipient).await?.get(id).and_then(|entry| entry.value.clone()))
+    }
+
+    async fn sets_entry(&mut self, recipient: &str) -> Result<&mut BTreeMap<String, Entry<Value>>, store::Error> {
+        if !self.sets.contains_key(recipient) {
+            let stored = self.core.store.dated_preference_sets(self.env, recipient).await?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), ..Entry::default() };
+            let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
+            self.sets.insert(recipient.to_owned(), stored.collect());
+        }
+        Ok(self.sets.entry(recipient.to_owned()).or_default())
+    }
+
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
         if !self.users.contains_key(id) {
             let value = self.core.store.user(self.env, id).await?;
             let before = value.as_ref().map(|user| user.updated_at);
             self.users.insert(id.to_owned(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.users.entry(id.to_owned()).or_insert(Entry::default()))
+        Ok(self.users.entry(id.to_owned()).or_default())
     }
 
     async fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
@@ -271,21 +398,21 @@ impl<'a> Staged<'a> {
             let before = value.as_ref().map(|object| object.updated_at);
             self.objects.insert(key.clone(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.objects.entry(key).or_insert(Entry::default()))
+        Ok(self.objects.entry(key).or_default())
     }
 }
 
 impl Core {
     /// Stages what `stage` does, and waits for the turn to change whom it changes. The turn is to be held until the
-    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` is who changes in
-    /// any case.
+    /// commit: then nobody else on this node comes in between, and it need not be tried again. `sure` are the keys
+    /// of those who change in any case.
     pub async fn staged(
         &self,
         env: Env,
-        sure: Option<&RecipientRef>,
+        sure: impl IntoIterator<Item = String>,
         stage: &impl Stage,
     ) -> Result<(Staged<'_>, Turn<'_>), Error> {
-        let mut wanted: BTreeSet<String> = sure.into_iter().map(RecipientRef::key).collect();
+        let mut wanted: BTreeSet<String> = sure.into_iter().collect();
         let mut turn = self.turns.take(env, wanted.iter().cloned()).await;
         loop {
             let mut staged = Staged::new(self, env);

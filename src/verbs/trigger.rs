@@ -10,9 +10,11 @@ use crate::model::ids::recipient_run_id;
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
 use crate::model::run::{Joined, Run, RunSettings, RunState, RunStatus, SourceType};
+use crate::model::schedule::{Occurrence, Schedule};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
+use crate::rules::preference;
 
 use super::identify::{Profile, RecipientRequest};
 use super::staged::{Stage, Staged};
@@ -39,17 +41,27 @@ pub struct Request {
 
 impl Request {
     /// Reads a body; unknown keys are ignored (W-TRG-36).
-    pub fn parse(mut body: Value) -> Result<Request, Vec<Invalid>> {
+    pub fn parse(body: Value) -> Result<Request, Vec<Invalid>> {
+        let settings = optional(&body, "settings", settings);
+        match (Request::parse_common(body, Some(MAX_RECIPIENTS)), settings) {
+            (Ok(request), Ok(settings)) => Ok(Request { settings: settings.unwrap_or_default(), ..request }),
+            (request, settings) => Err(request.err().into_iter().chain(settings.err()).flatten().collect()),
+        }
+    }
+
+    /// Reads what a trigger shares with schedules: recipients, so many at most, or none at all; the actor, the tenant, the
+    /// data and the cancellation key.
+    pub(super) fn parse_common(mut body: Value, most_recipients: Option<usize>) -> Result<Request, Vec<Invalid>> {
         // The data may be large: it is moved, not copied.
         let given = body.get_mut("data").map(Value::take);
         let body = &body;
         let mut faults = Vec::new();
-        let recipients = keep(recipients(body.get("recipients")), &mut faults);
+        let named = most_recipients.map(|most| recipients(body.get("recipients"), most));
+        let recipients = keep(named.unwrap_or(Ok(Vec::new())), &mut faults);
         let actor = keep(optional(body, "actor", |value| RecipientRequest::parse(value, "actor")), &mut faults);
         let tenant = keep(optional(body, "tenant", tenant), &mut faults);
         let data = keep(data(given.unwrap_or_default()), &mut faults);
         let cancellation_key = keep(optional(body, "cancellation_key", cancellation_key), &mut faults);
-        let settings = keep(optional(body, "settings", settings), &mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -59,16 +71,16 @@ impl Request {
             tenant: tenant.flatten(),
             data: Arc::new(TriggerData::new(data.unwrap_or_default())),
             cancellation_key: cancellation_key.flatten(),
-            settings: settings.flatten().unwrap_or_default(),
+            settings: RunSettings::default(),
         })
     }
 }
 
-fn keep<T>(read: Result<T, Vec<Invalid>>, faults: &mut Vec<Invalid>) -> Option<T> {
+pub(super) fn keep<T>(read: Result<T, Vec<Invalid>>, faults: &mut Vec<Invalid>) -> Option<T> {
     read.map_err(|more| faults.extend(more)).ok()
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     body: &Value,
     name: &str,
     read: impl FnOnce(&Value) -> Result<T, Vec<Invalid>>,
@@ -83,15 +95,12 @@ fn fault<T>(path: &str, message: impl Into<String>) -> Result<T, Vec<Invalid>> {
     Err(vec![Invalid::new(path, message)])
 }
 
-fn recipients(value: Option<&Value>) -> Result<Vec<RecipientRequest>, Vec<Invalid>> {
+fn recipients(value: Option<&Value>, most: usize) -> Result<Vec<RecipientRequest>, Vec<Invalid>> {
     let Some(Value::Array(items)) = value else {
-        return fault("recipients", "recipients is required, as an array of 1 to 1000 entries");
+        return fault("recipients", format!("recipients is required, as an array of 1 to {most} entries"));
     };
-    if items.is_empty() || items.len() > MAX_RECIPIENTS {
-        return fault(
-            "recipients",
-            format!("recipients has {} entries; 1 to {MAX_RECIPIENTS} are allowed", items.len()),
-        );
+    if items.is_empty() || items.len() > most {
+        return fault("recipients", format!("recipients has {} entries; 1 to {most} are allowed", items.len()));
     }
     let mut faults = Vec::new();
     let mut out = Vec::with_capacity(items.len());
@@ -108,7 +117,15 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
     let (id, profile) = match value {
         Value::String(id) => (id.clone(), None),
         Value::Object(map) => match map.get("id").and_then(Value::as_str) {
-            Some(id) => (id.to_owned(), Some(Profile::parse(map, "tenant")?)),
+            Some(id) => {
+                let set = map.get("settings").and_then(|settings| settings.get("preference_set"));
+                let faults = set.and_then(Value::as_object);
+                let faults = faults.map(|set| preference::check(set, "tenant.settings.preference_set"));
+                if let Some(faults) = faults.filter(|faults| !faults.is_empty()) {
+                    return Err(faults);
+                }
+                (id.to_owned(), Some(Profile::parse(map, "tenant")?))
+            }
             None => return fault("tenant.id", "an inline tenant needs an id, as a string"),
         },
         _ => return fault("tenant", "tenant must be an id or a map with an id"),
@@ -157,6 +174,8 @@ pub struct Order {
     entries: Vec<(RecipientRef, Arc<TriggerData>)>,
     /// The audience that somebody has joined.
     joined: Option<Joined>,
+    /// The occurrence of a schedule that it is.
+    occurrence: Option<Occurrence>,
 }
 
 impl Core {
@@ -169,7 +188,7 @@ impl Core {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let entries = entries(&request, self.catalog.trigger_bytes())?;
-        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, joined: None })
+        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, joined: None, occurrence: None })
     }
 }
 
@@ -188,6 +207,35 @@ impl Order {
         Order { joined: Some(joined), ..self }
     }
 
+    /// The order that an occurrence of a schedule is: its recipient alone, whatever subscribes to it (W-SCH-17, W-SCH-18).
+    pub fn scheduled(
+        environment: Arc<Environment>,
+        workflow: Arc<Workflow>,
+        schedule: &Schedule,
+        occurrence: Occurrence,
+    ) -> Order {
+        let plain = |reference: &RecipientRef| RecipientRequest {
+            reference: reference.clone(),
+            profile: None,
+            trigger_data: Map::new(),
+        };
+        let request = Request {
+            recipients: vec![plain(&schedule.recipient)],
+            actor: schedule.actor.as_ref().map(plain),
+            tenant: schedule.tenant.clone().map(|id| (id, None)),
+            data: Arc::clone(&schedule.data),
+            cancellation_key: schedule.cancellation_key.clone(),
+            settings: RunSettings::default(),
+        };
+        let entries = vec![(schedule.recipient.clone(), Arc::clone(&schedule.data))];
+        Order { environment, workflow, request, entries, joined: None, occurrence: Some(occurrence) }
+    }
+
+    /// Whom it is for, each once.
+    pub fn recipients(&self) -> impl Iterator<Item = &RecipientRef> {
+        self.entries.iter().map(|(recipient, _)| recipient)
+    }
+
     /// The actor of every run.
     pub fn actor(&self) -> Option<&RecipientRef> {
         self.request.actor.as_ref().map(|actor| &actor.reference)
@@ -201,6 +249,16 @@ impl Order {
     /// The cancellation key of every run.
     pub fn cancellation_key(&self) -> Option<&str> {
         self.request.cancellation_key.as_deref()
+    }
+
+    /// What the trigger asks of every run.
+    pub fn settings(&self) -> RunSettings {
+        self.request.settings
+    }
+
+    /// Each distinct recipient with its data, in the order in which they were named.
+    pub fn entries(&self) -> impl Iterator<Item = (&RecipientRef, &Arc<TriggerData>)> {
+        self.entries.iter().map(|(reference, data)| (reference, data))
     }
 
     /// Whether every recipient's data is what the workflow's schema allows (W-VAL-06, W-VAL-09).
@@ -220,8 +278,11 @@ impl Order {
 
     /// The runs, not yet started and not yet stored. `workflow_run` is the id the caller will be told.
     pub fn runs(&self, source: SourceType, workflow_run: Uuid, now: Time) -> impl Iterator<Item = Run> {
+        // An occurrence that is tried again is the same run.
+        let meant_at = self.occurrence.map_or(now, |occurrence| occurrence.last_occurrence_at);
+        let state = RunState { occurrence: self.occurrence, joined: self.joined.clone(), ..RunState::default() };
         self.entries.iter().map(move |(recipient, data)| Run {
-            id: recipient_run_id(workflow_run, &recipient.key(), now),
+            id: recipient_run_id(workflow_run, &recipient.key(), meant_at),
             env: self.environment.number,
             rev: 0,
             workflow_run,
@@ -235,7 +296,7 @@ impl Order {
             source,
             settings: self.request.settings,
             data: Arc::clone(data),
-            state: RunState { joined: self.joined.clone(), ..RunState::default() },
+            state: state.clone(),
             events: Vec::new(),
             inserted_at: now,
             updated_at: now,
@@ -244,7 +305,7 @@ impl Order {
 }
 
 /// Merges every inline recipient, actor and tenant (W-TRG-10); an actor nobody knows stops everything (W-TRG-19).
-async fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
+pub(super) async fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> {
     for (at, recipient) in request.recipients.iter().enumerate() {
         if let Some(profile) = &recipient.profile {
             staged.merge(&recipient.reference, profile, false, &format!("recipients[{at}]")).await?;
@@ -272,7 +333,7 @@ async fn stage(request: &Request, staged: &mut Staged<'_>) -> Result<(), Error> 
 
 /// One entry per distinct recipient (W-FAN-06) with its data: the trigger's own, held once for all, or what
 /// `$trigger_data` makes of it (W-TRG-16). Refused when all of it together is more than `limit` bytes.
-fn entries(request: &Request, limit: usize) -> Result<Vec<(RecipientRef, Arc<TriggerData>)>, Error> {
+pub(super) fn entries(request: &Request, limit: usize) -> Result<Vec<(RecipientRef, Arc<TriggerData>)>, Error> {
     let mut places = std::collections::HashMap::new();
     let mut named: Vec<(&RecipientRef, Map<String, Value>)> = Vec::with_capacity(request.recipients.len());
     for recipient in &request.recipients {

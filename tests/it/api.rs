@@ -15,6 +15,8 @@ mod messages;
 mod operations;
 mod recipients;
 mod runs;
+mod schedules;
 mod server;
+mod subscriptions;
 mod users;
 mod workflows;

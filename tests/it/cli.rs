@@ -4,7 +4,9 @@ mod check;
 mod dev;
 mod health;
 mod keys;
+mod runs;
 mod serve;
+mod simulate;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -3,14 +3,17 @@
 mod abandoned;
 mod archived;
 mod audiences;
+mod batches;
 mod branches;
 mod cancelling;
 mod delays;
+mod fan_out;
 mod figures;
 mod idempotency;
 mod people;
 mod running;
 mod scenarios;
+mod schedules;
 mod scope;
 mod statuses;
 mod throttles;

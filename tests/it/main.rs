@@ -6,6 +6,7 @@
 mod api;
 mod autobahn;
 mod bus;
+mod calendar;
 mod cli;
 mod crash;
 mod deploy;

@@ -152,6 +152,7 @@ impl World {
             vars,
             timezone: None,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
+            ..Settings::default()
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,
@@ -339,6 +340,12 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
             "strict",
             json!({"name": "Strict", "steps": [step("in-app-feed")], "trigger_data_json_schema": {
                 "type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}}}),
+        ),
+        (
+            "digest",
+            json!({"name": "Digest", "steps": [
+                {"type": "batch", "ref": "batch_1", "settings": {"batch_window": {"unit": "hours", "value": 1}}},
+                step("in-app-feed")]}),
         ),
         (
             "later",

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bellwire::bus::{Bus, FeedEvent};
 use bellwire::clock::Clock;
 use bellwire::engine::start::{Answer, Asked, trigger};
 use bellwire::engine::work::work;
 use bellwire::model::channel::Channel;
+use bellwire::model::channel_group::ChannelGroup;
 use bellwire::model::environment::{Environment, Settings};
 use bellwire::model::feed::{Filter, Head};
 use bellwire::model::message::Message;
@@ -22,7 +24,7 @@ use bellwire::verbs::{Catalog, Core, Error};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::postgres::Transaction as Postgres;
+use crate::support::postgres::{self, Transaction as Postgres};
 
 /// The id of the in-app feed channel every world has, under the key `feed`.
 pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
@@ -150,6 +152,19 @@ impl World {
         World::made(directory, store, workflows, settings, channel).await
     }
 
+    /// A world with more channels than the feed, and groups of them.
+    pub async fn with_channels(
+        workflows: &[(&str, Value)],
+        settings: Settings,
+        more: Vec<Channel>,
+        groups: Vec<ChannelGroup>,
+    ) -> World {
+        let directory = directory();
+        let store = crate::support::store(&directory).await;
+        let channels = [channel()].into_iter().chain(more).collect();
+        World::made_with(directory, store, workflows, settings, (channels, groups)).await
+    }
+
     async fn made(
         directory: PathBuf,
         (store, database): (Store, Option<String>),
@@ -157,9 +172,18 @@ impl World {
         settings: Settings,
         channel: Channel,
     ) -> World {
+        World::made_with(directory, (store, database), workflows, settings, (vec![channel], Vec::new())).await
+    }
+
+    async fn made_with(
+        directory: PathBuf,
+        (store, database): (Store, Option<String>),
+        workflows: &[(&str, Value)],
+        settings: Settings,
+        (channels, groups): (Vec<Channel>, Vec<ChannelGroup>),
+    ) -> World {
         let row = store.ensure_environment("development", START).await.unwrap();
         let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings };
-        let channels = vec![channel];
         let parsed: Vec<Workflow> = workflows
             .iter()
             .map(|(key, document)| Workflow::parse(key, document, &channels).expect("a valid workflow"))
@@ -176,7 +200,7 @@ impl World {
             bus: Bus::local(move |event| heard.lock().unwrap().push(event.clone())),
             clock: Clock::manual(START),
             waker: Waker::default(),
-            catalog: Catalog::new(vec![environment], channels, parsed),
+            catalog: Catalog::new(vec![environment], channels, parsed).with_channel_groups(groups),
             rings: Default::default(),
             turns: Default::default(),
             metrics: Default::default(),
@@ -268,6 +292,17 @@ impl World {
         Core { store, ..self.neighbour() }
     }
 
+    /// Another node of the same world, which has connections of its own where several nodes may share the database.
+    pub async fn other_node(&self) -> Core {
+        match &self.database {
+            None => self.neighbour(),
+            Some(url) => {
+                let place = postgres::place(url, 6, Duration::from_secs(30));
+                self.neighbour_in(Store::connect(&place).await.unwrap())
+            }
+        }
+    }
+
     fn node(&self, configure: impl Fn(&mut Environment), channel: Channel) -> Core {
         let own = &self.core.catalog;
         let mut environments: Vec<Environment> = own.environments().iter().map(|one| (**one).clone()).collect();
@@ -294,7 +329,7 @@ impl World {
             return Held::Postgres(Postgres::begin(database, &format!("LOCK TABLE {tables} IN EXCLUSIVE MODE")).await);
         }
         let connection = rusqlite::Connection::open(self.directory.join("bellwire.db")).unwrap();
-        connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         Held::Sqlite(connection)
     }

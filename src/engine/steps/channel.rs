@@ -4,58 +4,102 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::{channel_group, destination};
+use crate::engine::preferences;
 use crate::engine::run::{Stretch, evaluations};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
-use crate::model::message::{Message, QUEUED};
-use crate::model::run::EventStatus;
+use crate::model::message::{Message, QUEUED, shown_activity};
+use crate::model::recipient::{RecipientRef, missing};
+use crate::model::run::{ClosedBatch, EventStatus, reasoned};
 use crate::model::scope::Scope;
-use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step};
+use crate::model::time::Time;
+use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step, Target};
+use crate::store::batches::{self, Gathered};
 use crate::template::blocks::FeedTemplate;
 
-/// Produces the step's message, or records why there is none. An error is one of rendering (W-CHS-11).
+/// A channel that a step sends over.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) channel: &'a Channel,
+    /// Whether it is one of a group: the step may send over the others.
+    pub(super) is_member: bool,
+}
+
+/// Produces the step's messages, or records why there are none. An error is one of rendering (W-CHS-11).
 pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, channel_step: &ChannelStep) -> Result<(), String> {
-    let key = channel_step.channel_key().unwrap_or_default();
-    let Some(channel) = stretch.scene.channels.iter().find(|channel| channel.key == key) else {
+    let key = match &channel_step.target {
+        Target::Group(key) => return channel_group::execute(stretch, step, channel_step, key),
+        Target::Channel(key) => key,
+    };
+    let Some(channel) = stretch.scene.channels.iter().find(|channel| channel.key == *key) else {
         stretch.skip(step, EventStatus::Ok, "channel_not_configured", Some(json!({"channel_key": key})));
         return Ok(());
     };
-    if let Some(conditions) = &channel.conditions {
+    send(stretch, step, channel_step, Way { channel, is_member: false }).map(drop)
+}
+
+/// Produces the message for one channel, in the order of W-CHS-03; whether there is one. Why there is none is recorded.
+pub(super) fn send(
+    stretch: &mut Stretch<'_>,
+    step: &Step,
+    channel_step: &ChannelStep,
+    way: Way<'_>,
+) -> Result<bool, String> {
+    let channel = way.channel;
+    let setup = stretch.scene.configured.get(&channel.key);
+    if setup.is_none() && !matches!(channel.kind, ChannelKind::InAppFeed | ChannelKind::InAppGuide) {
+        // W-CHS-05: declared, and without the settings that this environment needs.
+        return Ok(pass_over(stretch, step, way, "channel_not_configured", json!({})));
+    }
+    let is_sandbox = stretch.run.settings.sandbox_mode || setup.is_some_and(|setup| setup.is_sandbox);
+    if let Some(conditions) = channel.conditions.as_ref().filter(|_| !is_sandbox) {
         let verdict = stretch.judge(conditions);
         if !verdict.passed {
             let record = json!({"conditions": evaluations(&verdict)});
-            stretch.skip(step, EventStatus::Ok, "channel_conditions", Some(record));
-            return Ok(());
+            return Ok(pass_over(stretch, step, way, "channel_conditions", record));
         }
+    }
+    if let Some((reason, missing)) = destination::lacking(stretch, channel_step, channel)? {
+        return Ok(pass_over(stretch, step, way, reason, missing));
+    }
+    if let Some(grounds) = preferences::refusal(stretch, step, channel) {
+        return Ok(pass_over(stretch, step, way, "preferences", json!({"preferences": grounds})));
     }
     match &channel_step.template {
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
-            feed(stretch, step, channel, template, channel_step.send_windows.as_ref())
+            feed(stretch, step, way, template, channel_step.send_windows.as_ref())?;
+            Ok(true)
         }
-        _ => {
-            // Said rather than silently passed over: this build delivers to feeds only.
-            let record = json!({"channel_key": key, "channel_type": channel.kind});
-            stretch.skip(step, EventStatus::Ok, "channel_type_not_supported", Some(record));
-            Ok(())
-        }
+        // Said rather than silently passed over: this build delivers to feeds only.
+        _ => Ok(pass_over(stretch, step, way, "channel_type_not_supported", json!({"channel_type": channel.kind}))),
     }
+}
+
+/// Records why nothing is sent over a channel: the step is skipped, or the channel alone where there may be others.
+fn pass_over(stretch: &mut Stretch<'_>, step: &Step, way: Way<'_>, reason: &str, mut more: Value) -> bool {
+    more["channel_key"] = way.channel.key.as_str().into();
+    let event = if way.is_member { "channel_skipped" } else { "step_skipped" };
+    stretch.record(step, EventStatus::Ok, event, reasoned(reason, Some(more)));
+    false
 }
 
 fn feed(
     stretch: &mut Stretch<'_>,
     step: &Step,
-    channel: &Channel,
+    way: Way<'_>,
     template: &FeedTemplate,
     windows: Option<&SendWindows>,
 ) -> Result<(), String> {
-    if stretch.run.recipient.user_id().is_none() {
-        // F-OBJ-09: objects have no feed.
-        stretch.skip(step, EventStatus::Ok, "recipient_has_no_feed", None);
-        return Ok(());
+    let channel = way.channel;
+    let mut seed = vec![&stretch.run.id.as_bytes()[..], step.reference.as_bytes()];
+    if way.is_member {
+        seed.push(channel.id.as_bytes());
     }
-    let id = Ksuid::mint(stretch.scene.now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
-    let blocks = render(stretch, template, id.as_str())?;
-    let mut message = message(stretch, step, channel, id.as_str(), &blocks);
+    let id = Ksuid::mint(stretch.scene.now, &seed);
+    let told = Told::of(stretch);
+    let blocks = render(stretch, template, id.as_str(), &told)?;
+    let mut message = message(stretch, step, channel, id.as_str(), &blocks, &told);
     let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
     let mut in_feed = !stretch.run.settings.sandbox_mode;
     let zone = stretch.zone();
@@ -69,9 +113,10 @@ fn feed(
         record["timezone"] = json!(zone.iana_name().unwrap_or("UTC"));
     }
     if let Value::Object(refs) = &mut stretch.refs {
-        let outcome =
-            json!({"messages": [{"delivery_status": message.status, "engagement_statuses": []}], "expired": false});
-        refs.insert(step.reference.clone(), outcome);
+        let outcome = json!({"delivery_status": message.status, "engagement_statuses": []});
+        let none = || json!({"messages": [], "expired": false});
+        let messages = &mut refs.entry(step.reference.clone()).or_insert_with(none)["messages"];
+        messages.as_array_mut().into_iter().for_each(|messages| messages.push(outcome.clone()));
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
     stretch.made.push(message.id.clone());
@@ -80,21 +125,79 @@ fn feed(
     Ok(())
 }
 
+/// What a message tells of: the run's own single activity (W-SCP-11), or what has come together in its batch.
+struct Told {
+    batch: Option<Arc<Gathered>>,
+    total_activities: i64,
+    total_actors: i64,
+}
+
+impl Told {
+    fn of(stretch: &Stretch<'_>) -> Told {
+        match stretch.gathered() {
+            Some((ClosedBatch { total_activities, total_actors, .. }, gathered)) => {
+                Told { batch: Some(gathered), total_activities, total_actors }
+            }
+            None => Told { batch: None, total_activities: 1, total_actors: i64::from(stretch.scene.actor.is_some()) },
+        }
+    }
+
+    /// `activities` as templates see it.
+    fn activities(&self, stretch: &Stretch<'_>) -> Value {
+        let Some(gathered) = &self.batch else { return Value::Array(vec![own_activity(stretch)]) };
+        let one = |shown: &batches::Activity| {
+            let actor = shown.actor.as_ref().and_then(|key| stretch.scene.facts.actor(key));
+            activity(stretch, &shown.id, &shown.data, shown.inserted_at, actor.map(|actor| actor.to_scope()))
+        };
+        gathered.activities.iter().map(one).collect()
+    }
+
+    /// `actors` as templates see it.
+    fn actors(&self, stretch: &Stretch<'_>) -> Value {
+        let Some(gathered) = &self.batch else { return stretch.scene.actor.iter().cloned().collect() };
+        let known = gathered.actors.iter().filter_map(|key| stretch.scene.facts.actor(key));
+        known.map(|actor| actor.to_scope()).collect()
+    }
+
+    /// The actors' records as the message embeds them: a JSON array.
+    fn records(&self, stretch: &Stretch<'_>) -> Arc<str> {
+        let Some(gathered) = &self.batch else { return Arc::clone(&stretch.scene.actors) };
+        let record = |key: &String| match stretch.scene.facts.actor(key) {
+            Some(actor) => actor.to_json(),
+            None => missing(&RecipientRef::from_key(key), stretch.scene.now),
+        };
+        Value::from_iter(gathered.actors.iter().map(record)).to_string().into()
+    }
+
+    /// The activities as the message embeds them, if there may be others than the run's own.
+    fn shown(&self) -> Option<Arc<str>> {
+        let gathered = self.batch.as_ref()?;
+        let place = |actor: &String| gathered.actors.iter().position(|key| key == actor);
+        let shown = gathered.activities.iter().map(|one| {
+            let data = serde_json::to_string(&one.data).unwrap_or_default();
+            shown_activity(&one.id, one.actor.as_ref().and_then(place), one.inserted_at, &data)
+        });
+        Some(format!("[{}]", shown.collect::<Vec<_>>().join(",")).into())
+    }
+}
+
 /// Renders the blocks in the template's scope (W-SCP-01). What holds copies is made only for templates that name it.
-fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<String, String> {
+fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str, told: &Told) -> Result<String, String> {
     let at = Value::from(stretch.run.inserted_at.to_string());
     let now = stretch.scene.now;
-    let actor = stretch.scene.actor.as_ref();
-    let actors: Value = actor.filter(|_| template.mentions("actors")).into_iter().cloned().collect();
-    let (one, total_actors) = (Value::from(1), Value::from(usize::from(actor.is_some())));
-    let activities: Value = template.mentions("activities").then(|| activity(stretch)).into_iter().collect();
+    let named = |word: &str, value: &dyn Fn() -> Value| {
+        if template.mentions(word) { value() } else { Value::Null }
+    };
+    let actors = named("actors", &|| told.actors(stretch));
+    let activities = named("activities", &|| told.activities(stretch));
+    let (total_activities, total_actors) = (Value::from(told.total_activities), Value::from(told.total_actors));
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
     let waited = if template.mentions("refs") { json!(stretch.run.state.waited) } else { Value::Null };
     let mut roots = stretch.shared_roots();
     roots.extend([
         ("refs", &waited),
         ("activities", &activities),
-        ("total_activities", &one),
+        ("total_activities", &total_activities),
         ("actors", &actors),
         ("total_actors", &total_actors),
         ("timestamp", &at),
@@ -104,22 +207,33 @@ fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str) -> Result<St
     template.render(&stretch.env(&scope)).map_err(|error| error.to_string())
 }
 
-/// The run's single activity: its data at the root and under `data` (W-SCP-09 to W-SCP-11).
-fn activity(stretch: &Stretch<'_>) -> Value {
-    let mut out: Map<String, Value> = stretch.data().cloned().unwrap_or_default();
+/// The run's own single activity.
+fn own_activity(stretch: &Stretch<'_>) -> Value {
     let at = stretch.run.inserted_at;
-    out.insert("data".to_owned(), stretch.run.data.value().clone());
-    out.insert("id".to_owned(), Ksuid::mint(at, &[b"activity", stretch.run.id.as_bytes()]).as_str().into());
+    let id = Ksuid::mint(at, &[b"activity", stretch.run.id.as_bytes()]);
+    let data = stretch.data().cloned().unwrap_or_default();
+    activity(stretch, id.as_str(), &data, at, stretch.scene.actor.clone())
+}
+
+/// An activity as templates see it: its data at the root and under `data` (W-SCP-09, W-SCP-10).
+fn activity(stretch: &Stretch<'_>, id: &str, data: &Map<String, Value>, at: Time, actor: Option<Value>) -> Value {
+    let mut out = data.clone();
+    out.insert("data".to_owned(), Value::Object(data.clone()));
+    out.insert("id".to_owned(), id.into());
     out.insert("inserted_at".to_owned(), at.to_string().into());
     out.insert("updated_at".to_owned(), at.to_string().into());
-    out.insert("actor".to_owned(), stretch.scene.actor.clone().unwrap_or_default());
+    out.insert("actor".to_owned(), actor.unwrap_or_default());
     out.insert("recipient".to_owned(), stretch.recipient.cloned().unwrap_or_default());
     Value::Object(out)
 }
 
-fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str) -> Message {
+fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str, told: &Told) -> Message {
     let (run, scene) = (&stretch.run, stretch.scene);
     let carried = run.data.carried();
+    let actor = match &told.batch {
+        Some(gathered) => gathered.actors.first().cloned(),
+        None => run.actor.as_ref().map(RecipientRef::key),
+    };
     Message {
         id: id.to_owned(),
         env: run.env,
@@ -129,7 +243,7 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         channel: channel.id.to_string(),
         recipient: run.recipient.clone(),
         tenant: run.tenant.clone(),
-        actor: run.actor.as_ref().map(crate::model::recipient::RecipientRef::key),
+        actor,
         workflow: run.workflow.clone(),
         version_id: run.version_id.to_string(),
         categories: Arc::clone(&scene.categories),
@@ -139,12 +253,13 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         // W-CHS-18: a feed item is delivered once it is stored; a sandboxed one never is (W-AMB-69).
         status: if run.settings.sandbox_mode { "not_sent" } else { "delivered" }.to_owned(),
         blocks: blocks.into(),
-        total_actors: i64::from(scene.actor.is_some()),
-        actors: Arc::clone(&scene.actors),
+        total_actors: told.total_actors,
+        actors: told.records(stretch),
         data: Arc::clone(&carried.data),
         slim_data: carried.slim.clone(),
-        activities: None,
-        total_activities: 1,
+        batch: told.batch.as_ref().and(run.state.batch.as_ref()).map(|batch| batch.id.clone()),
+        activities: told.shown(),
+        total_activities: told.total_activities,
         metadata: None,
         inserted_at: scene.now,
         updated_at: scene.now,

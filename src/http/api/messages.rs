@@ -1,7 +1,9 @@
 //! Messages: read them, and what became of them (F-MSG-01 to F-MSG-16).
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
@@ -13,7 +15,7 @@ use crate::model::feed::{Bounds, Options, trigger_data_filter};
 use crate::model::ids::Ksuid;
 use crate::model::invalid::{Invalid, nearest};
 use crate::model::message::Message;
-use crate::model::recipient::{RecipientRef, missing_user};
+use crate::model::recipient::{RecipientRef, missing};
 use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::sign::refusal::Refusal;
@@ -194,6 +196,9 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
     let message = found(&cx, Grant::FeedRead).await?;
     let page = Page::from_query(&cx.query, List::MessageActivities)?;
     let wanted = cx.query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default();
+    if let Some(batch) = &message.batch {
+        return gathered(&cx, &message, batch, &wanted, &page).await;
+    }
     let mut text = String::new();
     message.write_activities(&mut text, &record(&cx, &message.recipient).await?.to_string());
     let all: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
@@ -211,18 +216,41 @@ async fn activities(cx: Cx) -> Result<Answer, ApiError> {
     Ok(rows.answer("items", None, |(_, raw)| serde_json::from_str(raw.get()).unwrap_or_default()))
 }
 
-/// A recipient's own record, as activities embed it.
-async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+/// Everything that came together in the message's batch, shown or not (W-RUN-24).
+async fn gathered(
+    cx: &Cx,
+    message: &Message,
+    batch: &str,
+    wanted: &Map<String, Value>,
+    page: &Page,
+) -> Result<Answer, ApiError> {
     let store = &cx.core().store;
-    Ok(match recipient {
-        RecipientRef::User(id) => {
-            store.user(cx.env(), id).await?.map_or_else(|| missing_user(id, cx.now()), |user| user.to_json())
-        }
-        RecipientRef::Object { collection, id } => store.object(cx.env(), collection, id).await?.map_or_else(
-            || json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}}),
-            |object| object.to_json(),
-        ),
-    })
+    let found = store.batch_activities(batch, wanted, page.at.as_ref(), page.size + 1).await?;
+    let rows = Rows::new(found, page, List::MessageActivities, |one| (one.inserted_at, one.id.as_str()));
+    let recipient = record(cx, &message.recipient).await?;
+    let named: BTreeSet<&String> = rows.rows.iter().filter_map(|one| one.actor.as_ref()).collect();
+    let actors = store.recipients(cx.env(), &named.into_iter().cloned().collect::<Vec<_>>()).await?;
+    let actor = |key: &String| match actors.get(key) {
+        Some(actor) => actor.to_json(),
+        None => missing(&RecipientRef::from_key(key), cx.now()),
+    };
+    Ok(rows.answer("items", None, |one| {
+        json!({
+            "__typename": "Activity",
+            "id": one.id,
+            "actor": one.actor.as_ref().map(actor),
+            "recipient": recipient,
+            "data": one.data,
+            "inserted_at": one.inserted_at,
+            "updated_at": one.inserted_at,
+        })
+    }))
+}
+
+/// A recipient's own record, as activities embed it.
+pub(crate) async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, store::Error> {
+    let found = cx.core().store.recipients(cx.env(), &[recipient.key()]).await?.into_values().next();
+    Ok(found.map_or_else(|| missing(recipient, cx.now()), |known| known.to_json()))
 }
 
 /// F-MSG-11, F-MSG-12.

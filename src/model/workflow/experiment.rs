@@ -25,14 +25,7 @@ impl Experiment {
     /// The place of the cohort that `key` belongs to (W-EXP-06, W-AMB-55). What it gives must never change: whoever was
     /// assigned would be assigned anew.
     pub fn cohort(&self, workflow: &str, step_ref: &str, key: &str) -> usize {
-        let mut hash = Sha256::new();
-        for part in [workflow, step_ref, key] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let digest = hash.finalize();
-        let number = digest.iter().take(8).fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
-        let mut bucket = (number % u64::from(WHOLE)) as u16;
+        let mut bucket = bucket([workflow, step_ref, key]);
         for (place, share) in self.shares.iter().enumerate() {
             match bucket.checked_sub(*share) {
                 None => return place,
@@ -42,6 +35,18 @@ impl Experiment {
         // Shares add up to the whole: not reached.
         0
     }
+}
+
+/// The place of what these parts name among a thousand: by chance, and always the same.
+pub fn bucket(parts: [&str; 3]) -> u16 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let number = digest.iter().take(8).fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
+    (number % u64::from(WHOLE)) as u16
 }
 
 impl Reader<'_> {
@@ -85,7 +90,7 @@ impl Reader<'_> {
 }
 
 /// A percentage in tenths: a number or its text (W-EXP-05).
-fn tenths(value: &Value) -> Option<u16> {
+pub fn tenths(value: &Value) -> Option<u16> {
     let text = match value {
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),

@@ -42,8 +42,7 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 8] = [
-    "batch",
+const LATER: [&str; 7] = [
     "http_fetch",
     "trigger_workflow",
     "update_data",
@@ -174,6 +173,7 @@ impl Reader<'_> {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
             "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
+            "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
             "wait_for_event" => {
                 (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
             }
@@ -199,7 +199,7 @@ impl Reader<'_> {
         Some(reference)
     }
 
-    /// Refused rather than skipped: a batch that is left out would send every message at once.
+    /// Refused rather than skipped: a workflow that ran without it would do something else than it says.
     fn later(&mut self, node: &Node<'_>, step_type: &str) -> StepKind {
         let problem = format!(
             "this version can't run `{step_type}` steps yet; remove the step, or keep the workflow out until a version \
@@ -211,9 +211,9 @@ impl Reader<'_> {
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
         let known = || {
-            ["channel", "delay", "throttle", "wait_for_event", "update_audience", "branch", "random_cohort"]
-                .into_iter()
-                .chain(LATER)
+            let now =
+                ["channel", "delay", "throttle", "batch", "wait_for_event", "update_audience", "branch", "random_cohort"];
+            now.into_iter().chain(LATER)
         };
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
@@ -636,7 +636,7 @@ mod tests {
                 feed(json!({"template": {}, "conditions": {"all": [{"variable": "data.a", "operator": "?"}]}})),
                 {"type": "delay", "ref": "delay_1", "settings": {"duration": "5 minutes"}},
                 {"type": "branch", "ref": "branch_1", "branches": [
-                    {"conditions": when("data.a"), "steps": [{"type": "batch", "ref": "batch_1", "settings": {}}]},
+                    {"conditions": when("data.a"), "steps": [{"type": "ai_agent", "ref": "ai_agent_1", "settings": {}}]},
                     {"conditions": {"all": [{"variable": "data.a", "operator": "?"}]}}
                 ]}
             ]

@@ -169,6 +169,79 @@ async fn events_tell_what_happened_newest_first() {
 }
 
 #[tokio::test]
+async fn a_batched_message_lists_everything_that_came_together() {
+    let world = World::start().await;
+    let actors: Vec<String> = (0..12).map(|n| format!("actor-{n:02}")).collect();
+    for (n, actor) in actors.iter().enumerate() {
+        world.clock.advance(1);
+        let body = json!({"recipients": [{"id": "ann", "name": "Ann"}], "actor": {"id": actor, "name": actor},
+            "data": {"n": n, "page": if n == 11 { "B" } else { "A" }, "deep": {"n": n}, "attachments": [{"name": "f"}]}});
+        world.trigger("digest", &body).await;
+    }
+    assert_eq!(world.feed("ann").await["entries"], json!([]), "W-BAT-01");
+    world.clock.advance_seconds(3_600);
+    world.work().await;
+
+    let item = &world.feed("ann").await["entries"][0];
+    assert_eq!((&item["total_activities"], &item["total_actors"]), (&json!(12), &json!(12)), "W-BAT-29 F-FED-33");
+    let data = json!({"n": 9, "page": "A"});
+    assert_eq!(item["data"], data, "W-BAT-44 W-BAT-45 F-FED-28");
+    let shown = item["activities"].as_array().unwrap();
+    assert_eq!(shown.len(), 10, "W-BAT-31 F-FED-33");
+    assert_eq!(item["actors"].as_array().unwrap().len(), 10, "F-FED-33 W-SCP-12");
+    for (n, activity) in shown.iter().enumerate() {
+        assert_eq!(activity["data"], json!({"n": n, "page": "A", "deep": {"n": n}}), "W-BAT-46 F-FED-28");
+        assert_eq!((&activity["actor"]["name"], &activity["recipient"]["name"]), (&json!(actors[n]), &json!("Ann")));
+    }
+    let path = format!("/v1/users/ann/feeds/{FEED}?mode=compact");
+    let compact = &world.get(&path).sk().await.ok(200)["entries"][0];
+    assert_eq!(compact.get("activities"), None, "F-FED-22");
+    assert_eq!((compact["actors"].as_array().unwrap().len(), &compact["total_actors"]), (1, &json!(12)), "F-FED-24");
+    for (filter, count) in [("%7B%22page%22:%22A%22%7D", 1), ("%7B%22page%22:%22B%22%7D", 0)] {
+        let list = world.get(&format!("/v1/messages?trigger_data={filter}")).sk().await.ok(200);
+        assert_eq!(ids(&list).len(), count, "W-BAT-47 W-VAL-11");
+        let feed = world.get(&format!("/v1/users/ann/feeds/{FEED}?trigger_data={filter}")).sk().await.ok(200);
+        assert_eq!(feed["entries"].as_array().unwrap().len(), count, "W-BAT-47");
+    }
+
+    let id = item["id"].as_str().unwrap();
+    let message = world.get(&format!("/v1/messages/{id}")).sk().await.ok(200);
+    assert_eq!(message["actors"], json!(actors[..10]), "W-RUN-23 F-MSG-16");
+    assert_eq!(message["data"], data, "W-AMB-28");
+    let page = |query: String| {
+        let call = world.get(&format!("/v1/messages/{id}/activities?page_size=5{query}")).sk();
+        async move { call.await.ok(200) }
+    };
+    let first = page(String::new()).await;
+    let second = page(format!("&after={}", first["page_info"]["after"].as_str().unwrap())).await;
+    let third = page(format!("&after={}", second["page_info"]["after"].as_str().unwrap())).await;
+    let back = page(format!("&before={}", third["page_info"]["before"].as_str().unwrap())).await;
+    assert_eq!((&third["page_info"]["after"], ids(&back)), (&Value::Null, ids(&second)), "F-PAG-04 F-PAG-05");
+    let all: Vec<&Value> = [&first, &second, &third].iter().flat_map(|one| one["items"].as_array().unwrap()).collect();
+    let numbers: Vec<u64> = all.iter().map(|one| one["data"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..12).rev().collect::<Vec<_>>(), "W-RUN-24: shown or not, each once");
+    assert_eq!(all[11], &shown[0], "W-RUN-24: as the item has it");
+    let filtered = page("&trigger_data=%7B%22page%22:%22B%22%7D".to_owned()).await;
+    assert_eq!(ids(&filtered), [all[0]["id"].as_str().unwrap()], "F-MSG-10");
+    world.delete("/v1/users/actor-00").sk().await;
+    let last = page(format!("&after={}", second["page_info"]["after"].as_str().unwrap())).await;
+    assert_eq!(last["items"][1]["actor"]["__typename"], "MissingUser", "F-USR-13");
+}
+
+/// W-AMB-54: whoever has the same id elsewhere is somebody else.
+#[tokio::test]
+async fn batches_of_one_environment_know_nothing_of_anothers() {
+    let world = World::start().await;
+    let body = json!({"recipients": [{"id": "ann"}]});
+    world.trigger("digest", &body).await;
+    let foreign = world.post("/v1/workflows/digest/trigger").key(&world.foreign_sk).json(&body).await;
+    assert_eq!(foreign.status, 200);
+    world.clock.advance_seconds(3_600);
+    world.work().await;
+    assert_eq!(world.feed("ann").await["entries"][0]["total_activities"], 1, "W-AMB-54");
+}
+
+#[tokio::test]
 async fn a_sandboxed_message_was_not_sent() {
     let world = World::start().await;
     let body = json!({"recipients": [{"id": "ann"}], "settings": {"sandbox_mode": true}});

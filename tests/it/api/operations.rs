@@ -72,6 +72,13 @@ fn every_operation_has_the_tier_and_keys_of_the_table() {
         ("addAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
         ("removeAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
         ("deleteUser", Keys::Secret, Tier::Two, "F-AUT-07"),
+        ("listSchedules", Keys::Secret, Tier::Four, "W-SCH-34"),
+        ("createSchedules", Keys::Secret, Tier::Three, "W-SCH-01"),
+        ("updateSchedules", Keys::Secret, Tier::Three, "W-SCH-30"),
+        ("deleteSchedules", Keys::Secret, Tier::Three, "W-SCH-33"),
+        ("bulkCreateSchedules", Keys::Secret, Tier::One, "W-SCH-38"),
+        ("listUserSchedules", Keys::Secret, Tier::Four, "W-SCH-35"),
+        ("listObjectSchedules", Keys::Secret, Tier::Four, "W-SCH-35"),
     ];
     for (operation, keys, tier, rule) in expected {
         let routes = api::routes();

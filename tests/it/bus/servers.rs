@@ -42,6 +42,7 @@ fn item(user: &str, version: i64) -> Message {
         data: r#"{"n":1}"#.into(),
         slim_data: None,
         activities: None,
+        batch: None,
         total_activities: 1,
         metadata: None,
         inserted_at: Time::from_micros(1_000_000),

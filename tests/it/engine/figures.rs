@@ -109,13 +109,81 @@ async fn decisions() {
         let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
         let recipient = staged.scope(&run.recipient).await.unwrap();
         lap(2);
-        let outcome = advance(
-            run,
-            &Input { scene: &scene, recipient: recipient.clone(), refs: Default::default(), heard: Vec::new() },
-        );
+        let (preferences, refs, heard) = (Default::default(), Default::default(), Vec::new());
+        let outcome = advance(run, &Input { scene: &scene, recipient, preferences, refs, heard });
         lap(3);
         assert_eq!(outcome.run.state.messages.len(), 1);
     }
     let [order, scene, recipient, advanced] = times.map(|time| time / ROUNDS);
     say(&format!("order {order:?}, scene {scene:?}, recipient {recipient:?}, stretch {advanced:?}"));
+}
+
+/// How fast an object's followers are told, beside the same rows put down by nobody in particular; and in how much
+/// memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; what it finds depends on the machine"]
+async fn fan_out() {
+    use bellwire::engine::fan_out::Work;
+    use bellwire::model::recipient::RecipientRef;
+    use bellwire::store::Batch;
+    const FEW: usize = 20_000;
+    const MANY: usize = 100_000;
+    let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
+    let world = World::embedded(&[("greet", document(json!([plain])))]).await;
+    let now = world.core.clock.now();
+    let team = |of: usize| RecipientRef::Object { collection: "teams".to_owned(), id: of.to_string() };
+    let members = json!({"name": "Ada", "plan": {"tier": "pro", "seats": 3}, "timezone": "Europe/Berlin"});
+    for n in (0..MANY).step_by(1_000) {
+        let mut batch = Batch::new();
+        for n in n..n + 1_000 {
+            let id = format!("u{n}");
+            let properties = members.as_object().unwrap().clone();
+            let user = bellwire::model::recipient::User { id, properties, inserted_at: now, updated_at: now };
+            batch.put_user(world.env, &user, None);
+            for of in [FEW, MANY].into_iter().filter(|of| n < *of) {
+                let none = bellwire::wire::json::Patch::Absent;
+                batch.subscribe(world.env, &team(of).key(), &user.id, &none, now);
+            }
+        }
+        world.core.store.apply(batch).await.unwrap();
+    }
+    for of in [FEW, MANY, FEW] {
+        let (before, cpu, wall) = (peak_bytes(), cpu_micros(), Instant::now());
+        let who = json!([{"collection": "teams", "id": of.to_string()}]);
+        world.trigger("greet", json!({"recipients": who, "data": {"page": "p", "n": 1}})).await.unwrap();
+        let answered = wall.elapsed();
+        let now = world.core.clock.now();
+        let job = world.core.store.claim_jobs("it", now, now.plus_seconds(30), 1).await.unwrap().remove(0);
+        let mut work = Work::take_up(&world.core, &job).await.unwrap().unwrap();
+        while work.goes_on(&world.core).await.unwrap() {}
+        let fan_out = wall.elapsed();
+        let cpu = cpu_micros() - cpu;
+        let memory = (peak_bytes() - before) / 1_000_000;
+        world.events.lock().unwrap().clear();
+        // The rows that it wrote, of other runs: what a database takes for them alone.
+        let model = world.feed("u1").await.remove(0);
+        let run = world.core.store.run(&model.run).await.unwrap().unwrap();
+        let wall = Instant::now();
+        for n in (0..of).step_by(256) {
+            let mut batch = Batch::new();
+            for n in n..of.min(n + 256) {
+                let id = uuid::Uuid::now_v7();
+                let recipient = RecipientRef::User(format!("u{n}"));
+                batch.add_run(&bellwire::model::run::Run { id, recipient: recipient.clone(), ..run.clone() });
+                let message =
+                    bellwire::model::message::Message { id: id.simple().to_string(), recipient, ..model.clone() };
+                batch.add_to_feed(&message);
+            }
+            world.core.store.apply(batch).await.unwrap();
+        }
+        let bare = wall.elapsed();
+        say(&format!(
+            "{of} followers: answered in {answered:?}, told in {fan_out:.2?} ({:.0} a second, {:.0} us CPU each), {memory} MB more at \
+             the peak; bare rows {:.0} a second; ratio {:.2}",
+            of as f64 / fan_out.as_secs_f64(),
+            cpu as f64 / of as f64,
+            of as f64 / bare.as_secs_f64(),
+            bare.as_secs_f64() / fan_out.as_secs_f64()
+        ));
+    }
 }

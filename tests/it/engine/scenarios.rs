@@ -8,6 +8,8 @@
 //!   Whoever else a trigger names is known by name only;
 //! - `audiences`: by their keys, each `static` or a list of segments; `joins`: for workflows the audience that starts them;
 //!   `sources`: documents by their keys;
+//! - `channels` beside the feed, which has the key `feed`: each with `key`, `type` and `id`, `conditions`, `is_configured:
+//!   false`, `sandbox_mode: true`; `channel_groups` as they are configured; `preferences`, the environment's defaults;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
 //! - `do`: what happens, one thing after the other:
 //!
@@ -32,23 +34,36 @@
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
+//! | `schedule: {recipients: [ann], ..}` | makes schedules for `story`, or the `workflow` named; `refused: text` if it may not |
+//! | `reschedule: {schedule: 1, ..}` | changes a schedule, counted from one as they were made |
+//! | `unschedule: 1` | deletes a schedule |
+//! | `scheduled: {schedule: 1, next: .., last: ..}` | when a schedule occurs next, and occurred last |
+//! | `sleep: 3d` | turns the clock on while nobody works; `pass` does what has fallen due |
+//! | `subscribe: {to: {..}, recipients: [..]}` | has recipients follow an object, with `properties` |
+//! | `unsubscribe: {from: {..}, recipients: [..]}` | has them follow it no more |
+//! | `reached: [ann, ..]` | whom there are runs of, each as often as there are |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use bellwire::model::audience::{Audience, Audiences};
-use bellwire::model::environment::Settings;
-use bellwire::model::recipient::{Object, TENANTS};
+use bellwire::model::channel::Channel;
+use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
+use bellwire::model::environment::{ChannelSetup, Settings};
+use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
 use bellwire::model::source::{Source, Sources};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
+use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
-use bellwire::store::audiences::Member;
-use bellwire::verbs::identify::Profile;
+use bellwire::store::audiences::Member as AudienceMember;
+use bellwire::verbs::identify::{Profile, RecipientRequest};
 use bellwire::verbs::mark::Reach;
 use bellwire::verbs::source::Delivery;
+use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::world::{World, body, record};
@@ -94,6 +109,8 @@ struct Play<'a> {
     joins: HashMap<String, String>,
     /// How many items each user was told when last looked at.
     seen: BTreeMap<String, usize>,
+    /// The schedules that were made, by id.
+    schedules: Vec<String>,
 }
 
 async fn play(title: &str, scenario: &Value) {
@@ -108,13 +125,17 @@ async fn play(title: &str, scenario: &Value) {
     let settings = Settings {
         all_vars: Some(scenario["vars"].clone()).filter(Value::is_object).unwrap_or(json!({})),
         timezone: scenario["timezone"].as_str().map(str::to_owned),
+        preferences: Some(scenario["preferences"].clone()).filter(Value::is_object),
+        channels: setups(&scenario["channels"]),
         ..Settings::default()
     };
-    let world = World::with_settings(&documents, settings).await;
+    let more = scenario["channels"].as_array().into_iter().flatten().map(channel).collect();
+    let groups = scenario["channel_groups"].as_array().into_iter().flatten().map(group).collect();
+    let world = World::with_channels(&documents, settings, more, groups).await;
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
-    let mut play = Play { title, world, joins: HashMap::new(), seen: BTreeMap::new() };
+    let mut play = Play { title, world, joins: HashMap::new(), seen: BTreeMap::new(), schedules: Vec::new() };
     for (workflow, audience) in scenario["joins"].as_object().into_iter().flatten() {
         play.joins.insert(workflow.clone(), audience.as_str().expect("an audience's key").to_owned());
     }
@@ -142,7 +163,13 @@ fn named(scenario: &Value) -> Value {
         "do",
         "workflows",
         "workflow",
-        "audiences", "joins", "sources"];
+        "audiences",
+        "joins",
+        "sources",
+        "channels",
+        "channel_groups",
+        "preferences",
+    ];
     let members = scenario.as_object().expect("a scenario has members");
     let mut document: Map<String, Value> =
         members.iter().filter(|(key, _)| !own.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -235,6 +262,47 @@ impl Play<'_> {
                     others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
                 catalog.replace(others.chain([published]).collect());
             }
+            "schedule" => self.schedule(place, what).await,
+            "reschedule" => {
+                let mut body = what.as_object().expect("what changes").clone();
+                body.remove("schedule");
+                body.insert("schedule_ids".to_owned(), json!([self.schedule_id(what)]));
+                expect(place, what, self.world.core.update_schedules(self.world.env, body).await);
+            }
+            "unschedule" => {
+                let ids = json!({"schedule_ids": [self.schedule_id(what)]});
+                self.world.core.delete_schedules(self.world.env, ids.as_object().unwrap()).await.unwrap();
+            }
+            "scheduled" => {
+                let schedule = self.world.core.store.schedule(&self.schedule_id(what)).await.unwrap();
+                let schedule = schedule.unwrap_or_else(|| panic!("{place}: there is no such schedule"));
+                for (name, at) in [("next", schedule.next_occurrence_at), ("last", schedule.last_occurrence_at)] {
+                    if let Some(expected) = what.get(name) {
+                        assert_eq!(at, expected.as_str().and_then(Time::parse), "{place}: {name}");
+                    }
+                }
+            }
+            "sleep" => {
+                let clock = &self.world.core.clock;
+                clock.set(clock.now().plus_seconds(seconds(place, what)));
+            }
+            "subscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.subscribe(self.world.env, &reference(&what["to"]), &request).await.unwrap();
+            }
+            "unsubscribe" => {
+                let request = subscribe::Request::parse(what.as_object().unwrap()).unwrap();
+                self.world.core.unsubscribe(self.world.env, &reference(&what["from"]), &request).await.unwrap();
+            }
+            "reached" => {
+                let runs = self.world.runs().await;
+                let mut reached: Vec<String> = runs.iter().map(|run| run.recipient.to_string()).collect();
+                let mut expected: Vec<String> =
+                    what.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect();
+                reached.sort();
+                expected.sort();
+                assert_eq!(reached, expected, "{place}");
+            }
             "inactive" => {
                 let is_active = !what.as_bool().or(what["is"].as_bool()).expect("true or false");
                 self.world.core.catalog.set_active(self.world.env, workflow(what), is_active);
@@ -248,14 +316,20 @@ impl Play<'_> {
             Value::String(user) => json!({"recipients": [{"id": user}]}),
             _ => what.clone(),
         };
-        let told = self.world.trigger(workflow(what), body).await;
-        match what["refused"].as_str() {
-            None => drop(told.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
-            Some(why) => {
-                let fault = told.expect_err(place).to_string();
-                assert!(fault.contains(why), "{place}: {fault}");
-            }
-        }
+        expect(place, what, self.world.trigger(workflow(what), body).await);
+    }
+
+    async fn schedule(&mut self, place: &str, what: &Value) {
+        let mut body = what.as_object().expect("a schedule's body").clone();
+        body.entry("workflow").or_insert(STORY.into());
+        let made = expect(place, what, self.world.core.create_schedules(self.world.env, body).await);
+        self.schedules.extend(made.iter().flatten().map(|one| one["id"].as_str().unwrap().to_owned()));
+    }
+
+    /// The id of the schedule that `what` names by its number.
+    fn schedule_id(&self, what: &Value) -> String {
+        let number = what.as_u64().or(what["schedule"].as_u64()).unwrap_or(1);
+        self.schedules[number as usize - 1].clone()
     }
 
     async fn told(&mut self, place: &str, what: &Value) {
@@ -374,7 +448,7 @@ impl Play<'_> {
     async fn members(&self, place: &str, what: &Value) {
         let key = what["audience"].as_str().expect("a key");
         let members = self.world.core.store.audience_members(self.world.env, key, None, 100).await.unwrap();
-        let name = |member: Member| match member.tenant {
+        let name = |member: AudienceMember| match member.tenant {
             Some(tenant) => format!("{} in {tenant}", member.user),
             None => member.user,
         };
@@ -400,6 +474,60 @@ impl Play<'_> {
             assert_eq!(stopped as u64, expected, "{place}");
         }
     }
+}
+
+/// What was answered; none if it was refused with the words that are expected.
+fn expect<T: std::fmt::Debug>(place: &str, what: &Value, answered: Result<T, bellwire::verbs::Error>) -> Option<T> {
+    match what["refused"].as_str() {
+        None => Some(answered.unwrap_or_else(|fault| panic!("{place}: {fault}"))),
+        Some(why) => {
+            let fault = answered.expect_err(place).to_string();
+            assert!(fault.contains(why), "{place}: {fault}");
+            None
+        }
+    }
+}
+
+fn setups(channels: &Value) -> BTreeMap<String, ChannelSetup> {
+    let configured = channels.as_array().into_iter().flatten().filter(|one| one["is_configured"] != false);
+    let setup = |one: &Value| ChannelSetup { is_sandbox: one["sandbox_mode"] == true };
+    configured.map(|one| (one["key"].as_str().expect("a key").to_owned(), setup(one))).collect()
+}
+
+fn channel(one: &Value) -> Channel {
+    let key = one["key"].as_str().expect("a key");
+    let id =
+        one["id"].as_str().map_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()), |id| id.parse().unwrap());
+    Channel {
+        id,
+        key: key.to_owned(),
+        name: key.to_owned(),
+        kind: one["type"].as_str().expect("a type").parse().unwrap(),
+        provider: String::new(),
+        created_at: Time::default(),
+        updated_at: Time::default(),
+        conditions: one.get("conditions").map(|group| Group::parse(group, key, Allow::default()).unwrap()),
+        response_filter: Default::default(),
+    }
+}
+
+fn group(one: &Value) -> ChannelGroup {
+    let text = |name: &str| one[name].as_str().expect("a text").to_owned();
+    let member = |rule: &Value| Member {
+        channel: rule["channel"].as_str().expect("a channel").to_owned(),
+        rule: Rule::parse(rule.as_object().unwrap(), "rule").unwrap(),
+    };
+    ChannelGroup {
+        key: text("key"),
+        name: text("key"),
+        channel_type: text("channel_type").parse().unwrap(),
+        operator: if one["operator"] == "all" { Operator::All } else { Operator::Any },
+        members: one["rules"].as_array().unwrap().iter().map(member).collect(),
+    }
+}
+
+fn reference(what: &Value) -> RecipientRef {
+    RecipientRequest::parse(what, "an object").expect("a reference").reference
 }
 
 fn workflow(what: &Value) -> &str {

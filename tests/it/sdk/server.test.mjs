@@ -142,6 +142,37 @@ test("a bulk operation marks a recipient's messages and reports its progress", a
   assert.equal((await held(user)).unread_count, 0);
 });
 
+test("a schedule is made, listed, changed and deleted, and runs when it is due: W-SCH-37", async () => {
+  const knock = backend();
+  const [user, other] = [someone(), someone()];
+  const made = await knock.schedules.create({
+    workflow: "note",
+    recipients: [{ id: user, timezone: "Europe/Berlin" }, { id: other }],
+    repeats: [{ frequency: "weekly", days: ["mon"], hours: 9 }],
+    data: { name: "weekly" },
+  });
+  assert.deepEqual(made.map(({ recipient }) => recipient.id), [user, other], "W-SCH-02");
+  const [own, theirs] = made;
+  assert.equal(own.repeats[0].frequency, "weekly");
+  const listed = await collect(knock.schedules.list({ workflow: "note", recipients: [user], page_size: 1 }));
+  assert.deepEqual(listed.map(({ id }) => id), [own.id], "W-SCH-34");
+  assert.deepEqual((await collect(knock.users.listSchedules(user))).map(({ id }) => id), [own.id], "W-SCH-35");
+  // What was read can be sent back as it is.
+  const [kept] = await knock.schedules.update({ schedule_ids: [own.id], repeats: own.repeats });
+  assert.equal(kept.next_occurrence_at, own.next_occurrence_at, "W-SCH-31");
+  const past = new Date(Date.now() - 60_000).toISOString();
+  const [once] = await knock.schedules.update({ schedule_ids: [own.id], repeats: [], scheduled_at: past, data: { name: "once" } });
+  assert.deepEqual(once.data, { name: "once" }, "W-SCH-30");
+  await arrived(user, "once");
+  const [gone] = await knock.schedules.delete({ schedule_ids: [theirs.id] });
+  assert.equal(gone.id, theirs.id, "W-SCH-33");
+  assert.deepEqual(await collect(knock.users.listSchedules(other)), [], "W-SCH-33");
+  const entry = { workflow: "note", recipient: { id: other }, scheduled_at: past, data: { name: "in bulk" } };
+  const operation = await knock.schedules.bulk.create({ schedules: [entry] });
+  await until("it is done", async () => (await knock.bulkOperations.get(operation.id)).status === "completed");
+  await arrived(other, "in bulk");
+});
+
 test("a feed is paged through by the SDK, filtered by status, and has settings", async () => {
   const knock = backend();
   const user = someone();

@@ -157,6 +157,44 @@ async fn nothing_of_a_deleted_user_is_left_in_feeds_or_beside_them() {
     assert!(all().await.iter().all(|message| actor(message) == missing()), "F-USR-13: sandboxed ones, too");
 }
 
+/// F-USR-13: in what has come together several act, and only one of them is gone.
+#[tokio::test]
+async fn among_others_whoever_is_gone_is_missing_and_the_others_stay() {
+    let gather = json!({"type": "batch", "ref": "gather", "settings": {"batch_window": {"unit": "hours", "value": 1}}});
+    let world = World::new(&[("greet", document(json!([gather, tell("hello", "x")])))]).await;
+    let body = |actor: &str| json!({"recipients": [{"id": "bob"}], "actor": {"id": actor, "name": actor}});
+    for actor in ["dee", "ann", "cy", "ann"] {
+        world.trigger("greet", body(actor)).await.unwrap();
+    }
+    world.pass(3_600).await;
+    let mut sandboxed = body("ann");
+    sandboxed["settings"] = json!({"sandbox_mode": true});
+    world.trigger("greet", sandboxed).await.unwrap();
+    world.trigger("greet", body("dee")).await.unwrap();
+    world.pass(3_600).await;
+    // One more is open when she goes.
+    world.trigger("greet", body("ann")).await.unwrap();
+    world.trigger("greet", body("cy")).await.unwrap();
+    for user in ["ann", "cy"] {
+        world.core.delete_user(world.env, user).await.unwrap();
+    }
+    world.pass(3_600).await;
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
+    let messages = world.core.store.messages(world.env, &Default::default(), None, 50).await.unwrap();
+    let shown: Vec<Vec<(Value, Value)>> = messages
+        .iter()
+        .map(|message| {
+            let mut text = String::new();
+            message.write_activities(&mut text, "null");
+            let activities: Vec<Value> = serde_json::from_str(&text).unwrap();
+            activities.iter().map(|one| (one["actor"]["__typename"].clone(), one["actor"]["id"].clone())).collect()
+        })
+        .collect();
+    let (dee, [ann, cy]) = ((json!("User"), json!("dee")), ["ann", "cy"].map(|id| (json!("MissingUser"), json!(id))));
+    let expected = [vec![ann.clone(), cy.clone()], vec![ann.clone(), dee.clone()], vec![dee, ann.clone(), cy, ann]];
+    assert_eq!(shown, expected, "F-USR-13");
+}
+
 #[tokio::test]
 async fn who_never_acted_leaves_no_work() {
     let world = world().await;
