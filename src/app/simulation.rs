@@ -13,7 +13,7 @@ use super::StartError;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::workflows;
+use crate::config::project;
 use crate::engine::start::{Asked, trigger};
 use crate::engine::work::work;
 use crate::metrics::Metrics;
