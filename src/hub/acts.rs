@@ -53,8 +53,13 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
     let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
     let expected = hub.registry.expect(&name);
     expected.heeded().await;
-    let head = match core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await {
-        Ok(head) => head,
+    let is_own = view.own.is_some();
+    // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
+    // look costs it one request; an item that stays unseen costs more.
+    let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
+    let since = if is_own { since } else { Some(known().max(0)) };
+    let reading = match name.read(core, since).await {
+        Ok(reading) => reading,
         Err(error) => {
             complain(&link, &name, &error, "a feed could not be read for a join");
             core.metrics.hub.joined("failed");
@@ -64,18 +69,15 @@ async fn join(hub: Arc<Inner>, link: Arc<Link>, vsn: Vsn, enter: Box<Enter>) -> 
             return Some(name);
         }
     };
-    let is_own = view.own.is_some();
+    let head = reading.head;
     let response = if is_own { welcome(&hub, head.version) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
     core.metrics.hub.joined("ok");
-    // A client nobody remembers may have fetched long ago, before a restart of ours: it is told to look again. The
-    // look costs it one request; an item that stays unseen costs more.
-    let known = || hub.registry.known_to(&name, &view, core.clock.now()).unwrap_or(0);
-    let told = if is_own { since } else { Some(known().clamp(0, head.version)) };
+    let told = if is_own { since } else { since.map(|known| known.min(head.version)) };
     let mut first = None;
     if is_own || told.is_none_or(|told| told < head.version) {
         let _reader = hub.registry.reader().await;
-        match view.since(core, &name, &head, told, is_own).await {
+        match view.since(core, &name, reading, told, is_own).await {
             Ok(found) => first = Some(found),
             Err(error) => complain(&link, &name, &error, "a feed could not be read for a join; it is tried again"),
         }
@@ -141,8 +143,8 @@ impl Asking {
         let (Some(topic), Some(view)) = (self.hub.registry.topic(name), self.view()) else { return Ok(()) };
         let Some(own) = &view.own else { return Ok(()) };
         for attempt in 1..=ANEW {
-            let head = core.store.feed_head(name.env, &name.channel.to_string(), &name.user).await?;
-            let (version, _, response) = own.since(core, name, &head, since, true).await?;
+            let reading = name.read(core, since).await?;
+            let (version, _, response) = own.since(core, name, reading, since, true).await?;
             if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
                 break;
             }

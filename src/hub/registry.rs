@@ -322,17 +322,10 @@ impl Registry {
             let Some(core) = self.core() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
-            match core.store.feed_head(topic.name.env, &topic.name.channel.to_string(), &topic.name.user).await {
-                Err(error) => failure = Some(error.into()),
-                Ok(head) => {
-                    for question in questions {
-                        let told =
-                            question.view.since(&core, &topic.name, &head, question.since, question.must_answer).await;
-                        match told {
-                            Ok(told) => found.push((question, told)),
-                            Err(error) => failure = Some(error),
-                        }
-                    }
+            for question in questions {
+                match question.answer(&core, &topic.name).await {
+                    Ok(told) => found.push((question, told)),
+                    Err(error) => failure = Some(error),
                 }
             }
             drop(reader);

@@ -10,7 +10,7 @@ use super::outbox::{Frame, Link};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
-use crate::verbs::Core;
+use crate::verbs::{Core, Error};
 use crate::wire::phoenix::Push;
 
 /// Changes less than this apart are a burst.
@@ -114,6 +114,14 @@ pub(crate) struct Question {
     pub(crate) view: Arc<View>,
     pub(crate) since: Option<i64>,
     pub(crate) must_answer: bool,
+}
+
+impl Question {
+    /// Reads the feed, and finds it out.
+    pub(crate) async fn answer(&self, core: &Core, name: &Name) -> Result<Told, Error> {
+        let reading = name.read(core, self.since).await?;
+        self.view.since(core, name, reading, self.since, self.must_answer).await
+    }
 }
 
 impl Topic {
