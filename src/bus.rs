@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::feed::Head;
-use crate::model::message::Message;
+use crate::wire::item::Item;
 
 pub use places::{Place, Places};
 
@@ -33,7 +33,7 @@ pub struct FeedEvent {
 #[derive(Debug, Clone)]
 pub enum News {
     /// One item was added.
-    Item(Arc<Message>),
+    Item(Arc<Item>),
     /// Items were marked or removed; the database knows which.
     Changed,
 }

@@ -3,6 +3,7 @@
 pub mod cursor;
 pub mod duration;
 pub mod envelope;
+pub mod item;
 pub mod join;
 pub mod json;
 pub mod news;

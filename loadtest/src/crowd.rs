@@ -64,6 +64,8 @@ struct Shared {
     nodes: Vec<SocketAddr>,
     clients: RefCell<Vec<Client>>,
     tally: RefCell<Tally>,
+    /// Why a connection came to nothing first.
+    first_fault: RefCell<Option<String>>,
     failure: RefCell<Option<anyhow::Error>>,
 }
 
@@ -204,6 +206,11 @@ impl Crowd {
         *self.shared.tally.borrow()
     }
 
+    /// Why the first of the connections that came to nothing did.
+    pub(crate) fn first_fault(&self) -> Option<String> {
+        self.shared.first_fault.borrow().clone()
+    }
+
     /// What was named to each client when it joined.
     pub(crate) fn spreads(&self) -> Vec<Spread> {
         self.shared.clients.borrow().iter().map(|client| client.spread).collect()
@@ -223,6 +230,7 @@ impl Shared {
             clients: RefCell::new(clients),
             plan,
             tally: RefCell::default(),
+            first_fault: RefCell::default(),
             failure: RefCell::default(),
         }
     }
@@ -335,7 +343,10 @@ async fn come_back(shared: &Shared, ticket: &Ticket, node: usize) -> Socket {
                 return socket;
             }
             Err(error) if error.is::<Refused>() => shared.tally(|tally| tally.refused += 1),
-            Err(_) => shared.tally(|tally| tally.failed += 1),
+            Err(error) => {
+                shared.tally(|tally| tally.failed += 1);
+                shared.first_fault.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
+            }
         }
     }
     unreachable!("it dials until it is in")

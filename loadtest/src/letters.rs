@@ -1,14 +1,12 @@
 //! News in the nodes' own spelling, published by the client in the name of a node that does not exist: what a node hears
 //! then is no different, and nothing is stored for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bellwire::model::feed::{Counts, Head};
-use bellwire::model::message::Message;
-use bellwire::model::recipient::RecipientRef;
 use bellwire::wire::envelope::{self, Letter, Opened};
+use bellwire::wire::item::{Item, Spelled};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -27,12 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Letters {
     /// An item as a node told of it.
-    item: Message,
+    item: Spelled,
+    env: i64,
+    channel: String,
     /// What of its data stands for the time.
     marker: String,
     /// The version of each user's feed.
     versions: Vec<i64>,
-    written: u64,
 }
 
 impl Letters {
@@ -58,8 +57,8 @@ impl Letters {
         trigger().await?;
         let marker = marker(at);
         let item = tokio::time::timeout(PATIENCE, hear(&mut stream, heard, &marker)).await;
-        let item = item.context("no node told of an item by way of Redis")??;
-        Ok(Letters { item, marker, versions: versions(), written: 0 })
+        let (env, channel, item) = item.context("no node told of an item by way of Redis")??;
+        Ok(Letters { item, env, channel, marker, versions: versions() })
     }
 
     /// Appends the command that publishes an item of `user`, which bears the time `at`.
@@ -67,35 +66,27 @@ impl Letters {
         let name = server::name(user);
         let version = &mut self.versions[user as usize];
         *version += 1;
-        self.written += 1;
-        let item = Message {
-            id: format!("{:027}", self.written),
-            seq: *version,
-            version: *version,
-            recipient: RecipientRef::User(name.clone()),
-            data: self.item.data.replace(&self.marker, &marker(at)).into(),
-            slim_data: self.item.slim_data.as_ref().map(|data| Arc::from(data.replace(&self.marker, &marker(at)))),
-            ..self.item.clone()
-        };
+        // As long as before: nothing in it moves.
+        let json = self.item.json.replace(&self.marker, &marker(at));
+        let item = Item::heard(Spelled { json, ..self.item.clone() });
         let counts = Counts { total: *version, unread: *version, unseen: *version };
-        let id = self.item.feed.unwrap_or(1);
-        let head = Head { id, version: *version, forgotten: 0, active: counts, archived: Counts::default() };
-        let Message { env, channel, .. } = &item;
+        let head = Head { id: 1, version: *version, forgotten: 0, active: counts, archived: Counts::default() };
+        let Letters { env, channel, .. } = &*self;
         let letter = Letter { node: NOBODY, env: *env, channel, recipient: &name, head: &head, item: Some(&item) };
         let name = format!("{PREFIX}:{env}:{name}");
         redis::command(out, &[b"PUBLISH", name.as_bytes(), &envelope::seal(&letter, false)]);
     }
 }
 
-/// The item with this marker, as soon as a node tells of it.
-async fn hear(stream: &mut TcpStream, mut heard: Vec<u8>, marker: &str) -> Result<Message> {
+/// The item with this marker, with its environment and channel, as soon as a node tells of it.
+async fn hear(stream: &mut TcpStream, mut heard: Vec<u8>, marker: &str) -> Result<(i64, String, Spelled)> {
     loop {
         while let Some((used, words)) = redis::read(&heard) {
             if let [b"pmessage", _, _, payload] = words[..]
-                && let Some(Opened::Feed { item: Some(item), .. }) = envelope::open(payload, NOBODY)
-                && item.data.contains(marker)
+                && let Some(Opened::Feed { env, channel, item: Some(item), .. }) = envelope::open(payload, NOBODY)
+                && item.spelled().json.contains(marker)
             {
-                return Ok(*item);
+                return Ok((env, channel, item.spelled().clone()));
             }
             heard.drain(..used);
         }

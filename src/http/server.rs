@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::coop::unconstrained;
 use tracing::{debug, warn};
 
 use super::vitals::{Door, Entry};
@@ -54,7 +55,9 @@ async fn serve_at(
         let accepted = tokio::select! {
             biased;
             () = stopped(stop.clone()) => break,
-            accepted = accept(&listener, &slots) => accepted,
+            // Whoever waits is let in without a rest, up to the seats: a crowd overflows what the system lets wait, and who is
+            // turned away there tries again only after a second.
+            accepted = unconstrained(accept(&listener, &slots)) => accepted,
         };
         if let Some((stream, peer, slot)) = accepted {
             let entry = Entry { door, peer };

@@ -1063,7 +1063,7 @@ async fn figures() {
                 channel: FEED.to_string(),
                 recipient: format!("user-{}", n + 200),
                 head: crate::model::feed::Head::default(),
-                news: crate::bus::News::Item(Arc::new(message)),
+                news: crate::bus::News::Item(Arc::new(crate::wire::item::Item::added(Box::new(message)))),
             }
         })
         .collect();

@@ -131,6 +131,36 @@ pub struct Filter {
     pub allowed: Tenants,
 }
 
+/// What filters look at in an item.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    pub workflow: &'a str,
+    pub tenant: Option<&'a str>,
+    pub inserted_at: Time,
+    /// The workflow's categories as a JSON array.
+    pub categories: &'a str,
+    /// A JSON object with all scalars of the run's data: filters see no more of it (F-FED-18).
+    pub data: &'a str,
+    pub is_seen: bool,
+    pub is_read: bool,
+    pub is_archived: bool,
+}
+
+impl<'a> From<&'a Message> for Facts<'a> {
+    fn from(message: &'a Message) -> Self {
+        Facts {
+            workflow: &message.workflow,
+            tenant: message.tenant.as_deref(),
+            inserted_at: message.inserted_at,
+            categories: &message.categories,
+            data: &message.data,
+            is_seen: message.seen_at.is_some(),
+            is_read: message.read_at.is_some(),
+            is_archived: message.archived_at.is_some(),
+        }
+    }
+}
+
 impl Filter {
     /// Whether nothing but status and archive is filtered, so that the feed's counters answer.
     pub fn is_counted(&self) -> bool {
@@ -143,33 +173,35 @@ impl Filter {
             && self.allowed == Tenants::Any
     }
 
-    /// Whether `message` belongs, status included.
-    pub fn matches(&self, message: &Message) -> bool {
-        self.matches_but_status(message)
+    /// Whether an item belongs, status included.
+    pub fn matches<'a>(&self, item: impl Into<Facts<'a>>) -> bool {
+        let facts = item.into();
+        self.matches_but_status(facts)
             && match self.status {
                 Status::All => true,
-                Status::Unread => message.read_at.is_none(),
-                Status::Read => message.read_at.is_some(),
-                Status::Unseen => message.seen_at.is_none(),
-                Status::Seen => message.seen_at.is_some(),
+                Status::Unread => !facts.is_read,
+                Status::Read => facts.is_read,
+                Status::Unseen => !facts.is_seen,
+                Status::Seen => facts.is_seen,
             }
     }
 
-    /// Whether `message` belongs to what badges count (F-FED-35, F-FED-36).
-    pub fn matches_but_status(&self, message: &Message) -> bool {
-        self.matches_archive(message)
-            && self.source.as_ref().is_none_or(|source| *source == message.workflow)
-            && self.matches_tenant(message.tenant.as_deref())
-            && self.inserted_at.hold(message.inserted_at)
-            && self.matches_categories(message)
-            && self.matches_trigger_data(message)
+    /// Whether an item belongs to what badges count (F-FED-35, F-FED-36).
+    pub fn matches_but_status<'a>(&self, item: impl Into<Facts<'a>>) -> bool {
+        let facts = item.into();
+        self.matches_archive(facts.is_archived)
+            && self.source.as_ref().is_none_or(|source| source == facts.workflow)
+            && self.matches_tenant(facts.tenant)
+            && self.inserted_at.hold(facts.inserted_at)
+            && self.matches_categories(facts.categories)
+            && self.matches_trigger_data(facts.data)
     }
 
-    fn matches_archive(&self, message: &Message) -> bool {
+    fn matches_archive(&self, is_archived: bool) -> bool {
         match self.archived {
-            Archived::Exclude => message.archived_at.is_none(),
+            Archived::Exclude => !is_archived,
             Archived::Include => true,
-            Archived::Only => message.archived_at.is_some(),
+            Archived::Only => is_archived,
         }
     }
 
@@ -191,19 +223,19 @@ impl Filter {
             }
     }
 
-    fn matches_categories(&self, message: &Message) -> bool {
+    fn matches_categories(&self, categories: &str) -> bool {
         if self.categories.is_empty() {
             return true;
         }
-        let has: Vec<String> = serde_json::from_str(&message.categories).unwrap_or_default();
+        let has: Vec<String> = serde_json::from_str(categories).unwrap_or_default();
         self.categories.iter().any(|wanted| has.contains(wanted))
     }
 
-    fn matches_trigger_data(&self, message: &Message) -> bool {
+    fn matches_trigger_data(&self, data: &str) -> bool {
         if self.trigger_data.is_empty() {
             return true;
         }
-        let data: Map<String, Value> = serde_json::from_str(&message.data).unwrap_or_default();
+        let data: Map<String, Value> = serde_json::from_str(data).unwrap_or_default();
         self.trigger_data.iter().all(|(name, wanted)| data.get(name).is_some_and(|have| same_scalar(have, wanted)))
     }
 }

@@ -1,6 +1,7 @@
 //! A message: what one channel step told one recipient, and what became of it.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -70,9 +71,10 @@ impl Message {
         stamps.into_iter().filter(|(_, at)| at.is_some()).map(|(name, _)| name).collect()
     }
 
-    /// Appends the message as a feed item (F-FED-29). `cursor` is its own place, spelled; `recipient` is the reader's
-    /// record, which activities embed and only the rich mode shows (F-FED-22 to F-FED-24).
-    pub fn write_feed_item(&self, out: &mut String, mode: Mode, cursor: &str, recipient: &str) {
+    /// Appends the message as a feed item (F-FED-29), and says where in `out` some of it stands. `cursor` is its own place,
+    /// spelled; `recipient` is the reader's record, which activities embed and only the rich mode shows (F-FED-22 to
+    /// F-FED-24).
+    pub fn write_feed_item(&self, out: &mut String, mode: Mode, cursor: &str, recipient: &str) -> Places {
         out.push_str(r#"{"__typename":"FeedItem","__cursor":""#);
         out.push_str(cursor);
         out.push_str(r#"","id":""#);
@@ -90,10 +92,13 @@ impl Message {
         out.push_str(r#","blocks":"#);
         out.push_str(&self.blocks);
         out.push_str(r#","data":"#);
-        match (mode, &self.slim_data) {
-            (Mode::Compact, Some(slim)) => out.push_str(slim),
-            _ => out.push_str(&self.data),
-        }
+        let data = appended(
+            out,
+            match (mode, &self.slim_data) {
+                (Mode::Compact, Some(slim)) => slim,
+                _ => &self.data,
+            },
+        );
         if mode == Mode::Rich {
             out.push_str(r#","activities":"#);
             self.write_activities(out, recipient);
@@ -104,13 +109,14 @@ impl Message {
         out.push_str(r#","version_id":""#);
         out.push_str(&self.version_id);
         out.push_str(r#"","categories":"#);
-        out.push_str(&self.categories);
+        let categories = appended(out, &self.categories);
         out.push_str(r#"},"tenant":"#);
         match &self.tenant {
             Some(tenant) => quote(out, tenant),
             None => out.push_str("null"),
         }
         out.push('}');
+        Places { data, categories }
     }
 
     /// Appends the activities behind the message as a JSON array (F-FED-32).
@@ -181,6 +187,20 @@ impl Message {
         }
         out
     }
+}
+
+/// Where parts of a message stand in what was written of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    pub data: Range<usize>,
+    pub categories: Range<usize>,
+}
+
+/// Appends a text, and says where it stands.
+fn appended(out: &mut String, text: &str) -> Range<usize> {
+    let from = out.len();
+    out.push_str(text);
+    from..out.len()
 }
 
 /// The compact reference to an embedded recipient (F-REC-07).

@@ -13,6 +13,7 @@ use crate::model::time::Time;
 use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
 use crate::store::{self, Applied, Batch, Env};
+use crate::wire::item::Item;
 
 use super::Core;
 
@@ -153,7 +154,7 @@ impl Touched {
                 item.version = head.version;
                 item.inserted_at = newest_at;
                 item.updated_at = newest_at;
-                News::Item(Arc::new(*item))
+                News::Item(Arc::new(Item::added(item)))
             }
         };
         FeedEvent { env: self.env, channel: self.channel, recipient: self.recipient, head, news }

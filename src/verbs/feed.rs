@@ -9,6 +9,7 @@ use crate::model::recipient::missing_user;
 use crate::store::feeds::Changes;
 use crate::store::{self, Env};
 use crate::wire::cursor::{Cursor, List, Page, page_info_json};
+use crate::wire::item::Item;
 
 use super::{Core, Error};
 
@@ -145,6 +146,17 @@ pub(crate) fn items(showing: Showing<'_>, messages: &[Message], reader: &str) ->
     out.push(']');
     let filter = &showing.channel.response_filter;
     if *filter == ResponseFilter::default() { out } else { filtered(&out, filter) }
+}
+
+/// An item that was just added, as a JSON array of one, as a compact feed shows it.
+pub(crate) fn write_item(out: &mut String, channel: &Channel, item: &Item) {
+    let json = item.spelled().json.as_str();
+    let filter = &channel.response_filter;
+    if *filter == ResponseFilter::default() {
+        out.extend(["[", json, "]"]);
+    } else {
+        out.push_str(&filtered(&format!("[{json}]"), filter));
+    }
 }
 
 /// Items with what the channel hides left out (F-FED-27).

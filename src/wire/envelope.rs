@@ -2,13 +2,15 @@
 //!
 //! A node that finds another version, or anything it can't read, takes the news for "changed, look": nothing is lost by it.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::item::{Item, Spelled};
 use crate::model::feed::{Counts, Head};
-use crate::model::message::Message;
-use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
 
 /// The spelling described here. Raise it with every change of a field.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const PROBE: u8 = 0;
 const CHANGED: u8 = 1;
 const ITEM: u8 = 2;
@@ -26,7 +28,7 @@ pub struct Letter<'a> {
     pub recipient: &'a str,
     pub head: &'a Head,
     /// The item that was added, if that is the change.
-    pub item: Option<&'a Message>,
+    pub item: Option<&'a Item>,
 }
 
 /// What an envelope holds.
@@ -37,7 +39,7 @@ pub enum Opened {
     /// Something else that this node itself sent, or another's sign of life.
     Own,
     /// The change of a feed, heard of from another node.
-    Feed { env: i64, channel: String, recipient: String, head: Head, item: Option<Box<Message>> },
+    Feed { env: i64, channel: String, recipient: String, head: Head, item: Option<Arc<Item>> },
 }
 
 /// Spells a sign of life.
@@ -51,8 +53,8 @@ pub fn probe(node: u64, nonce: u64) -> Vec<u8> {
 
 /// Spells a change; with its item unless that is large, or `is_short`.
 pub fn seal(letter: &Letter<'_>, is_short: bool) -> Vec<u8> {
-    let item = letter.item.filter(|item| !is_short && weight(item) <= MOST_ITEM_BYTES);
-    let mut out = Vec::with_capacity(192 + letter.recipient.len() + item.map_or(0, |item| 512 + weight(item)));
+    let item = letter.item.filter(|item| !is_short && item.weight() <= MOST_ITEM_BYTES).map(Item::spelled);
+    let mut out = Vec::with_capacity(256 + letter.recipient.len() + item.map_or(0, |item| 128 + item.json.len()));
     out.extend([VERSION, if item.is_some() { ITEM } else { CHANGED }]);
     out.extend(letter.node.to_le_bytes());
     number(&mut out, letter.env);
@@ -62,7 +64,7 @@ pub fn seal(letter: &Letter<'_>, is_short: bool) -> Vec<u8> {
         number(&mut out, figure);
     }
     if let Some(item) = item {
-        message(&mut out, item);
+        spelled(&mut out, item);
     }
     out
 }
@@ -86,20 +88,10 @@ pub fn open(bytes: &[u8], own: u64) -> Option<Opened> {
     let (channel, recipient) = (rest.text()?.to_owned(), rest.text()?.to_owned());
     let head = rest.head()?;
     let item = match kind {
-        ITEM => Some(Box::new(rest.message(env, &channel, &recipient, &head)?)),
+        ITEM => Some(Arc::new(Item::heard(rest.spelled()?))),
         _ => None,
     };
     rest.0.is_empty().then_some(Opened::Feed { env, channel, recipient, head, item })
-}
-
-/// About how many bytes an item takes.
-fn weight(item: &Message) -> usize {
-    let optional = |text: Option<&str>| text.map_or(0, str::len);
-    let texts = [&item.categories, &item.blocks, &item.actors, &item.data].map(|text| text.len());
-    texts.iter().sum::<usize>()
-        + optional(item.slim_data.as_deref())
-        + optional(item.activities.as_deref())
-        + optional(item.metadata.as_deref())
 }
 
 fn figures(head: &Head) -> [i64; 9] {
@@ -126,68 +118,20 @@ fn maybe(out: &mut Vec<u8>, value: Option<&str>) {
     }
 }
 
-/// A time that may be missing: the least number stands for none.
-fn moment(out: &mut Vec<u8>, at: Option<Time>) {
-    number(out, at.map_or(i64::MIN, Time::micros));
-}
-
-fn message(out: &mut Vec<u8>, item: &Message) {
-    // Named one by one, so that a new field can't be forgotten. What the letter says already is not said again.
-    let Message {
-        id,
-        env: _,
-        feed: _,
-        seq,
-        version,
-        channel: _,
-        recipient: _,
-        tenant,
-        actor,
-        workflow,
-        version_id,
-        categories,
-        step_ref,
-        workflow_run,
-        run,
-        status,
-        blocks,
-        actors,
-        total_actors,
-        data,
-        slim_data,
-        activities,
-        total_activities,
-        metadata,
-        inserted_at,
-        updated_at,
-        scheduled_at,
-        seen_at,
-        read_at,
-        interacted_at,
-        link_clicked_at,
-        archived_at,
-    } = item;
-    for value in [id, workflow, version_id, step_ref, workflow_run, run, status] {
-        text(out, value);
+/// The item's own spelling comes last: it is the longest by far.
+fn spelled(out: &mut Vec<u8>, item: &Spelled) {
+    // Named one by one, so that a new field can't be forgotten.
+    let Spelled { json, data, categories, workflow, tenant, inserted_at } = item;
+    text(out, workflow);
+    maybe(out, tenant.as_deref());
+    number(out, inserted_at.micros());
+    for place in [data, categories] {
+        // Places in a text that is shorter than 4 GiB.
+        for end in [place.start, place.end] {
+            out.extend(u32::try_from(end).unwrap_or(u32::MAX).to_le_bytes());
+        }
     }
-    for value in [categories, blocks, actors, data] {
-        text(out, value);
-    }
-    for value in [tenant, actor, metadata] {
-        maybe(out, value.as_deref());
-    }
-    for value in [slim_data, activities] {
-        maybe(out, value.as_deref());
-    }
-    for value in [seq, version, total_actors, total_activities] {
-        number(out, *value);
-    }
-    for at in [Some(*inserted_at), Some(*updated_at), *scheduled_at, *seen_at, *read_at] {
-        moment(out, at);
-    }
-    for at in [*interacted_at, *link_clicked_at, *archived_at] {
-        moment(out, at);
-    }
+    text(out, json);
 }
 
 /// What of an envelope is not read yet.
@@ -211,24 +155,12 @@ impl<'a> Rest<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    fn owned(&mut self) -> Option<String> {
-        self.text().map(str::to_owned)
-    }
-
-    fn shared(&mut self) -> Option<std::sync::Arc<str>> {
-        self.text().map(Into::into)
-    }
-
     fn maybe(&mut self) -> Option<Option<&'a str>> {
         match self.chunk()? {
             [0] => Some(None),
             [1] => Some(Some(self.text()?)),
             _ => None,
         }
-    }
-
-    fn moment(&mut self) -> Option<Option<Time>> {
-        Some(Some(self.number()?).filter(|micros| *micros != i64::MIN).map(Time::from_micros))
     }
 
     fn counts(&mut self) -> Option<Counts> {
@@ -245,50 +177,23 @@ impl<'a> Rest<'a> {
         })
     }
 
-    /// In the order in which [`message`] writes them.
-    fn message(&mut self, env: i64, channel: &str, recipient: &str, head: &Head) -> Option<Message> {
-        let (id, workflow, version_id) = (self.owned()?, self.owned()?, self.owned()?);
-        let (step_ref, workflow_run, run, status) = (self.owned()?, self.owned()?, self.owned()?, self.owned()?);
-        let (categories, blocks, actors, data) = (self.shared()?, self.shared()?, self.shared()?, self.shared()?);
-        let [tenant, actor, metadata] =
-            [self.maybe()?, self.maybe()?, self.maybe()?].map(|text| text.map(str::to_owned));
-        let [slim_data, activities] = [self.maybe()?, self.maybe()?].map(|text| text.map(Into::into));
-        let [seq, version, total_actors, total_activities] =
-            [self.number()?, self.number()?, self.number()?, self.number()?];
-        let (inserted_at, updated_at) = (self.moment()??, self.moment()??);
-        Some(Message {
-            id,
-            env,
-            feed: Some(head.id),
-            seq,
-            version,
-            channel: channel.to_owned(),
-            recipient: RecipientRef::from_key(recipient),
-            tenant,
-            actor,
-            workflow,
-            version_id,
-            categories,
-            step_ref,
-            workflow_run,
-            run,
-            status,
-            blocks,
-            actors,
-            total_actors,
+    fn place(&mut self) -> Option<Range<usize>> {
+        let mut end = || usize::try_from(u32::from_le_bytes(self.chunk()?)).ok();
+        Some(end()?..end()?)
+    }
+
+    /// In the order in which [`spelled`] writes them.
+    fn spelled(&mut self) -> Option<Spelled> {
+        let (workflow, tenant) = (self.text()?.to_owned(), self.maybe()?.map(str::to_owned));
+        let inserted_at = Time::from_micros(self.number()?);
+        let (data, categories, json) = (self.place()?, self.place()?, self.text()?);
+        [&data, &categories].into_iter().all(|place| json.get(place.clone()).is_some()).then(|| Spelled {
+            json: json.to_owned(),
             data,
-            slim_data,
-            activities,
-            total_activities,
-            metadata,
+            categories,
+            workflow,
+            tenant,
             inserted_at,
-            updated_at,
-            scheduled_at: self.moment()?,
-            seen_at: self.moment()?,
-            read_at: self.moment()?,
-            interacted_at: self.moment()?,
-            link_clicked_at: self.moment()?,
-            archived_at: self.moment()?,
         })
     }
 }
@@ -297,42 +202,20 @@ impl<'a> Rest<'a> {
 mod tests {
     use super::*;
 
-    fn item() -> Message {
-        let at = |micros| Some(Time::from_micros(micros));
-        Message {
-            id: "m1".into(),
-            env: 7,
-            feed: Some(3),
-            seq: 41,
-            version: 42,
-            channel: "c".into(),
-            recipient: RecipientRef::User("ann:1".into()),
-            tenant: Some("acme".into()),
-            actor: None,
-            workflow: "comment".into(),
-            version_id: "v".into(),
-            categories: r#"["a"]"#.into(),
-            step_ref: "s".into(),
-            workflow_run: "w".into(),
-            run: "r".into(),
-            status: "delivered".into(),
-            blocks: r#"[{"rendered":"ä"}]"#.into(),
-            actors: "[]".into(),
-            total_actors: 2,
-            data: "{}".into(),
-            slim_data: Some("{}".into()),
-            activities: None,
-            total_activities: 5,
-            metadata: Some("{\"k\":1}".into()),
+    fn spelled(json: &str) -> Spelled {
+        let (workflow, tenant) = ("comment".to_owned(), Some("acme".to_owned()));
+        Spelled {
+            json: json.to_owned(),
+            data: 1..3,
+            categories: 3..3,
+            workflow,
+            tenant,
             inserted_at: Time::from_micros(1),
-            updated_at: Time::from_micros(2),
-            scheduled_at: None,
-            seen_at: at(3),
-            read_at: None,
-            interacted_at: at(-4),
-            link_clicked_at: None,
-            archived_at: at(5),
         }
+    }
+
+    fn item() -> Item {
+        Item::heard(spelled(r#"{"rendered":"ä"}"#))
     }
 
     fn head() -> Head {
@@ -340,7 +223,7 @@ mod tests {
         Head { id: 3, version: 42, forgotten: 1, active: counts(10), archived: counts(20) }
     }
 
-    fn letter<'a>(head: &'a Head, item: Option<&'a Message>) -> Letter<'a> {
+    fn letter<'a>(head: &'a Head, item: Option<&'a Item>) -> Letter<'a> {
         Letter { node: 9, env: 7, channel: "c", recipient: "ann:1", head, item }
     }
 
@@ -350,9 +233,9 @@ mod tests {
         let feed = |item| Opened::Feed { env: 7, channel: "c".into(), recipient: "ann:1".into(), head, item };
         assert_eq!(open(&seal(&letter(&head, None), false), 1), Some(feed(None)));
         let sealed = seal(&letter(&head, Some(&item)), false);
-        assert_eq!(open(&sealed, 1), Some(feed(Some(Box::new(item.clone())))));
+        assert_eq!(open(&sealed, 1), Some(feed(Some(Arc::new(Item::heard(item.spelled().clone()))))));
         assert_eq!(open(&seal(&letter(&head, Some(&item)), true), 1), Some(feed(None)), "short of room");
-        let large = Message { data: "x".repeat(MOST_ITEM_BYTES + 1).into(), ..item };
+        let large = Item::heard(spelled(&"x".repeat(MOST_ITEM_BYTES + 1)));
         assert_eq!(open(&seal(&letter(&head, Some(&large)), false), 1), Some(feed(None)));
     }
 
@@ -374,6 +257,8 @@ mod tests {
         let mut longer = sealed.clone();
         longer.push(0);
         assert_eq!(open(&longer, 1), None);
+        let astray = Item::heard(Spelled { data: 3..99, ..item.spelled().clone() });
+        assert_eq!(open(&seal(&letter(&head, Some(&astray)), false), 1), None, "a place that is not there");
         let mut later = sealed;
         later[0] = VERSION + 1;
         assert_eq!(open(&later, 1), None);

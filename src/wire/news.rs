@@ -20,17 +20,30 @@ pub fn write_counts(out: &mut String, counts: Counts) {
     _ = write!(out, r#"{{"total_count":{total},"unread_count":{unread},"unseen_count":{unseen}}}"#);
 }
 
+/// More bytes than the payload of [`DELTA`] has beside its items and removals.
+pub const DELTA_AROUND_ITEMS: usize = 240;
+
 /// The payload of [`DELTA`]; `items` and `removed` are JSON arrays.
 pub fn delta(since: i64, version: i64, counts: Counts, items: &str, removed: &str) -> String {
-    let mut out = String::with_capacity(items.len() + removed.len() + 160);
-    _ = write!(out, r#"{{"since":{since},"version":{version},"counts":"#);
-    write_counts(&mut out, counts);
-    for (name, array) in [(r#","items":"#, items), (r#","removed":"#, removed)] {
-        out.push_str(name);
-        out.push_str(array);
-    }
-    out.push('}');
+    let mut out = String::with_capacity(items.len() + removed.len() + DELTA_AROUND_ITEMS);
+    write_delta(&mut out, since, version, counts, |out| out.push_str(items), removed);
     out
+}
+
+/// Appends the payload of [`DELTA`]; what `items` appends, and `removed`, are JSON arrays.
+pub fn write_delta(
+    out: &mut String,
+    since: i64,
+    version: i64,
+    counts: Counts,
+    items: impl FnOnce(&mut String),
+    removed: &str,
+) {
+    _ = write!(out, r#"{{"since":{since},"version":{version},"counts":"#);
+    write_counts(out, counts);
+    out.push_str(r#","items":"#);
+    items(out);
+    out.extend([r#","removed":"#, removed, "}"]);
 }
 
 /// The payload of [`SNAPSHOT`], also a page on request; `is_reset` says that it stands where a delta was asked for.

@@ -315,7 +315,12 @@ const TAIL_FROM: usize = "[null".len();
 impl Push {
     /// Writes the event down; `payload_json` is an object.
     pub fn new(topic: &str, event: &str, payload_json: &str) -> Self {
-        let mut text = String::with_capacity(topic.len() + event.len() + payload_json.len() + 32);
+        Push::written(topic, event, payload_json.len(), |out| out.push_str(payload_json))
+    }
+
+    /// Writes the event down; `payload` appends an object of about so many bytes.
+    pub fn written(topic: &str, event: &str, payload_bytes: usize, payload: impl FnOnce(&mut String)) -> Self {
+        let mut text = String::with_capacity(topic.len() + event.len() + payload_bytes + 32);
         text.push_str("[null,null,");
         let topic_from = text.len();
         quote(&mut text, topic);
@@ -325,7 +330,7 @@ impl Push {
         quote(&mut text, event);
         let event = event_from..text.len();
         text.push(',');
-        text.push_str(payload_json);
+        payload(&mut text);
         text.push(']');
         Push { text, topic, event }
     }

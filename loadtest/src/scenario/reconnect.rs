@@ -36,8 +36,8 @@ pub(crate) async fn run(run: &Run, options: &Reconnect) -> Result<Outcome> {
         bail!("--on-dead counts some of the clients: at most {}", options.clients);
     }
     // The bare program names no spread: its clients keep to the server's.
-    let spreads = RefCell::default();
-    let turn = async |side| turn(run, options, on_dead, side, &spreads).await;
+    let (spreads, faults) = (RefCell::default(), RefCell::default());
+    let turn = async |side| turn(run, options, on_dead, side, &spreads, &faults).await;
     let mut outcome = run.interleave("reconnect", turn).await?;
     let (least, most) = spreads.borrow().iter().copied().max().unwrap_or(NO_SPREAD);
     outcome.notes.push(format!(
@@ -55,6 +55,7 @@ pub(crate) async fn run(run: &Run, options: &Reconnect) -> Result<Outcome> {
          whole is joined",
         options.rate
     ));
+    outcome.notes.extend(faults.into_inner());
     Ok(outcome)
 }
 
@@ -64,6 +65,7 @@ async fn turn(
     on_dead: u32,
     side: Side,
     spreads: &RefCell<Vec<Spread>>,
+    faults: &RefCell<Vec<String>>,
 ) -> Result<Round> {
     let mut target = Target::start_equals(side, &run.common, &run.room(side)?).await?;
     target.identify(options.clients).await?;
@@ -102,6 +104,8 @@ async fn turn(
         },
     )?;
     let mut round = round;
+    let fault = crowd.first_fault().map(|fault| format!("a connect of {} failed: {fault}", side.name()));
+    faults.borrow_mut().extend(fault);
     if let Some(triggers) = &triggers {
         let missing = triggers.settle().await?;
         round.less("items never told", "", missing as f64);

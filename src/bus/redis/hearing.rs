@@ -127,7 +127,7 @@ fn heard(inner: &Inner, lane: &Lane, data: &[Value]) {
         Some(Opened::Own) => {}
         Some(Opened::Feed { env, channel, recipient, head, item }) => {
             count(&inner.counters.received, 1);
-            let news = item.map_or(News::Changed, |item| News::Item(Arc::new(*item)));
+            let news = item.map_or(News::Changed, News::Item);
             inner.listener.heard(&FeedEvent { env, channel, recipient, head, news });
         }
         None => {

@@ -8,14 +8,14 @@ use uuid::Uuid;
 use crate::bus::News;
 use crate::model::channel::Channel;
 use crate::model::feed::{Archived, Counts, Filter, Head, Mode, Options, Status, Tenants, mode};
-use crate::model::message::Message;
 use crate::sign::access::Grant;
 use crate::store::feeds::Changes;
 use crate::store::{self, Env};
 use crate::verbs::door::Caller;
-use crate::verbs::feed::{Showing, items};
+use crate::verbs::feed::{Showing, write_item};
 use crate::verbs::{Core, Error};
 use crate::wire::cursor::{MAX_PAGE_SIZE, Page};
+use crate::wire::item::Item;
 use crate::wire::join::Join;
 use crate::wire::news;
 use crate::wire::phoenix::{Push, Topic};
@@ -140,7 +140,7 @@ impl View {
     pub(crate) fn at_once(&self, core: Option<&Core>, name: &Name, head: &Head, news: &News, recounts: bool) -> AtOnce {
         let mut pushes = Vec::new();
         let concerned = match news {
-            News::Item(message) => self.concerned(|filter| filter.matches(message)),
+            News::Item(item) => self.concerned(|filter| filter.matches(item.facts())),
             News::Changed if recounts => self.concerned(|_| true),
             News::Changed => 0,
         };
@@ -152,8 +152,8 @@ impl View {
             pushes.extend(self.new_message(name, concerned, counts));
         }
         if let Some(own) = &self.own {
-            let (News::Item(message), Some(core)) = (news, core) else { return AtOnce::Ask };
-            match own.item(core, name, head, message) {
+            let (News::Item(item), Some(core)) = (news, core) else { return AtOnce::Ask };
+            match own.item(core, name, head, item) {
                 Some(push) => pushes.push(push),
                 None => return AtOnce::Ask,
             }
@@ -281,15 +281,21 @@ impl Own {
     }
 
     /// The delta of one new item; none when it needs the database.
-    fn item(&self, core: &Core, name: &Name, head: &Head, message: &Message) -> Option<Arc<Push>> {
+    fn item(&self, core: &Core, name: &Name, head: &Head, item: &Item) -> Option<Arc<Push>> {
         if !self.filter.is_counted() || self.mode != Mode::Compact {
             return None;
         }
-        let shown = if self.filter.matches(message) { std::slice::from_ref(message) } else { &[] };
-        let items = items(self.showing(core, name).ok()?, shown, "");
+        let channel = name.channel(core)?;
+        let is_shown = self.filter.matches(item.facts());
+        let write_items = |out: &mut String| match is_shown {
+            true => write_item(out, channel, item),
+            false => out.push_str("[]"),
+        };
         let counts = head.counts(self.filter.archived, self.filter.status);
-        let payload = news::delta(head.version - 1, head.version, counts, &items, "[]");
-        Some(Arc::new(Push::new(&name.topic(), news::DELTA, &payload)))
+        let most = item.spelled().json.len() + news::DELTA_AROUND_ITEMS;
+        Some(Arc::new(Push::written(&name.topic(), news::DELTA, most, |out| {
+            news::write_delta(out, head.version - 1, head.version, counts, write_items, "[]");
+        })))
     }
 
     /// The counts that our own clients are told.

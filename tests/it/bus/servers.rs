@@ -8,6 +8,7 @@ use bellwire::bus::{Bus, News, Presence};
 use bellwire::model::message::Message;
 use bellwire::model::recipient::RecipientRef;
 use bellwire::model::time::Time;
+use bellwire::wire::item::Item;
 
 use hyper::Method;
 use serde_json::Value;
@@ -62,7 +63,7 @@ async fn a_node_hears_of_others_items_and_marks_and_of_its_own_once() {
         node.watch(["ann".to_owned(), "b:o{b}".to_owned()]).await;
     }
     let mut event = change("ann", 1);
-    event.news = News::Item(Arc::new(item("ann", 1)));
+    event.news = News::Item(Arc::new(Item::added(Box::new(item("ann", 1)))));
     one.bus.publish(&event);
     one.publish("ann", 2);
     one.publish("b:o{b}", 1);
@@ -72,7 +73,8 @@ async fn a_node_hears_of_others_items_and_marks_and_of_its_own_once() {
     let heard = two.ears.heard.lock().unwrap().clone();
     let first = heard.iter().find(|event| event.head.version == 1 && event.recipient == "ann").unwrap();
     let News::Item(heard_item) = &first.news else { panic!("an item was published") };
-    assert_eq!((&**heard_item, first.head, first.env), (&item("ann", 1), event.head, 1));
+    let News::Item(told_item) = &event.news else { panic!("an item was published") };
+    assert_eq!((heard_item, first.head, first.env), (told_item, event.head, 1));
     let stats = (one.bus.stats(), two.bus.stats());
     assert_eq!((stats.0.published, stats.0.received, stats.1.received), (3, 1, 3));
     assert_eq!((stats.0.dropped, stats.0.unread, stats.1.watched), (0, 0, 2));
@@ -274,7 +276,7 @@ async fn figures() {
     for version in 1..=ROUNDS {
         for user in &names {
             let mut event = change(user, version);
-            event.news = News::Item(Arc::new(item(user, version)));
+            event.news = News::Item(Arc::new(Item::added(Box::new(item(user, version)))));
             one.bus.publish(&event);
             sent += 1;
             if sent % 2_000 == 0 {

@@ -55,10 +55,17 @@ async fn all_recipients_of_a_trigger_share_its_data() {
     let body = json!({"recipients": recipients, "actor": {"id": "bot"}, "data": data});
     world.trigger("greet", body).await.unwrap();
     let events = world.events.lock().unwrap();
-    let items: Vec<_> = events
-        .iter()
-        .map(|event| if let News::Item(item) = &event.news { item } else { panic!("an item was expected") })
-        .collect();
+    let items: Vec<_> =
+        events
+            .iter()
+            .map(|event| {
+                if let News::Item(item) = &event.news {
+                    item.message().unwrap()
+                } else {
+                    panic!("an item was expected")
+                }
+            })
+            .collect();
     assert_eq!(items.len(), 20);
     for item in &items {
         assert!(Arc::ptr_eq(&item.data, &items[0].data), "one text, however many recipients");

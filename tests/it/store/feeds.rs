@@ -229,10 +229,11 @@ async fn filters_narrow_items_and_counts_alike() {
         let page = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert!(page.iter().all(|item| filter.matches(item)), "one meaning in SQL and in memory");
         let everything = world.feed("u").await;
-        assert_eq!(page.len(), everything.iter().filter(|item| filter.matches(item)).count(), "{filter:?}");
+        assert_eq!(page.len(), everything.iter().filter(|item| filter.matches(*item)).count(), "{filter:?}");
         let counts = world.core.store.feed_counts(&head, &filter).await.unwrap();
         assert_eq!(counts.total, page.len() as i64, "F-FED-35 {filter:?}");
-        let unread = everything.iter().filter(|item| filter.matches_but_status(item) && item.read_at.is_none()).count();
+        let unread =
+            everything.iter().filter(|item| filter.matches_but_status(*item) && item.read_at.is_none()).count();
         assert_eq!(counts.unread, unread as i64, "F-FED-36 {filter:?}");
         page.len()
     };
@@ -300,7 +301,7 @@ async fn numbers_are_compared_to_the_last_digit() {
         let filter = Filter { trigger_data: data, ..Filter::default() };
         let found = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
         assert_eq!(found.len(), expected, "F-FED-16 {wanted}");
-        assert_eq!(everything.iter().filter(|item| filter.matches(item)).count(), expected, "F-FED-16 {wanted}");
+        assert_eq!(everything.iter().filter(|item| filter.matches(*item)).count(), expected, "F-FED-16 {wanted}");
     }
 }
 
