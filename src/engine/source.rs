@@ -11,7 +11,7 @@ use crate::queue::{Failure, LEASE_SECONDS};
 use crate::store::idempotency::Remembered;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Env};
-use crate::verbs::identify::{Profile, RecipientRequest};
+use crate::verbs::identify::Profile;
 use crate::verbs::source::Taken;
 use crate::verbs::{Core, Error};
 
@@ -92,6 +92,8 @@ impl From<Error> for Outcome {
     fn from(error: Error) -> Self {
         match error {
             Error::Store(error) => Outcome::Failed(error),
+            // An id may be an address, which no log shows.
+            Error::Missing(_) | Error::ActorMissing(_) => Outcome::Skipped("nobody and nothing by that name is known".to_owned()),
             // Faults name places and what is allowed there, and no values.
             other => Outcome::Skipped(other.to_string()),
         }
@@ -139,7 +141,7 @@ async fn start(core: &Core, env: Env, cause: &str, trigger: &Trigger, event: &Ev
     // One that was started before its job could say so is not started again.
     let remembered = format!("source\n{cause}");
     let asked =
-        Asked { env, workflow: &trigger.workflow, request_id: cause, idempotency: Some((&remembered, &trigger.workflow)) };
+        Asked { env, workflow: &trigger.workflow, request_id: cause, idempotency: Some((remembered.as_str(), trigger.workflow.as_str())) };
     trigger_from(core, &asked, SourceType::Integration, body).await?;
     Ok(())
 }

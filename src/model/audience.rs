@@ -215,7 +215,7 @@ impl Audiences {
                 let hint = did_you_mean(workflow, known).map(|hint| format!("; {hint}")).unwrap_or_default();
                 faults.push((
                     None,
-                    Invalid::new(join("joins", workflow), format!("there is no workflow `{workflow}`{hint}")),
+                    Invalid::new(workflow, format!("there is no workflow `{workflow}`{hint}")),
                 ));
             }
             if !self.declared.contains_key(audience) {
@@ -223,7 +223,7 @@ impl Audiences {
                 let hint = did_you_mean(audience, known).map(|hint| format!("; {hint}")).unwrap_or_default();
                 faults.push((
                     None,
-                    Invalid::new(join("joins", workflow), format!("there is no audience `{audience}`{hint}")),
+                    Invalid::new(join(workflow, "audience"), format!("there is no audience `{audience}`{hint}")),
                 ));
             }
         }

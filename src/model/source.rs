@@ -59,6 +59,8 @@ pub struct Mapping {
     pub action: Action,
     /// The word for it in documents.
     pub name: &'static str,
+    /// Its place in the document.
+    place: usize,
 }
 
 /// An action with where its parameters come from (W-SRC-01).
@@ -335,11 +337,11 @@ impl Sources {
     pub fn faults(&self, workflows: &[Workflow]) -> Vec<(In, Invalid)> {
         let mut faults = Vec::new();
         for source in self.all() {
-            for (at, mapping) in source.mappings.iter().enumerate() {
+            for mapping in &source.mappings {
                 let named = mapping.action.workflow();
                 let Some(key) = named.filter(|key| workflows.iter().all(|known| known.key != **key)) else { continue };
                 let hint = aside(key, workflows.iter().map(|known| known.key.as_str()));
-                let fault = Invalid::new(format!("mappings[{at}].workflow"), format!("there is no workflow `{key}`{hint}"));
+                let fault = Invalid::new(format!("mappings[{}].workflow", mapping.place), format!("there is no workflow `{key}`{hint}"));
                 faults.push((In::Source(source.key.clone()), fault));
             }
         }
@@ -493,7 +495,7 @@ impl Reader {
         for (at, item) in items.iter().enumerate() {
             let path = format!("mappings[{at}]");
             match item {
-                Value::Object(map) => mappings.extend(self.mapping(Node { map, path: &path })),
+                Value::Object(map) => mappings.extend(self.mapping(Node { map, path: &path }, at)),
                 _ => self.wrong(path, "must be an object with an `event` and an `action`"),
             }
         }
@@ -501,7 +503,7 @@ impl Reader {
         mappings
     }
 
-    fn mapping(&mut self, node: Node<'_>) -> Option<Mapping> {
+    fn mapping(&mut self, node: Node<'_>, place: usize) -> Option<Mapping> {
         let event = self.required_text(node, "event").map(str::to_owned);
         let is_active = self.flag(node, "active", true);
         let word = self.required_text(node, "action")?;
@@ -515,7 +517,7 @@ impl Reader {
             return None;
         }
         let action = self.action(node, name)?;
-        Some(Mapping { event: event?, is_active, action, name })
+        Some(Mapping { event: event?, is_active, action, name, place })
     }
 
     fn action(&mut self, node: Node<'_>, name: &str) -> Option<Action> {

@@ -60,7 +60,7 @@ impl Signature {
                 }
                 // While a sender changes its secret it sends a part for each.
                 let macs: Vec<Vec<u8>> =
-                    parts().filter(|(name, _)| name == part).filter_map(|(_, mac)| encoding.read(mac)).collect();
+                    parts().filter(|(name, _)| *name == part.as_str()).filter_map(|(_, mac)| encoding.read(mac)).collect();
                 any(&|secret| macs.iter().any(|mac| is_mac(secret, &[time.as_bytes(), b".", body], mac)))
             }
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::model::audience::{Audience, Transition, holds};
 use crate::model::invalid::{Invalid, join};
-use crate::model::recipient::{RecipientRef, User, object_id_fault};
+use crate::model::recipient::{User, object_id_fault};
 use crate::model::time::Time;
 use crate::queue::{Failure, LEASE_SECONDS};
 use crate::rules::condition::Group;
@@ -84,7 +84,7 @@ impl Change {
             let Some(transition) = Transition::between(was_member, is_member) else { continue };
             let topic = format!("audience.{}", transition.name());
             let about = json!({"transition": transition.name(), "audience": key});
-            self.signal(env, &after.id, (&topic, key), &about, now);
+            self.signal(env, &after.id, (topic.as_str(), key), &about, now);
             if transition == Transition::Enter {
                 for join in Join::all(core, env, &slot, 1) {
                     self.add_long_job(JOIN_JOB, &Uuid::new_v4().to_string(), &join.progress(), now);

@@ -123,7 +123,7 @@ impl Core {
             // Without a user nobody is told: every wait is of some recipient (W-WFE-11).
             let about = scope(&taken.as_event(), &gid.to_string(), &user, now);
             let topic = format!("source.{}", taken.event);
-            change.signal_at(env, &user, (&topic, &source.key), &about, at, now);
+            change.signal_at(env, &user, (topic.as_str(), source.key.as_str()), &about, at, now);
         }
         if source.mappings(&taken.event).next().is_some() {
             change.add_long_job(JOB, &gid.to_string(), &taken.progress(), now);
