@@ -191,9 +191,7 @@ impl Redis {
     pub(super) fn health(&self) -> Health {
         let chart = self.inner.chart();
         let lanes = chart.lanes.iter().map(|lane| lane.health(self.inner.settings.deaf_after)).collect();
-        let is_whole =
-            !chart.lanes.is_empty() && chart.slots.as_ref().is_none_or(|slots| slots.iter().all(Option::is_some));
-        Health { lanes, is_whole }
+        Health { lanes, is_whole: chart.is_whole() }
     }
 
     pub(super) fn stats(&self) -> BusStats {
@@ -342,6 +340,11 @@ impl Inner {
 }
 
 impl Chart {
+    /// Whether every user has a lane.
+    fn is_whole(&self) -> bool {
+        !self.lanes.is_empty() && self.slots.as_ref().is_none_or(|slots| slots.iter().all(Option::is_some))
+    }
+
     /// The lane of a user, whose channel is called `name`.
     fn lane(&self, env: i64, user: &str, name: &str) -> Option<Arc<Lane>> {
         match self.slots {

@@ -17,6 +17,8 @@ use crate::bus::slots::{Range, SLOTS, ranges, slot};
 
 /// How often the slots are looked at when nothing says that they moved.
 const SLOWLY: Duration = Duration::from_secs(15);
+/// How often they are while some are served by nobody, as far as is known: no server says when that ends.
+const OFTEN: Duration = Duration::from_secs(1);
 /// How long to wait when a connection was lost: a Cluster needs a moment to notice, too.
 const SOON: Duration = Duration::from_millis(250);
 /// How long to wait when a server said that slots have moved: many channels say so at once.
@@ -57,8 +59,9 @@ impl Keeper {
         _ = timeout(within, looks.changed()).await;
     }
 
-    /// Waits for a reason to look; whether it is an urgent one. `patience` is how long those are gathered.
-    async fn reason(&self, patience: Duration) -> bool {
+    /// Waits for a reason to look, at most for `slowly`; whether it is an urgent one. `patience` is how long those are
+    /// gathered.
+    async fn reason(&self, patience: Duration, slowly: Duration) -> bool {
         tokio::select! {
             () = self.urgent.notified() => {
                 sleep(patience).await;
@@ -68,7 +71,7 @@ impl Keeper {
                 () = self.urgent.notified() => true,
                 () = sleep(SOON) => false,
             },
-            () = sleep(SLOWLY) => false,
+            () = sleep(slowly) => false,
         }
     }
 }
@@ -90,7 +93,8 @@ pub(super) async fn keep(inner: Arc<Inner>, seeds: Vec<Place>) {
         }
         inner.keeper.looks.send_modify(|looks| *looks += 1);
         // A server that goes on complaining of what nobody else sees is not listened to all the time.
-        was_urgent = inner.keeper.reason(if is_fruitless { SOON } else { AT_ONCE }).await;
+        let slowly = if inner.chart().is_whole() { SLOWLY } else { OFTEN };
+        was_urgent = inner.keeper.reason(if is_fruitless { SOON } else { AT_ONCE }, slowly).await;
     }
 }
 
