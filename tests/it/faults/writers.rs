@@ -94,7 +94,8 @@ impl Writers {
     pub async fn pause(&self) {
         self.orders.send_replace(Order::Pause);
         let mut resting = self.desk.resting.subscribe();
-        resting.wait_for(|resting| *resting > WRITERS).await.unwrap();
+        let rested = timeout(2 * STUCK, resting.wait_for(|resting| *resting > WRITERS)).await;
+        rested.expect("the writers do not come to rest: one of them has failed").unwrap();
     }
 
     /// Has them go on.
