@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_macros, reason = "the report is what this program is for, and goes where it is asked for")]
 
 mod bare;
+mod crowd;
 mod disk;
 mod http;
 mod machine;
@@ -96,6 +97,7 @@ async fn measure(run: &Run, scenario: &Scenario) -> Result<Vec<Outcome>> {
         Scenario::Fanout(options) => scenario::fanout::run(run, options).await?,
         Scenario::Feed(options) => scenario::feed::run(run, options).await?,
         Scenario::Mark(options) => scenario::mark::run(run, options).await?,
+        Scenario::Reconnect(options) => scenario::reconnect::run(run, options).await?,
         Scenario::Limit(options) => return scenario::limit::run(run, options).await,
         Scenario::BarePush(_) | Scenario::BareRows(_) | Scenario::BarePages(_) => bail!("that is a child's command"),
     }])

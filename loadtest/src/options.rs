@@ -84,6 +84,8 @@ pub(crate) enum Scenario {
     Feed(Feed),
     /// Mark messages: marks per second, and the time until the reader's other device knows
     Mark(Mark),
+    /// Kill a node: how long until its clients are back on the others and have everything (needs --nodes 2 or more)
+    Reconnect(Reconnect),
     /// The bare programs alone: what this machine allows
     Limit(Limit),
     #[command(hide = true)]
@@ -198,6 +200,34 @@ pub(crate) struct Mark {
     pub(crate) rate: u32,
     /// Seconds of each part
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
+    pub(crate) seconds: u32,
+}
+
+/// When the clients of a node that died dial again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Return {
+    /// Each at a random moment of the time that its node named when it joined, as our own clients do
+    AsTold,
+    /// All in the same instant
+    AtOnce,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reconnect {
+    /// Clients, one user and one socket each
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=200_000))]
+    pub(crate) clients: u32,
+    /// Of these, on the node that is killed; the others are on the nodes that stay (default: as many on each node)
+    #[arg(long, value_name = "CLIENTS", value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    pub(crate) on_dead: Option<u32>,
+    /// When the clients of the node that was killed dial again
+    #[arg(long = "return", value_enum, default_value_t = Return::AsTold, value_name = "WHEN")]
+    pub(crate) returns: Return,
+    /// Triggers per second, before and after the node is killed
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) rate: u32,
+    /// Seconds of triggers before the node is killed, and after
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub(crate) seconds: u32,
 }
 

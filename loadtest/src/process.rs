@@ -48,6 +48,12 @@ impl Process {
         }
     }
 
+    /// Kills the child without waiting for its end, which may take long where it holds much.
+    pub(crate) fn kill(&mut self) {
+        // Fails only for a child that is gone already.
+        let _ = self.child.kill();
+    }
+
     /// Sends one line to the child.
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().context("the child's input is closed")?;

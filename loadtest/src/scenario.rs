@@ -6,6 +6,7 @@ pub(crate) mod feed;
 pub(crate) mod limit;
 pub(crate) mod mark;
 pub(crate) mod push;
+pub(crate) mod reconnect;
 pub(crate) mod refuse;
 pub(crate) mod trigger;
 

@@ -15,7 +15,7 @@ use sha2::Sha256;
 
 use crate::options::{Common, Join};
 use crate::process::{Process, free_port};
-use crate::swarm::Door;
+use crate::swarm::Ticket;
 
 const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
 const ENVIRONMENT: &str = "development";
@@ -36,6 +36,15 @@ pub(crate) struct Bellwire {
     join: Join,
 }
 
+/// What nodes do, where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Roles {
+    /// The first takes the triggers, the others hold the sockets.
+    Apart,
+    /// All hold sockets, and run on the measured program's core.
+    Equal,
+}
+
 /// The key user tokens are signed with.
 #[derive(Debug)]
 struct Signing {
@@ -45,7 +54,7 @@ struct Signing {
 
 impl Bellwire {
     /// Lays out a configuration in `room`, makes keys, starts the server and waits until it accepts connections.
-    pub(crate) async fn start(common: &Common, room: &Path, join: Join) -> Result<Bellwire> {
+    pub(crate) async fn start(common: &Common, room: &Path, join: Join, roles: Roles) -> Result<Bellwire> {
         if !common.server.exists() {
             bail!(
                 "there is no server at {}: build it with `cargo build --release`, name it with --server, or pass --bare-only",
@@ -60,7 +69,7 @@ impl Bellwire {
             let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
             let home = room.join(format!("node-{number}"));
             fs::create_dir_all(&home)?;
-            laid_out.push((lay_out(&home, address, common)?, address));
+            laid_out.push((lay_out(&home, address, common, roles)?, address));
         }
         let config = laid_out[0].0.clone();
         let key = |kind| create_key(&common.server, &config, kind);
@@ -71,7 +80,7 @@ impl Bellwire {
             let log = room.join(format!("server-{number}.log"));
             let arguments = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
             // Where there are several, the one that takes the triggers shares the client's core.
-            let is_driver = common.nodes > 1 && number == 0;
+            let is_driver = common.nodes > 1 && number == 0 && roles == Roles::Apart;
             let place =
                 if is_driver { Common { server_cpu: common.client_cpu, ..common.clone() } } else { common.clone() };
             let mut process = Process::start(&place, &common.server, &arguments, &log)?;
@@ -87,12 +96,24 @@ impl Bellwire {
         self.nodes.last().map_or(0, |(process, _)| process.pid())
     }
 
+    /// Kills the last node outright, and gives back what is left of it.
+    pub(crate) fn kill_last(&mut self) -> Option<Process> {
+        let (mut process, _) = self.nodes.pop()?;
+        process.kill();
+        Some(process)
+    }
+
+    /// Where the nodes listen.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|(_, address)| *address).collect()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.nodes[0].1
     }
 
     /// The node that a user's sockets are on: one that takes no triggers, if there are several.
-    fn node_of(&self, user: u32) -> SocketAddr {
+    pub(crate) fn node_of(&self, user: u32) -> SocketAddr {
         let holders = self.nodes.len().saturating_sub(1).max(1);
         self.nodes[self.nodes.len() - 1 - user as usize % holders].1
     }
@@ -110,20 +131,10 @@ impl Bellwire {
         format!("/ws/v1/websocket?vsn=2.0.0&api_key={key}&user_token={}", self.signing.token(&name(user)))
     }
 
-    /// How a socket of `user` gets in: with the public key and the user's own token.
-    pub(crate) fn door(&self, user: u32) -> Door {
-        let path = self.path(&self.public_key, user);
-        let payload = match self.join {
-            Join::Bellwire => json!({"bellwire": {"since": null, "page_size": 1, "mode": "compact"}}),
-            Join::Knock => json!({"client_loadtest-0000000000000": {"mode": "compact"}}),
-        };
+    /// By what a socket of `user` gets in: the public key and the user's own token.
+    pub(crate) fn ticket(&self, user: u32) -> Ticket {
         let topic = format!("feeds:{CHANNEL}:{}", name(user));
-        Door {
-            address: self.node_of(user),
-            user,
-            path,
-            join: json!(["1", "1", topic, "phx_join", payload]).to_string(),
-        }
+        Ticket { user, path: self.path(&self.public_key, user), topic, join: self.join }
     }
 }
 
@@ -163,14 +174,18 @@ impl Signing {
 }
 
 /// Writes the configuration and the one workflow; answers the configuration's path.
-fn lay_out(room: &Path, address: SocketAddr, common: &Common) -> Result<PathBuf> {
+fn lay_out(room: &Path, address: SocketAddr, common: &Common, roles: Roles) -> Result<PathBuf> {
     let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
     let store = common.store.as_ref().map(|url| format!("url = {url:?}\n")).unwrap_or_default();
     let bus = common.bus.as_ref().map(|place| format!("urls = [\"redis://{place}\"]\n")).unwrap_or_default();
+    // Where the rush itself is looked at, the server holds it back as it does by default.
+    let hub = match roles {
+        Roles::Apart => "[hub]\naccept_per_second = 1000000\naccept_burst = 1000000\n\n",
+        Roles::Equal => "",
+    };
     let config = format!(
         "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n{store}\n[bus]\n{bus}\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
-         [hub]\naccept_per_second = 1000000\naccept_burst = 1000000\n\n\
-         [environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
+         {hub}[environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
          name = \"Feed\"\n",
         room.join("bellwire.db"),
     );

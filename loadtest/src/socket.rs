@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// One address has 28,000 ports to connect from; sockets move on to the next well before.
-const SOCKETS_PER_ADDRESS: u32 = 10_000;
+/// One address has 28,000 ports to connect from; sockets move on to the next well before: the more ports are taken, the
+/// longer the kernel looks for a free one.
+const SOCKETS_PER_ADDRESS: u32 = 1_000;
 /// A frame longer than this is no feed's; the connection is given up.
 const MAX_FRAME: usize = 16 << 20;
 
@@ -27,6 +28,18 @@ pub(crate) struct Socket {
     carry: Vec<u8>,
 }
 
+/// The server's answer, where it does not let one in.
+#[derive(Debug)]
+pub(crate) struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "upgrade refused: {}", self.0.replace("\r\n", " | "))
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// One frame's place in a buffer.
 #[derive(Debug, PartialEq, Eq)]
 struct Frame {
@@ -36,12 +49,12 @@ struct Frame {
 }
 
 impl Socket {
-    /// Connects from the loopback address of socket number `index`, then upgrades.
+    /// Connects from the loopback address of socket number `index`, then upgrades; fails with [`Refused`] if it is told no.
     pub(crate) async fn open(server: SocketAddr, index: u32, path: &str) -> Result<Socket> {
         let mut stream = asked(server, index, path).await?;
         let (head, carry) = answer(&mut stream).await?;
         if !head.starts_with("HTTP/1.1 101") {
-            bail!("upgrade refused: {}", head.replace("\r\n", " | "));
+            return Err(Refused(head).into());
         }
         Ok(Socket { stream, carry })
     }
@@ -241,7 +254,8 @@ mod tests {
 
     #[test]
     fn sockets_beyond_one_addresss_ports_use_the_next() {
-        assert_eq!(source(9_999).to_string(), "127.0.0.2");
-        assert_eq!(source(10_000).to_string(), "127.0.0.3");
+        assert_eq!(source(999).to_string(), "127.0.0.2");
+        assert_eq!(source(1_000).to_string(), "127.0.0.3");
+        assert_eq!(source(199_999).to_string(), "127.0.0.201", "the most that any scenario opens");
     }
 }

@@ -1,15 +1,18 @@
 //! Many sockets at once, each a small task of one thread.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::machine;
+use crate::options::Join;
 use crate::progress::Progress;
 use crate::socket::Socket;
 use crate::target::Target;
@@ -104,10 +107,31 @@ impl Opening {
     }
 }
 
+/// By what one client gets in anywhere: the path it upgrades, the feed it joins, and as what.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) user: u32,
+    pub(crate) path: String,
+    pub(crate) topic: String,
+    pub(crate) join: Join,
+}
+
+impl Ticket {
+    /// The way in at `address`, for one who has its feed up to version `since`.
+    pub(crate) fn door(&self, address: SocketAddr, since: Option<i64>) -> Door {
+        let payload = match self.join {
+            Join::Bellwire => json!({"bellwire": {"since": since, "page_size": 1, "mode": "compact"}}),
+            Join::Knock => json!({"client_loadtest-0000000000000": {"mode": "compact"}}),
+        };
+        let join = json!(["1", "1", self.topic, "phx_join", payload]).to_string();
+        Door { address, user: self.user, path: self.path.clone(), join }
+    }
+}
+
 /// How one socket gets in: the path it upgrades and what it then says.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) user: u32,
     pub(crate) path: String,
     pub(crate) join: String,

@@ -12,8 +12,8 @@ use crate::bare::{self, push::Ports};
 use crate::http::{Connection, Pool};
 use crate::options::{Common, Join};
 use crate::process::Process;
-use crate::server::{self, Bellwire};
-use crate::swarm::Door;
+use crate::server::{self, Bellwire, Roles};
+use crate::swarm::{Door, Ticket};
 
 /// Connections that identify users before a measurement.
 const IDENTIFIERS: u32 = 16;
@@ -35,8 +35,8 @@ pub(crate) enum Target {
 /// The bare push server as its client sees it.
 #[derive(Debug)]
 pub(crate) struct Bare {
-    process: Process,
-    ports: Ports,
+    /// One, or as many as the server has nodes.
+    nodes: Vec<(Process, Ports)>,
     /// The Redis from which it hears what to push.
     bus: Option<String>,
 }
@@ -51,35 +51,74 @@ impl Target {
         is_durable: bool,
     ) -> Result<Target> {
         if side == Side::Bellwire {
-            return Ok(Target::Bellwire(Box::new(Bellwire::start(common, room, join).await?)));
+            return Ok(Target::Bellwire(Box::new(Bellwire::start(common, room, join, Roles::Apart).await?)));
         }
         let rows = if is_durable { vec!["--rows".to_owned(), room.display().to_string()] } else { Vec::new() };
         let bus = common.bus.iter().filter(|_| common.nodes > 1);
         let bus = bus.flat_map(|bus| ["--from-bus".to_owned(), bus.clone()]);
         let arguments: Vec<String> = rows.into_iter().chain(bus).collect();
-        let (process, ports) = bare::start(common, "bare-push", &arguments, room).await?;
+        let nodes = vec![bare::start(common, "bare-push", &arguments, room).await?];
         let bus = common.bus.clone().filter(|_| common.nodes > 1);
-        Ok(Target::Bare(Bare { process, ports, bus }))
+        Ok(Target::Bare(Bare { nodes, bus }))
+    }
+
+    /// Starts as many nodes as asked for, all of which hold sockets; the bare program's know nothing of each other.
+    pub(crate) async fn start_equals(side: Side, common: &Common, room: &Path) -> Result<Target> {
+        if side == Side::Bellwire {
+            let server = Bellwire::start(common, room, Join::Bellwire, Roles::Equal).await?;
+            return Ok(Target::Bellwire(Box::new(server)));
+        }
+        let mut nodes = Vec::new();
+        for _ in 0..common.nodes {
+            nodes.push(bare::start(common, "bare-push", &[], room).await?);
+        }
+        Ok(Target::Bare(Bare { nodes, bus: None }))
     }
 
     pub(crate) fn pid(&self) -> u32 {
         match self {
             Target::Bellwire(server) => server.pid(),
-            Target::Bare(bare) => bare.process.pid(),
+            Target::Bare(bare) => bare.nodes.last().map_or(0, |(process, _)| process.pid()),
+        }
+    }
+
+    /// Kills the last node outright, and gives back what is left of it; the one before it is measured from then on.
+    pub(crate) fn kill_last(&mut self) -> Option<Process> {
+        match self {
+            Target::Bellwire(server) => server.kill_last(),
+            Target::Bare(bare) => {
+                let (mut process, _) = bare.nodes.pop()?;
+                process.kill();
+                Some(process)
+            }
+        }
+    }
+
+    /// Where sockets are let in, node by node.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Target::Bellwire(server) => server.addresses(),
+            Target::Bare(bare) => bare.nodes.iter().map(|(_, ports)| loopback(ports.sockets)).collect(),
+        }
+    }
+
+    /// By what a socket of `user` gets in.
+    pub(crate) fn ticket(&self, user: u32) -> Ticket {
+        match self {
+            Target::Bellwire(server) => server.ticket(user),
+            Target::Bare(_) => {
+                Ticket { user, path: format!("/u/{user}"), topic: format!("feeds:bare:u{user}"), join: Join::Bellwire }
+            }
         }
     }
 
     /// How a socket of `user` gets in.
     pub(crate) fn door(&self, user: u32) -> Door {
-        match self {
-            Target::Bellwire(server) => server.door(user),
-            Target::Bare(bare) => Door {
-                address: SocketAddr::from(([127, 0, 0, 1], bare.ports.sockets)),
-                user,
-                path: format!("/u/{user}"),
-                join: format!(r#"["1","1","feeds:bare:u{user}","phx_join",{{"bellwire":{{"since":null}}}}]"#),
-            },
-        }
+        let address = match self {
+            Target::Bellwire(server) => server.node_of(user),
+            Target::Bare(bare) => loopback(bare.nodes.last().map_or(0, |(_, ports)| ports.sockets)),
+        };
+        self.ticket(user).door(address, None)
     }
 
     /// How a client asks that has to be refused.
@@ -103,7 +142,7 @@ impl Target {
     pub(crate) fn control(&self) -> Option<SocketAddr> {
         match self {
             Target::Bellwire(_) => None,
-            Target::Bare(bare) => Some(SocketAddr::from(([127, 0, 0, 1], bare.ports.control))),
+            Target::Bare(bare) => bare.nodes.last().map(|(_, ports)| loopback(ports.control)),
         }
     }
 
@@ -136,4 +175,8 @@ impl Target {
             Target::Bare(_) => Ok(None),
         }
     }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }

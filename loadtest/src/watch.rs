@@ -168,7 +168,7 @@ pub(crate) fn marker(at: u64) -> String {
 }
 
 /// Every marker in a frame, in order.
-fn markers(payload: &[u8]) -> impl Iterator<Item = u64> {
+pub(crate) fn markers(payload: &[u8]) -> impl Iterator<Item = u64> {
     let mut rest = payload;
     std::iter::from_fn(move || {
         loop {
