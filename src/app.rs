@@ -34,7 +34,9 @@ use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
-use crate::queue::{self, Queue, Waker};
+use crate::outside::{self, Outside};
+use crate::queue::{self, Queue, WORKERS, Waker};
+use crate::store::jobs::Line;
 use crate::store::{self, Batch, Place, Store};
 use crate::verbs::turns::Turns;
 use crate::verbs::{Catalog, Core, door};
@@ -135,11 +137,13 @@ impl App {
         let groups = std::mem::take(&mut config.channel_groups);
         let catalog = catalog(environments, channels, groups, &config.workflows.dir)?;
         let catalog = catalog.with_trigger_bytes(trigger_bytes);
+        let outside = way_out(&config, mode);
         let registry = Registry::new();
         let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;
         let core = Arc::new(Core {
             bus,
             waker: Waker::default(),
+            outside: Outside::new(outside),
             rings: door::Rings::default(),
             turns: Turns::default(),
             metrics: Metrics::new(),
@@ -159,8 +163,10 @@ impl App {
         let pages = Pages::new(Arc::clone(&core), demo);
         let (stop, stopped) = watch::channel(false);
         let faces = Faces::start(&core, registry.clone(), pages, Listeners { callers: listener, operators }, &config);
+        let calls = usize::try_from(config.fetch.at_once).unwrap_or(WORKERS);
         let mut workers = vec![
-            spawn_queue(&core, stopped.clone()),
+            spawn_queue(&core, Line::Own, WORKERS, stopped.clone()),
+            spawn_queue(&core, Line::Calls, calls, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
             tokio::spawn(watch.run(Arc::clone(&core), stopped.clone())),
         ];
@@ -251,7 +257,7 @@ fn catalog(
 ) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
     let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::undeclared_channels(dir, &workflows, &channels, &groups) {
+    for problem in workflows::doubts(dir, &workflows, &channels, &groups) {
         warn!("{problem}");
     }
     Ok(Catalog::new(environments, channels, workflows).with_channel_groups(groups))
@@ -295,6 +301,13 @@ async fn identify(core: &Core, database: &Path) -> Result<Identity, StartError> 
     Identity::ensure(home, &core.store, environment.number, core.clock.now()).await
 }
 
+/// Where steps may fetch from. A developer's own servers are private ones.
+fn way_out(config: &Config, mode: Mode) -> outside::Settings {
+    let mut settings = config.fetch.settings();
+    settings.policy.private |= mode == Mode::Development;
+    settings
+}
+
 fn demo(core: &Core, identity: Identity, origin: &str) -> Option<Demo> {
     let environment = core.catalog.environments().iter().find(|environment| environment.slug == DEVELOPMENT)?;
     let feed = core.catalog.channels().iter().find(|channel| channel.kind == ChannelKind::InAppFeed);
@@ -332,13 +345,15 @@ fn say_alone(core: &Core) {
     }
 }
 
-fn spawn_queue(core: &Arc<Core>, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
+fn spawn_queue(core: &Arc<Core>, line: Line, workers: usize, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let caller = Arc::clone(core);
     let queue = Queue {
         store: core.store.clone(),
         clock: core.clock.clone(),
         waker: core.waker.clone(),
         metrics: core.metrics.jobs.clone(),
+        line,
+        workers,
         call: move || caller.bus.call(),
     };
     let (worker, closer) = (Arc::clone(core), Arc::clone(core));

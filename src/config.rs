@@ -6,6 +6,7 @@
 mod channel_groups;
 pub mod channels;
 mod database;
+mod fetch;
 mod overlay;
 mod section;
 pub mod workflows;
@@ -27,6 +28,7 @@ use crate::store::Place;
 use crate::verbs::catalog::TRIGGER_BYTES;
 use channels::Declared;
 use database::place;
+pub use fetch::Fetch;
 use section::{Reading, Section};
 use workflows::Problem;
 
@@ -50,6 +52,7 @@ pub struct Config {
     pub limits: Limits,
     pub hub: Hub,
     pub bus: Bus,
+    pub fetch: Fetch,
     pub metrics: Metrics,
     pub telemetry: Telemetry,
     pub log: Log,
@@ -257,6 +260,7 @@ impl Default for Config {
                 waiting_events: 10_000,
                 authorities: None,
             },
+            fetch: Fetch::default(),
             metrics: Metrics { enabled: true, listen: None, token: None },
             telemetry: Telemetry { otlp_endpoint: None, sample_percent: 100 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
@@ -307,11 +311,11 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections =
-            ["server", "store", "workflows", "limits", "hub", "bus", "metrics", "telemetry", "log"].map(&mut take);
+        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "fetch", "metrics", "telemetry", "log"]
+            .map(&mut take);
         let [environments, channels, groups] = ["environments", "channels", "channel_groups"].map(&mut take);
         root.finish();
-        let [server, store, workflows, limits, hub, bus, metrics, telemetry, log] = sections;
+        let [server, store, workflows, limits, hub, bus, fetch, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
         read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
@@ -320,6 +324,7 @@ impl Config {
         config.hub.read(reading.section(hub, "hub"));
         config.fit_drain(names_spread, reading);
         config.bus.read(reading.section(bus, "bus"));
+        config.fetch.read(reading.section(fetch, "fetch"));
         config.metrics.read(reading.section(metrics, "metrics"));
         config.telemetry.read(reading.section(telemetry, "telemetry"));
         config.log.read(reading.section(log, "log"));

@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod fan_out;
+pub mod nested;
 pub mod occurrence;
 mod preferences;
 pub mod run;
@@ -9,4 +10,5 @@ pub mod scene;
 pub mod start;
 pub mod steps;
 mod version;
+mod view;
 pub mod work;

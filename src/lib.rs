@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 0 | model wire rules template sign clock metrics | values in, values out: no tokio, no sockets, no database |
 //! | 1 | store | rows: one file per noun with its SQL |
-//! | 2 | bus queue | news about commits; durable jobs and timers |
+//! | 2 | bus queue outside | news about commits; durable jobs and timers; requests to servers of others |
 //! | 3 | verbs | changes someone else hears about, one transaction each |
 //! | 4 | engine | the workers; they meet in rows and jobs |
 //! | 5 | hub http | faces: sockets and requests |
@@ -26,6 +26,7 @@ pub mod store;
 
 // floor 2
 pub mod bus;
+pub mod outside;
 pub mod queue;
 
 // floor 3

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::metrics::{JobEnd, Jobs};
 use crate::model::time::Time;
-use crate::store::jobs::Job;
+use crate::store::jobs::{Job, Line};
 use crate::store::{self, Batch, Store};
 
 /// How long a claim holds; a dead worker's jobs are taken up after it. Who works longer renews it meanwhile.
@@ -28,8 +28,8 @@ pub const LEASE_SECONDS: i64 = 30;
 const RENEW: Duration = Duration::from_secs(10);
 /// Jobs claimed at once.
 const CLAIM: usize = 64;
-/// Jobs worked on at once.
-const WORKERS: usize = 16;
+/// Jobs of this server's own worked on at once.
+pub const WORKERS: usize = 16;
 /// How often others are called for help, at most.
 const CALL: Duration = Duration::from_secs(1);
 /// The longest a worker sleeps without looking.
@@ -41,10 +41,11 @@ const PATIENCE: i64 = 10;
 /// what it needs is down, and soon enough that somebody reads of it the next day.
 pub const ATTEMPTS: i64 = 23;
 
-/// Wakes the workers when a commit has added jobs.
+/// Wakes the workers of each line when a commit has added jobs.
 #[derive(Clone, Default)]
 pub struct Waker {
-    inner: Arc<Wake>,
+    /// By line.
+    inner: Arc<[Wake; 2]>,
 }
 
 struct Wake {
@@ -59,10 +60,16 @@ impl Default for Wake {
 }
 
 impl Waker {
-    /// Says that a job has been added which is due at `at`.
+    /// Says that a job of this server's own has been added which is due at `at`.
     pub fn due(&self, at: Time) {
-        if self.inner.next.fetch_min(at.micros(), Ordering::AcqRel) > at.micros() {
-            self.inner.notify.notify_one();
+        self.due_in(Line::Own, at);
+    }
+
+    /// Says that a job has been added to a line which is due at `at`.
+    pub fn due_in(&self, line: Line, at: Time) {
+        let wake = &self.inner[line.number()];
+        if wake.next.fetch_min(at.micros(), Ordering::AcqRel) > at.micros() {
+            wake.notify.notify_one();
         }
     }
 }
@@ -84,6 +91,10 @@ pub struct Queue<C> {
     pub clock: Clock,
     pub waker: Waker,
     pub metrics: Jobs,
+    /// Whose jobs are worked on.
+    pub line: Line,
+    /// How many of them at once.
+    pub workers: usize,
     /// Asks others for help, when more is due than can be taken at once.
     pub call: C,
 }
@@ -98,15 +109,16 @@ where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
     G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let Queue { store, clock, waker, metrics, call } = queue;
-    let desk = Desk { store, clock, waker, metrics, renew: RENEW, node: Uuid::new_v4() };
-    let slots = Arc::new(Semaphore::new(WORKERS));
+    let Queue { store, clock, waker, metrics, line, workers, call } = queue;
+    let desk = Desk { store, clock, waker, metrics, line, renew: RENEW, node: Uuid::new_v4() };
+    let slots = Arc::new(Semaphore::new(workers));
     let mut round = 0u64;
     let mut called_at: Option<Instant> = None;
     while !is_stopped(&stop) {
-        desk.waker.inner.next.store(i64::MAX, Ordering::Release);
+        desk.wake().next.store(i64::MAX, Ordering::Release);
         round += 1;
-        let Ok(claimed) = desk.claim(round).await else {
+        let Some(room) = desk.room(&slots, &mut stop).await else { break };
+        let Ok(claimed) = desk.claim(round, room).await else {
             // What cannot be read or written now is not tried again at once: a disk that is full needs no log beside it.
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -138,11 +150,11 @@ where
             tokio::spawn(turn.instrument(span));
         }
         desk.hand_back(claimed.into()).await;
-        if found < CLAIM {
+        if found < room {
             desk.sleep(&mut stop).await;
         }
     }
-    let _ = slots.acquire_many(WORKERS as u32).await;
+    let _ = slots.acquire_many(u32::try_from(workers).unwrap_or(u32::MAX)).await;
 }
 
 /// Whether it is time to stop; so it is, too, when nobody is left to say so.
@@ -157,6 +169,7 @@ struct Desk {
     clock: Clock,
     waker: Waker,
     metrics: Jobs,
+    line: Line,
     /// How often claims are prolonged.
     renew: Duration,
     /// What this node's claims are told by from others'.
@@ -164,26 +177,47 @@ struct Desk {
 }
 
 impl Desk {
-    /// Claims what is due. The operator has been told when that failed.
-    async fn claim(&self, round: u64) -> Result<Vec<Job>, ()> {
+    fn wake(&self) -> &Wake {
+        &self.waker.inner[self.line.number()]
+    }
+
+    /// How many jobs may be claimed; none when it is time to stop. What servers of others hold up may hold it up for long:
+    /// no more of it is claimed than can be begun at once.
+    async fn room(&self, slots: &Semaphore, stop: &mut watch::Receiver<bool>) -> Option<usize> {
+        if self.line == Line::Own {
+            return Some(CLAIM);
+        }
+        let free = tokio::select! {
+            biased;
+            _ = stop.wait_for(|is_stopped| *is_stopped) => return None,
+            free = slots.acquire() => free,
+        };
+        drop(free);
+        Some(slots.available_permits().clamp(1, CLAIM))
+    }
+
+    /// Claims at most `room` of what is due. The operator has been told when that failed.
+    async fn claim(&self, round: u64, room: usize) -> Result<Vec<Job>, ()> {
         let now = self.clock.now();
-        let next = self.store.next_job_at().await.map_err(|error| error!(%error, "the queue cannot be read"))?;
+        let next =
+            self.store.next_job_in(self.line).await.map_err(|error| error!(%error, "the queue cannot be read"))?;
         if next.is_none_or(|at| at > now) {
             return Ok(Vec::new());
         }
         let lease = format!("{}-{round}", self.node);
-        let claimed = self.store.claim_jobs(&lease, now, now.plus_seconds(LEASE_SECONDS), CLAIM).await;
+        let until = now.plus_seconds(LEASE_SECONDS);
+        let claimed = self.store.claim_jobs_in(self.line, &lease, now, until, room).await;
         claimed.map_err(|error| error!(%error, "jobs cannot be claimed"))
     }
 
     /// Sleeps until a job is due, one is added, or it is time to stop.
     async fn sleep(&self, stop: &mut watch::Receiver<bool>) {
-        let until = self.store.next_job_at().await.ok().flatten().map_or(POLL, |at| {
+        let until = self.store.next_job_in(self.line).await.ok().flatten().map_or(POLL, |at| {
             let micros = at.micros().saturating_sub(self.clock.now().micros()).max(1_000);
             Duration::from_micros(micros.unsigned_abs()).min(POLL)
         });
         tokio::select! {
-            () = self.waker.inner.notify.notified() => {}
+            () = self.wake().notify.notified() => {}
             () = tokio::time::sleep(until) => {}
             _ = stop.changed() => {}
         }
@@ -245,7 +279,7 @@ impl Desk {
         batch.retry_job(job, due);
         match self.store.apply(batch).await {
             // A lost claim means that another worker has the job.
-            Ok(_) | Err(store::Error::Refused(_)) => self.waker.due(due),
+            Ok(_) | Err(store::Error::Refused(_)) => self.waker.due_in(self.line, due),
             Err(error) => error!(job.id = job.id, %error, "a failed job could not be put back; its claim will run out"),
         }
     }
@@ -297,13 +331,14 @@ mod tests {
             clock: clock.clone(),
             waker: Waker::default(),
             metrics: Jobs::default(),
+            line: Line::Own,
             renew: Duration::from_millis(1),
             node: Uuid::nil(),
         };
         let mut batch = Batch::new();
         batch.add_job("long", "one", clock.now());
         store.apply(batch).await.expect("a job");
-        let job = desk.claim(1).await.unwrap().pop().expect("the job");
+        let job = desk.claim(1, CLAIM).await.unwrap().pop().expect("the job");
         let lease_end = clock.now().plus_seconds(LEASE_SECONDS);
         clock.advance_seconds(LEASE_SECONDS - 1);
         let long = tokio::spawn(async move {
@@ -315,7 +350,7 @@ mod tests {
         let attended = tokio::time::timeout(Duration::from_secs(30), desk.attend(&job, long)).await;
         attended.expect("the claim is prolonged").expect("it ends well");
         clock.advance_seconds(2);
-        assert!(desk.claim(2).await.unwrap().is_empty(), "nobody else takes it up");
+        assert!(desk.claim(2, CLAIM).await.unwrap().is_empty(), "nobody else takes it up");
         std::fs::remove_dir_all(directory).expect("it can be removed");
     }
 

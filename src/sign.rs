@@ -8,3 +8,4 @@ pub mod key_pair;
 pub mod key_ring;
 pub mod refusal;
 pub mod user_token;
+pub mod webhook;

@@ -26,6 +26,7 @@ mod decimal;
 mod expression;
 mod filters;
 mod instant;
+pub mod json;
 mod lexer;
 mod locale;
 pub mod markdown;

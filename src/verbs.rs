@@ -23,6 +23,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::invalid::Invalid;
+use crate::outside::Outside;
 use crate::queue::Waker;
 use crate::store::{self, Store};
 
@@ -35,6 +36,8 @@ pub struct Core {
     pub bus: Bus,
     pub clock: Clock,
     pub waker: Waker,
+    /// The way to servers of others.
+    pub outside: Outside,
     pub catalog: Catalog,
     pub rings: door::Rings,
     pub turns: turns::Turns,

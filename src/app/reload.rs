@@ -98,7 +98,7 @@ async fn read(core: &Core, dir: &Path) {
         }
     };
     let (channels, groups) = (core.catalog.channels(), core.catalog.channel_groups());
-    for problem in workflows::undeclared_channels(dir, &loaded, channels, groups) {
+    for problem in workflows::doubts(dir, &loaded, channels, groups) {
         warn!("{problem}");
     }
     let changed: Vec<String> = loaded

@@ -21,6 +21,7 @@ use crate::model::environment::Environment;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run, RunStatus};
 use crate::model::time::Time;
+use crate::outside::Outside;
 use crate::queue::{LEASE_SECONDS, Waker};
 use crate::store::runs::RunFilter;
 use crate::store::{Env, Store};
@@ -105,6 +106,8 @@ impl Simulation {
             bus: Bus::local(|_| {}),
             clock: Clock::manual(at),
             waker: Waker::default(),
+            // What would be fetched is said, and nobody is called.
+            outside: Outside::default(),
             catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),

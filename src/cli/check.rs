@@ -19,9 +19,9 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Ok(loaded) => loaded,
         Err(problems) => return tell(&problems),
     };
-    let undeclared = workflows::undeclared_channels(&dir, &loaded, &channels, &config.channel_groups);
-    if !undeclared.is_empty() {
-        return tell(&undeclared);
+    let doubts = workflows::doubts(&dir, &loaded, &channels, &config.channel_groups);
+    if !doubts.is_empty() {
+        return tell(&doubts);
     }
     for channel in channels.iter().filter(|channel| channel.kind != ChannelKind::InAppFeed) {
         say(format!(

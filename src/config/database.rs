@@ -93,7 +93,7 @@ fn without_mode(url: &str) -> Result<(String, Mode), Fault> {
 }
 
 /// Encryption that trusts whoever `ca_file` says, or this machine; or anybody, where nothing is verified.
-fn tls(is_verified: bool, ca_file: Option<&Path>) -> Result<ClientConfig, Fault> {
+pub(super) fn tls(is_verified: bool, ca_file: Option<&Path>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -112,7 +112,7 @@ fn tls(is_verified: bool, ca_file: Option<&Path>) -> Result<ClientConfig, Fault>
     Ok(builder.with_webpki_verifier(verifier).with_no_client_auth())
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore, Fault> {
+pub(super) fn roots_of(file: &Path) -> Result<RootCertStore, Fault> {
     let wrong = |message: String| ("ca_file", format!("`{}` {message}", file.display()));
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(format!("can't be read: {error}")))?;

@@ -73,21 +73,15 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
     if problems.is_empty() { Ok(workflows) } else { Err(problems) }
 }
 
-/// Steps of these workflows of `dir` whose channel, or group of channels, nobody declared. They can be loaded, and would
-/// be skipped.
-pub fn undeclared_channels(
-    dir: &Path,
-    workflows: &[Workflow],
-    channels: &[Channel],
-    groups: &[ChannelGroup],
-) -> Vec<Problem> {
+/// Steps of these workflows of `dir` that can be loaded, and would do nothing: see [`Workflow::doubts`].
+pub fn doubts(dir: &Path, workflows: &[Workflow], channels: &[Channel], groups: &[ChannelGroup]) -> Vec<Problem> {
     let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
     let file = |key: &str| {
         let found = directories.iter().find(|directory| directory.ends_with(key));
         found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
     };
     let each = |workflow: &Workflow| {
-        let found = workflow.undeclared_channels(channels).into_iter().chain(workflow.undeclared_groups(groups));
+        let found = workflow.doubts(channels).into_iter().chain(workflow.undeclared_groups(groups));
         found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()

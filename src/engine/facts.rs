@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::run::{Input, Outcome, advance};
-use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User};
+use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::model::workflow::batch::Shown;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
@@ -16,6 +16,7 @@ use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
 use crate::template::Lookup;
+use crate::verbs::staged::{Entity, Staged};
 
 /// Facts, as they were found. A stretch is a pure function: what it asks and nobody has found out yet it is told nothing
 /// about, and once that is found out the stretch is gone through again. What it then decides rests on what was read
@@ -29,6 +30,7 @@ pub struct Facts<'a> {
 #[derive(Default)]
 struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
+    entities: Known<RecipientRef, Entity>,
     throttled: Known<Counted, Option<Passed>>,
     has_run: Known<Once, bool>,
     batches: Known<Gathering, Option<OpenBatch>>,
@@ -76,7 +78,11 @@ impl<'a> Facts<'a> {
 
     /// Takes runs to their next pause or their end, with everything found out that they ask. The outcomes stand in the
     /// order of the runs; no two of them may be of the same recipient, since none sees what another changes.
-    pub async fn advance(&self, runs: &[(Run, Input<'_>)]) -> Result<Vec<Outcome>, store::Error> {
+    pub async fn advance(
+        &self,
+        runs: &[(Run, Input<'_>)],
+        staged: &mut Staged<'_>,
+    ) -> Result<Vec<Outcome>, store::Error> {
         let mut outcomes: Vec<Option<Outcome>> = runs.iter().map(|_| None).collect();
         loop {
             for ((run, input), outcome) in runs.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_none()) {
@@ -88,21 +94,21 @@ impl<'a> Facts<'a> {
                 return Ok(outcomes.into_iter().flatten().collect());
             }
             // Each round makes at least one more known, and a workflow's steps bound how much it can ask.
-            self.find_out().await?;
+            self.find_out(staged).await?;
         }
     }
 
-    /// Finds out what was asked and is not known.
-    async fn find_out(&self) -> Result<(), store::Error> {
+    /// Finds out what was asked and is not known: whom `staged` knows otherwise is as they will be.
+    async fn find_out(&self, staged: &mut Staged<'_>) -> Result<(), store::Error> {
         let recipients = std::mem::take(&mut self.found().recipients.open);
         for reference in recipients {
-            let value = match &reference {
-                RecipientRef::User(id) => self.store.user(self.env, id).await?.as_ref().map(User::to_json),
-                RecipientRef::Object { collection, id } => {
-                    self.store.object(self.env, collection, id).await?.as_ref().map(Object::to_scope)
-                }
-            };
+            let value = staged.scope(&reference).await?;
             self.found().recipients.answers.insert(reference, value);
+        }
+        let entities = std::mem::take(&mut self.found().entities.open);
+        for reference in entities {
+            let entity = staged.entity(&reference).await?;
+            self.found().entities.answers.insert(reference, entity);
         }
         let throttled = std::mem::take(&mut self.found().throttled.open);
         for counted in throttled {
@@ -151,6 +157,12 @@ impl<'a> Facts<'a> {
     pub(super) fn has_run(&self, once: &Once) -> bool {
         let Found { has_run, misses, .. } = &mut *self.found();
         has_run.ask(once, misses).unwrap_or_default()
+    }
+
+    /// Somebody with everything that an update may merge into.
+    pub(super) fn entity(&self, reference: &RecipientRef) -> Option<Entity> {
+        let Found { entities, misses, .. } = &mut *self.found();
+        entities.ask(reference, misses)
     }
 
     /// The batch that is open, or was until its window was over.

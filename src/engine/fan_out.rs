@@ -247,7 +247,7 @@ impl Work {
             let input = scene.input(&run, &mut staged, Map::new()).await?;
             all.push((run, input));
         }
-        let outcomes = scene.facts.advance(&all).await?;
+        let outcomes = scene.facts.advance(&all, &mut staged).await?;
         staged.write(change).await?;
         for outcome in outcomes {
             change.batch.add_run(&outcome.run);

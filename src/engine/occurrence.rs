@@ -15,7 +15,7 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
-use crate::verbs::trigger::Order;
+use crate::verbs::trigger::{Cause, Order};
 use crate::verbs::{Change, Core, Error, OVERTAKEN, schedule};
 
 /// Runs what is due of a schedule, and plans what comes next.
@@ -58,7 +58,9 @@ async fn take_place(core: &Core, mut schedule: Schedule, change: &mut Change) ->
             let occurrence = schedule.occurrence(at);
             let order = Order::scheduled(Arc::clone(environment), workflow, &schedule, occurrence);
             let workflow_run = workflow_run(id, at);
-            start(core, &order, SourceType::Schedule, workflow_run, staged, change).await.map_err(failure)?;
+            start(core, &order, Cause::first(SourceType::Schedule, workflow_run), staged, change)
+                .await
+                .map_err(failure)?;
             debug!(schedule.id = %id, workflow_run.id = %workflow_run, "ran an occurrence of schedule `{id}`");
         }
         // W-SCH-26: it goes on with the next.

@@ -1,5 +1,6 @@
 //! A run's next stretch: from where it stands to its next pause or its end, as a pure function.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -7,19 +8,25 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
+use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::batch::Shown;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
+use crate::outside::Reply;
+use crate::outside::request::Request;
 use crate::rules::condition::{Context, Group, Verdict};
-use crate::rules::preference::Preferences;
+use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::rules::window;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::jobs::Line;
 use crate::store::run_once::Once;
-use crate::template::{Env, Limits, Template};
-use crate::verbs::Change;
+use crate::template::{Env, Limits, Lookup, Template};
+use crate::verbs::identify::Profile;
+use crate::verbs::staged::Entity;
+use crate::verbs::{Change, Error};
 
 /// Attempts of a step that fails (W-ENG-13).
 const ATTEMPTS: u32 = 3;
@@ -36,8 +43,45 @@ pub struct Input<'a> {
     pub recipient: Option<Value>,
     /// What the recipient wants (W-ENG-22).
     pub preferences: Preferences,
+    /// What of that is the recipient's own word.
+    pub own_sets: OwnSets,
     /// What became of the messages of earlier steps: `refs` as conditions see it.
     pub refs: Map<String, Value>,
+    /// Whether the stretch has a transaction to itself. What changes somebody needs one: other runs of the same trigger
+    /// may change them, too.
+    pub is_alone: bool,
+    /// What the stretch begins with, where its first step calls a server of others.
+    pub call: Option<Call>,
+}
+
+/// The preference sets of a recipient that have a say in a run.
+#[derive(Debug, Clone, Default)]
+pub struct OwnSets {
+    pub default: Option<Value>,
+    /// The one for the run's tenant.
+    pub of_tenant: Option<Value>,
+}
+
+impl OwnSets {
+    /// What the recipient wants, with what others want for it (W-ENG-22).
+    pub(super) fn resolve(&self, scene: &Scene<'_>, tenant: Option<&str>, tenant_now: Option<&Value>) -> Preferences {
+        Preferences::resolve(&Sets {
+            tenant,
+            of_tenant: self.of_tenant.as_ref(),
+            default: self.default.as_ref(),
+            tenant_default: tenant_now.and_then(|tenant| tenant.get("settings")?.get("preference_set")),
+            environment_default: scene.default_preferences,
+        })
+    }
+}
+
+/// What a stretch is to do of a call.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Say what is to be sent. Nothing is written down before there is an answer.
+    Ask,
+    /// Go on with the answer.
+    Reply(Box<Reply>),
 }
 
 /// What the stretch led to.
@@ -46,8 +90,14 @@ pub struct Outcome {
     pub run: Run,
     /// What its steps change besides the run.
     pub change: Change,
+    /// What is merged into whom, in the same transaction.
+    pub merges: Vec<(RecipientRef, Profile)>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
+    /// In which line it waits for that.
+    pub line: Line,
+    /// What is to be sent before the run can go on: it stands where it stood.
+    pub ask: Option<Box<Request>>,
 }
 
 /// How a step ended.
@@ -56,6 +106,10 @@ pub(super) enum Ended {
     On(Next),
     /// The run waits until then.
     Pause(Time),
+    /// The step is to be executed at once, in a transaction of its own, after a wait in this line.
+    Apart(Line),
+    /// The run cannot go on before this is answered.
+    Ask(Box<Request>),
     /// The run is over; its record says why.
     Over,
 }
@@ -64,22 +118,45 @@ pub(super) enum Ended {
 pub(super) struct Stretch<'a> {
     pub(super) run: Run,
     pub(super) scene: &'a Scene<'a>,
-    pub(super) recipient: Option<&'a Value>,
-    pub(super) preferences: &'a Preferences,
+    pub(super) preferences: Cow<'a, Preferences>,
     pub(super) refs: Value,
     pub(super) change: Change,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
     pub(super) opened: Vec<(Gathering, OpenBatch)>,
+    recipient: Option<Cow<'a, Value>>,
+    own_sets: Cow<'a, OwnSets>,
+    actor: Option<Cow<'a, Value>>,
+    tenant: Option<Cow<'a, Value>>,
+    actors: Arc<str>,
+    /// Whom steps have changed, as they are now.
+    changed: Vec<Entity>,
+    merges: Vec<(RecipientRef, Profile)>,
+    is_alone: bool,
+    /// What the first step is to do of a call.
+    call: Option<&'a Call>,
+    /// In which line the run waits when the stretch ends.
+    pub(super) line: Line,
+    ask: Option<Box<Request>>,
     data: Arc<TriggerData>,
     counts: Value,
 }
 
 /// Takes the run from where it stands to its next pause or its end.
-pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
+pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
-        recipient: input.recipient.as_ref(),
-        preferences: &input.preferences,
+        recipient: input.recipient.as_ref().map(Cow::Borrowed),
+        own_sets: Cow::Borrowed(&input.own_sets),
+        preferences: Cow::Borrowed(&input.preferences),
+        actor: input.scene.actor.as_ref().map(Cow::Borrowed),
+        tenant: input.scene.tenant.as_ref().map(Cow::Borrowed),
+        actors: Arc::clone(&input.scene.actors),
+        changed: Vec::new(),
+        merges: Vec::new(),
+        is_alone: input.is_alone,
+        call: input.call.as_ref(),
+        line: Line::Own,
+        ask: None,
         data: Arc::clone(&run.data),
         refs: Value::Object(input.refs.clone()),
         counts: counts(&run),
@@ -88,8 +165,8 @@ pub fn advance(run: Run, input: &Input<'_>) -> Outcome {
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, .. } = stretch;
-    Outcome { run, change, wake_at }
+    let Stretch { run, change, merges, line, ask, .. } = stretch;
+    Outcome { run, change, merges, wake_at, line, ask }
 }
 
 impl<'a> Stretch<'a> {
@@ -120,11 +197,13 @@ impl<'a> Stretch<'a> {
         };
         while let Next::Step(position) = next {
             let Some(step) = self.scene.workflow.step(&position) else { break };
-            if !self.scene.is_active {
+            let call = self.call.take();
+            let has_answer = matches!(call, Some(Call::Reply(_)));
+            if !self.scene.is_active && !has_answer {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
             let metrics = self.scene.metrics;
-            match metrics.step(label(step), || self.execute(&position, step)) {
+            match metrics.step(label(step), || self.execute(&position, step, call)) {
                 Ok(Ended::On(after)) => {
                     self.run.state.is_waiting = false;
                     self.run.state.failures = 0;
@@ -135,6 +214,16 @@ impl<'a> Stretch<'a> {
                     self.run.state.is_waiting = true;
                     self.run.status = RunStatus::Paused;
                     return Some(until);
+                }
+                Ok(Ended::Apart(line)) => {
+                    self.run.state.position = Some(position);
+                    self.line = line;
+                    return Some(self.scene.now);
+                }
+                Ok(Ended::Ask(request)) => {
+                    self.run.state.position = Some(position);
+                    self.ask = Some(request);
+                    return None;
                 }
                 Ok(Ended::Over) => return None,
                 Err(error) => return self.failed(position, step, &error),
@@ -177,9 +266,11 @@ impl<'a> Stretch<'a> {
         true
     }
 
-    fn execute(&mut self, position: &Position, step: &Step) -> Result<Ended, String> {
+    fn execute(&mut self, position: &Position, step: &Step, call: Option<&Call>) -> Result<Ended, String> {
         let on = Ended::On(self.scene.workflow.next_after(position));
+        // What has been answered has been decided before.
         if !self.run.state.is_waiting
+            && !matches!(call, Some(Call::Reply(_)))
             && let Some(conditions) = &step.conditions
         {
             let verdict = self.judge(conditions);
@@ -195,6 +286,12 @@ impl<'a> Stretch<'a> {
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
+            StepKind::UpdateData(template) => steps::update::data(self, step, template).map(|()| on),
+            StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart(Line::Own)),
+            StepKind::Update(update) => steps::update::recipient(self, step, update).map(|()| on),
+            StepKind::Fetch(fetch) => Ok(steps::fetch::execute(self, step, fetch, on, call)),
+            StepKind::AiAgent(agent) => Ok(steps::ai_agent::execute(self, step, agent, on)),
+            StepKind::TriggerWorkflow(trigger) => steps::trigger_workflow::execute(self, step, trigger).map(|()| on),
             StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
     }
@@ -270,11 +367,25 @@ impl<'a> Stretch<'a> {
     /// The roots that templates and conditions share.
     pub(super) fn shared_roots(&self) -> Vec<(&str, &Value)> {
         let scene = self.scene;
-        let optional =
-            [("recipient", self.recipient), ("actor", scene.actor.as_ref()), ("tenant", scene.tenant.as_ref())];
+        let optional = [("recipient", self.recipient()), ("actor", self.actor()), ("tenant", self.tenant.as_deref())];
         let mut roots = vec![("data", self.data.value()), ("vars", scene.vars), ("workflow", &scene.workflow_scope)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots
+    }
+
+    /// The recipient as it is now.
+    pub(super) fn recipient(&self) -> Option<&Value> {
+        self.recipient.as_deref()
+    }
+
+    /// The actor as it is now.
+    pub(super) fn actor(&self) -> Option<&Value> {
+        self.actor.as_deref()
+    }
+
+    /// The actor as feed items embed it: a JSON array of one, or of none.
+    pub(super) fn actors(&self) -> Arc<str> {
+        Arc::clone(&self.actors)
     }
 
     /// Goes on with other data than until here (W-ENG-19), and with what has come together.
@@ -282,6 +393,12 @@ impl<'a> Stretch<'a> {
         self.run.data = Arc::new(data);
         self.data = Arc::clone(&self.run.data);
         self.counts = counts(&self.run);
+    }
+
+    /// Lays these members over the run's data, for all later steps (W-ENG-19).
+    pub(super) fn lay_over_data(&mut self, members: Map<String, Value>) {
+        let data = self.data.overlaid(members);
+        self.go_on_with(data);
     }
 
     /// The batch that a run may join.
@@ -297,19 +414,95 @@ impl<'a> Stretch<'a> {
         Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
     }
 
+    /// Merges `profile` into somebody who was found to be `stored`, for all later steps (W-UPD-18); shows them as they
+    /// were and as they are.
+    pub(super) fn merge(&mut self, stored: Entity, profile: Profile) -> Result<(Value, Value), Error> {
+        let known = self.changed.iter().find(|changed| changed.reference() == stored.reference()).cloned();
+        let mut entity = known.unwrap_or(stored);
+        let before = entity.view();
+        entity.merge(&profile, self.scene.now, "update_properties")?;
+        let after = entity.view();
+        self.see(&entity);
+        self.merges.push((entity.reference().clone(), profile));
+        self.changed.retain(|changed| changed.reference() != entity.reference());
+        self.changed.push(entity);
+        Ok((before, after))
+    }
+
+    /// Has whoever the run is about seen as they are now, and what the recipient wants as it follows from that.
+    fn see(&mut self, entity: &Entity) {
+        let (run, reference) = (&self.run, entity.reference());
+        if run.actor.as_ref() == Some(reference) {
+            self.actor = entity.scope().map(Cow::Owned);
+            self.actors = entity.record().into_iter().collect::<Value>().to_string().into();
+        }
+        let is_tenant = |collection: &str, id: &str| collection == TENANTS && run.tenant.as_deref() == Some(id);
+        if matches!(reference, RecipientRef::Object { collection, id } if is_tenant(collection, id)) {
+            self.tenant = entity.scope().map(Cow::Owned);
+        }
+        let Some(mut recipient) = self.recipient.take().map(Cow::into_owned) else { return };
+        if *reference == run.recipient {
+            let followed = recipient.get("subscription").cloned().filter(|_| run.state.followed.is_some());
+            recipient = run.with_origin(entity.scope().unwrap_or_default());
+            if let Some(followed) = followed {
+                recipient["subscription"] = followed;
+            }
+            self.own_sets = Cow::Owned(OwnSets {
+                default: entity.set(DEFAULT).cloned(),
+                of_tenant: run.tenant.as_deref().and_then(|tenant| entity.set(tenant)).cloned(),
+            });
+        }
+        if let Some(followed) = run.state.followed.as_ref().filter(|followed| followed.object == reference.key()) {
+            recipient["subscription"] = followed.to_scope(entity.scope());
+        }
+        let preferences = self.own_sets.resolve(self.scene, run.tenant.as_deref(), self.tenant.as_deref());
+        recipient["preferences"] = preferences.to_json();
+        self.preferences = Cow::Owned(preferences);
+        self.recipient = Some(Cow::Owned(recipient));
+    }
+
+    /// Whether somebody is there.
+    pub(super) fn knows(&self, reference: &RecipientRef) -> bool {
+        match reference {
+            RecipientRef::User(id) => self.user(id).is_some(),
+            RecipientRef::Object { collection, id } => self.object(collection, id).is_some(),
+        }
+    }
+
+    fn found(&self, reference: &RecipientRef, ask: impl FnOnce() -> Option<Value>) -> Option<Value> {
+        let changed = self.changed.iter().find(|changed| changed.reference() == reference);
+        changed.map_or_else(ask, Entity::scope)
+    }
+
     /// The run's data, whose keys templates may name without a prefix (W-SCP-05).
     pub(super) fn data(&self) -> Option<&Map<String, Value>> {
         self.data.members()
     }
 
     pub(super) fn env<'e>(&'e self, scope: &'e Scope<'e>) -> Env<'e> {
-        Env { scope, now: self.scene.now, lookup: &self.scene.facts, strict: false, limits: Limits::default() }
+        Env { scope, now: self.scene.now, lookup: self, strict: false, limits: Limits::default() }
     }
 
     /// The recipient's zone (W-SCP-26).
     pub(super) fn zone(&self) -> TimeZone {
-        let named = self.recipient.and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
+        let named = self.recipient().and_then(|recipient| recipient.get("timezone")).and_then(Value::as_str);
         window::zone(named, self.scene.default_zone)
+    }
+}
+
+/// Whom templates name is as the run's own steps left them.
+impl Lookup for Stretch<'_> {
+    fn user(&self, id: &str) -> Option<Value> {
+        self.found(&RecipientRef::User(id.to_owned()), || self.scene.facts.user(id))
+    }
+
+    fn object(&self, collection: &str, id: &str) -> Option<Value> {
+        let reference = RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() };
+        self.found(&reference, || self.scene.facts.object(collection, id))
+    }
+
+    fn tenant(&self, id: &str) -> Option<Value> {
+        self.object(TENANTS, id)
     }
 }
 
@@ -327,9 +520,14 @@ fn kind(step: &Step) -> &str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::UpdateData(_) => "update_data",
+        StepKind::Update(update) => update.what.step_type(),
         StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::Fetch(_) => "http_fetch",
+        StepKind::AiAgent(_) => "ai_agent",
+        StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(kind) => kind,
     }
 }
@@ -340,9 +538,14 @@ fn label(step: &Step) -> &'static str {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
         StepKind::Throttle(_) => "throttle",
+        StepKind::UpdateData(_) => "update_data",
+        StepKind::Update(update) => update.what.step_type(),
         StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
+        StepKind::Fetch(_) => "http_fetch",
+        StepKind::AiAgent(_) => "ai_agent",
+        StepKind::TriggerWorkflow(_) => "trigger_workflow",
         StepKind::Later(_) => "other",
     }
 }

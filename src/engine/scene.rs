@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
-use super::run::Input;
+use super::run::{Input, OwnSets};
 use crate::metrics::Engine;
 use crate::model::channel::Channel;
 use crate::model::channel_group::ChannelGroup;
@@ -15,19 +15,23 @@ use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
-use crate::rules::preference::{DEFAULT, Preferences, Sets};
+use crate::rules::preference::{DEFAULT, Preferences};
 use crate::store;
-use crate::verbs::Core;
 use crate::verbs::staged::Staged;
+use crate::verbs::{Catalog, Core};
 
 /// Everything a stretch depends on that is the same for every recipient. It is made once, however many there are.
 pub struct Scene<'a> {
     pub workflow: &'a Workflow,
+    /// Every workflow, for steps that trigger others.
+    pub catalog: &'a Catalog,
     pub channels: &'a [Channel],
     pub channel_groups: &'a [ChannelGroup],
     /// What of the channels is configured in the environment, by their keys.
     pub configured: &'a BTreeMap<String, ChannelSetup>,
     pub vars: &'a Value,
+    /// What of `vars` nobody is shown.
+    pub secrets: &'a Map<String, Value>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -78,8 +82,10 @@ impl<'a> Scene<'a> {
         facts.give_channel_data(staged.channel_data());
         Ok(Scene {
             workflow,
+            catalog: &core.catalog,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
+            secrets: &environment.settings.secret_vars,
             default_zone: environment.settings.timezone.as_deref(),
             channel_groups: core.catalog.channel_groups(),
             configured: &environment.settings.channels,
@@ -105,33 +111,39 @@ impl<'a> Scene<'a> {
         refs: Map<String, Value>,
     ) -> Result<Input<'a>, store::Error> {
         let Some(mut recipient) = staged.scope(&run.recipient).await? else {
-            return Ok(Input { scene: self, recipient: None, preferences: Preferences::default(), refs });
+            let preferences = Preferences::default();
+            let own_sets = OwnSets::default();
+            return Ok(Input {
+                scene: self,
+                recipient: None,
+                preferences,
+                own_sets,
+                refs,
+                is_alone: false,
+                call: None,
+            });
         };
         if let Some(followed) = &run.state.followed {
             let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
             recipient["subscription"] = followed.to_scope(object);
         }
         let mut recipient = run.with_origin(recipient);
-        let preferences = self.preferences(run, staged).await?;
+        let own_sets = own_sets(run, staged).await?;
+        let preferences = own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
         recipient["preferences"] = preferences.to_json();
-        Ok(Input { scene: self, recipient: Some(recipient), preferences, refs })
+        let recipient = Some(recipient);
+        Ok(Input { scene: self, recipient, preferences, own_sets, refs, is_alone: false, call: None })
     }
+}
 
-    async fn preferences(&self, run: &Run, staged: &mut Staged<'_>) -> Result<Preferences, store::Error> {
-        let recipient = run.recipient.key();
-        let default = staged.preference_set(&recipient, DEFAULT).await?;
-        let of_tenant = match &run.tenant {
-            Some(tenant) => staged.preference_set(&recipient, tenant).await?,
-            None => None,
-        };
-        Ok(Preferences::resolve(&Sets {
-            tenant: run.tenant.as_deref(),
-            of_tenant: of_tenant.as_ref(),
-            default: default.as_ref(),
-            tenant_default: self.tenant.as_ref().and_then(|tenant| tenant.get("settings")?.get("preference_set")),
-            environment_default: self.default_preferences,
-        }))
-    }
+async fn own_sets(run: &Run, staged: &mut Staged<'_>) -> Result<OwnSets, store::Error> {
+    let recipient = run.recipient.key();
+    let default = staged.preference_set(&recipient, DEFAULT).await?;
+    let of_tenant = match &run.tenant {
+        Some(tenant) => staged.preference_set(&recipient, tenant).await?,
+        None => None,
+    };
+    Ok(OwnSets { default, of_tenant })
 }
 
 fn workflow_scope(workflow: &Workflow, cancellation_key: Option<&str>) -> Value {

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::run::Outcome;
 use super::scene::{Common, Scene};
-use super::work::RUN_JOB;
+use super::work::{CALL_JOB, RUN_JOB};
 use crate::model::recipient::RecipientRef;
 use crate::model::run::SourceType;
 use crate::store::idempotency::Remembered;
+use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
-use crate::verbs::trigger::Order;
+use crate::verbs::trigger::{Cause, Order};
 use crate::verbs::{Change, Core, Error};
 
 /// How often a stretch that was overtaken is gone through again. Many who fill small batches of one recipient's at the same
@@ -55,7 +56,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
-    let order = core.order(asked.env, asked.workflow, body)?;
+    let order = core.catalog.order(asked.env, asked.workflow, body)?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for attempt in 0..TRIES {
@@ -73,7 +74,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, SourceType::Api, workflow_run, staged, &mut change).await?;
+        start(core, &order, Cause::first(SourceType::Api, workflow_run), staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -105,32 +106,35 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
 pub(super) async fn start(
     core: &Core,
     order: &Order,
-    source: SourceType,
-    workflow_run: Uuid,
+    cause: Cause,
     mut staged: Staged<'_>,
     change: &mut Change,
 ) -> Result<(), Error> {
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();
-    for run in order.runs(source, workflow_run, scene.now) {
+    for mut run in order.runs(cause.source, cause.workflow_run, scene.now) {
+        run.state.depth = cause.depth;
         let input = scene.input(&run, &mut staged, Map::new()).await?;
         runs.push((run, input));
     }
-    let outcomes = scene.facts.advance(&runs).await?;
+    let outcomes = scene.facts.advance(&runs, &mut staged).await?;
     staged.write(change).await?;
     for outcome in outcomes {
         change.batch.add_run(&outcome.run);
         add(change, outcome);
     }
-    core.fan_out(order, source, workflow_run, scene.now, change).await?;
+    core.fan_out(order, cause, scene.now, change).await?;
     Ok(())
 }
 
 /// Adds what a stretch changes besides its run, and the job that takes the run on.
-pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at }: Outcome) {
+pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at, line, .. }: Outcome) {
     change.append(own);
     if let Some(at) = wake_at {
-        change.add_job(RUN_JOB, &run.id.to_string(), at);
+        match line {
+            Line::Own => change.add_job(RUN_JOB, &run.id.to_string(), at),
+            Line::Calls => change.add_call(CALL_JOB, &run.id.to_string(), at),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The steps, one file each.
 
+pub(super) mod ai_agent;
 pub(super) mod batch;
 pub(super) mod branch;
 pub(super) mod channel;
@@ -7,4 +8,7 @@ mod channel_group;
 pub(super) mod delay;
 mod destination;
 pub(super) mod experiment;
+pub(super) mod fetch;
 pub(super) mod throttle;
+pub(super) mod trigger_workflow;
+pub(super) mod update;

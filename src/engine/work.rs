@@ -3,11 +3,14 @@
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
+use super::nested;
 use super::occurrence;
+use super::run::{Call, Input};
 use super::scene::{Common, Scene};
 use super::start::{TRIES, add};
 use super::version::followed;
 use crate::model::run::{EventStatus, Run};
+use crate::outside::request::Request;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
@@ -18,18 +21,22 @@ use crate::verbs::{Change, Core, OVERTAKEN, bulk, fan_out, forget, schedule, sen
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
 
+/// The kind of job that takes a run on whose next step calls a server of others.
+pub const CALL_JOB: &str = "call";
+
 /// The place of a job's end in its batch: the first.
 pub(super) const FINISHED: usize = 0;
 
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
-        RUN_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
+        RUN_JOB | CALL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
         bulk::JOB => core.work_on_bulk(job).await,
         schedule::JOB => occurrence::occur(core, job).await,
         schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
         fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
+        nested::JOB => nested::work(core, job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
@@ -42,10 +49,11 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         let mut batch = Batch::new();
         batch.finish_job(job);
         match job.kind.as_str() {
-            RUN_JOB => abandon_run(core, job, why, &mut batch).await?,
+            RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut batch).await?,
             bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
             schedule::JOB => occurrence::abandon(core, job, &mut batch).await?,
             fan_out::JOB => super::fan_out::abandon(job, &mut batch),
+            nested::JOB => nested::abandon(core, job, why, &mut batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -82,17 +90,36 @@ async fn abandon_bulk(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> R
     Ok(())
 }
 
-/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25).
+/// Takes a paused run to its next pause or its end. The job ends in the same transaction (W-ENG-25). Where the run's step
+/// calls a server of others, that is done before and outside of the transaction: once, unless this worker dies meanwhile.
 async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
     let mut turn = Turn::default();
+    let mut call = (job.kind == CALL_JOB).then_some(Call::Ask);
     for _ in 0..TRIES {
         let mut change = Change::new();
         change.batch.finish_job(job);
         let run = core.store.run(&job.subject).await?.filter(|run| !run.status.is_final());
         let whose = run.as_ref().map(|run| (run.env, run.recipient.key()));
         if let Some(run) = run {
-            go_on(core, run, &mut change).await?;
+            let env = run.env;
+            let mut went = go_on(core, run, call.clone(), &mut change).await?;
+            if let Some(request) = went.ask {
+                // Nobody is kept waiting by the other server.
+                turn = Turn::default();
+                let reply = core.outside.send(*request).await;
+                let (duration_ms, is_answered) = (reply.duration_ms, reply.result.is_ok());
+                debug!(run.id = %job.subject, duration_ms, is_answered, "called another server");
+                call = Some(Call::Reply(Box::new(reply)));
+                continue;
+            }
+            if !went.changed.iter().all(|key| turn.covers(env, key)) {
+                // What was read before the turn may be old by now: the run goes on from where it stood.
+                drop(turn);
+                went.changed.extend(whose.map(|(_, recipient)| recipient));
+                turn = core.turns.take(env, went.changed).await;
+                continue;
+            }
         }
         match core.commit(change).await {
             // The job is gone: a cancellation, or another worker, was here, and what they did stands.
@@ -111,7 +138,17 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
     Err(Failure("other changes of the run kept coming in between".to_owned()))
 }
 
-async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Failure> {
+/// What a stretch has come to besides what it adds to a change.
+#[derive(Default)]
+struct Went {
+    /// Whom it changes, by key.
+    changed: Vec<String>,
+    /// What is to be sent first; then nothing is to be committed.
+    ask: Option<Box<Request>>,
+}
+
+/// Adds what the run's next stretch comes to.
+async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
     let awaited = run.state.awaited_batch().map(str::to_owned);
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
@@ -119,7 +156,7 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
         change.batch.update_run(&run, now);
         awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
-        return Ok(());
+        return Ok(Went::default());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
         return Err(Failure("the run's environment is not configured any more".to_owned()));
@@ -136,9 +173,16 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
     let input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
-    let outcomes = scene.facts.advance(&[(run, input)]).await?;
+    let input = Input { is_alone: true, call, ..input };
+    let outcomes = scene.facts.advance(&[(run, input)], &mut staged).await?;
+    for (reference, profile) in outcomes.iter().flat_map(|outcome| &outcome.merges) {
+        // The step has seen that it can be done.
+        staged.merge(reference, profile, false, "").await.map_err(|error| Failure(error.to_string()))?;
+    }
+    let mut went = Went { changed: staged.changed().collect(), ask: None };
     staged.write(change).await?;
-    for outcome in outcomes {
+    for mut outcome in outcomes {
+        went.ask = outcome.ask.take();
         change.batch.update_run(&outcome.run, scene.now);
         if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
             // W-BAT-54: what came together ends with it, and nothing more joins.
@@ -146,7 +190,7 @@ async fn go_on(core: &Core, mut run: Run, change: &mut Change) -> Result<(), Fai
         }
         add(change, outcome);
     }
-    Ok(())
+    Ok(went)
 }
 
 /// What became of the messages of earlier steps (W-SCP-23).

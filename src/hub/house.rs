@@ -16,6 +16,7 @@ use crate::model::feed::{Counts, Filter, Head};
 use crate::model::mark::Mark;
 use crate::model::time::Time;
 use crate::store::feeds::Changes;
+use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::feed::{Delta, Showing, View};
 use crate::verbs::mark::Reach;
@@ -177,7 +178,9 @@ impl House for Core {
     }
 
     fn help(&self) {
-        self.waker.due(self.clock.now());
+        for line in Line::ALL {
+            self.waker.due_in(line, self.clock.now());
+        }
     }
 
     fn pause(&self) -> Waiting<'static, ()> {

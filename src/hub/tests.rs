@@ -103,6 +103,7 @@ async fn house_with(is_enhanced: bool, settings: Settings) -> House {
         bus: Bus::local(move |event| listener.heard(event)),
         clock: Clock::manual(NOW),
         waker: Waker::default(),
+        outside: Default::default(),
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
         rings: Default::default(),
         turns: Default::default(),

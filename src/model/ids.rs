@@ -72,6 +72,22 @@ fn base62(raw: [u8; 20]) -> [u8; 27] {
     out
 }
 
+/// Workflow runs that steps trigger are named inside this namespace; it must never change.
+const NESTED: Uuid = Uuid::from_u128(0x5d0a_6b1e_93c4_4f7b_8e21_7c3f_a9d0_1b64);
+
+/// The id of the workflow run that a step of a run triggers. A run comes to a step once.
+pub fn nested_run_id(run: Uuid, step_ref: &str) -> Uuid {
+    Uuid::new_v5(&NESTED, &[run.as_bytes(), step_ref.as_bytes()].concat())
+}
+
+/// Calls that steps make are named inside this namespace; it must never change.
+const CALLS: Uuid = Uuid::from_u128(0x1f63_c8d2_0a5e_4d19_b7c4_92e8_5f30_d6a7);
+
+/// The id by which a server can tell that a step of a run calls it again. A run comes to a step once.
+pub fn call_id(run: Uuid, step_ref: &str) -> Uuid {
+    Uuid::new_v5(&CALLS, &[run.as_bytes(), step_ref.as_bytes()].concat())
+}
+
 /// The id of one recipient's run, derived from the workflow run and the recipient (W-RUN-01). It is laid out as a
 /// UUIDv7, so that rows are added in order.
 pub fn recipient_run_id(workflow_run: Uuid, recipient: &str, at: Time) -> Uuid {

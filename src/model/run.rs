@@ -94,6 +94,9 @@ pub struct RunState {
     /// How often that step has failed (W-ENG-13).
     #[serde(default)]
     pub failures: u32,
+    /// How many workflows have triggered each other to come to this run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u32,
     /// The messages each channel step produced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<String, Vec<String>>,
@@ -132,6 +135,10 @@ pub struct ClosedBatch {
     pub total_actors: i64,
     /// Which of the activities templates see, as the step said then.
     pub shown: Shown,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One entry of a run's record (W-RUN-12).

@@ -10,22 +10,31 @@ use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
 use crate::template::blocks::FeedTemplate;
+use crate::template::json::JsonTemplate;
 
+pub use ai_agent::AiAgent;
 pub use batch::BatchStep;
 pub use data_schema::DataSchema;
 pub use experiment::Experiment;
+pub use fetch::Fetch;
+pub use nested::TriggerWorkflow;
 pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
+pub use update::{Update, Updated, Whom};
 
+mod ai_agent;
 pub mod batch;
 mod data_schema;
 pub mod experiment;
+pub mod fetch;
+mod nested;
 mod parse;
 mod position;
 mod reader;
 mod send_windows;
 pub mod throttle;
+mod update;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -100,6 +109,16 @@ pub enum StepKind {
     Delay(Delay),
     /// Lets so many runs pass within a window, and stops the others.
     Throttle(Throttle),
+    /// Lays more over the run's data.
+    UpdateData(JsonTemplate),
+    /// Changes what is stored of somebody.
+    Update(Update),
+    /// Fetches something over HTTP.
+    Fetch(Fetch),
+    /// Asks a model.
+    AiAgent(AiAgent),
+    /// Triggers another workflow.
+    TriggerWorkflow(TriggerWorkflow),
     /// Gathers runs, and goes on with one of them.
     Batch(BatchStep),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
@@ -249,11 +268,16 @@ impl Workflow {
         self.all_steps().into_iter().map(|(_, step)| step.reference.as_str()).collect()
     }
 
-    /// Channel steps whose channel is not among `channels`: they are skipped (W-CHS-05), which nobody means.
-    pub fn undeclared_channels(&self, channels: &[Channel]) -> Vec<Invalid> {
+    /// Steps that are accepted and do nothing, which nobody means: those whose channel is not among `channels` are skipped
+    /// (W-CHS-05), those that ask a model fail (W-AMB-41).
+    pub fn doubts(&self, channels: &[Channel]) -> Vec<Invalid> {
         let declared = || channels.iter().map(|channel| channel.key.as_str());
         let mut found = Vec::new();
         for (position, step) in self.all_steps() {
+            if matches!(step.kind, StepKind::AiAgent(_)) {
+                let message = "this version can ask no model: the step fails whenever a run comes to it";
+                found.push(Invalid::new(format!("{}.type", self.path(&position)), message));
+            }
             let StepKind::Channel(channel_step) = &step.kind else { continue };
             if let Some(key) = channel_step.channel_key().filter(|key| declared().all(|known| known != *key)) {
                 let hint = aside(key, declared());
@@ -359,6 +383,16 @@ mod tests {
 
     fn to(position: &str) -> Next {
         Next::Step(at(position))
+    }
+
+    #[test]
+    fn steps_that_would_do_nothing_are_doubted() {
+        let settings = json!({"model": "anthropic:claude", "request_prompt": "hi", "response_type": "text"});
+        let steps = json!([wait("a"), {"type": "ai_agent", "ref": "ai_1", "settings": settings}]);
+        let workflow = Workflow::parse("thinks", &json!({"name": "Thinks", "steps": steps}), &[]).expect("W-AIA-01");
+        let doubts: Vec<String> = workflow.doubts(&[]).iter().map(ToString::to_string).collect();
+        let said = "steps[1].type: this version can ask no model: the step fails whenever a run comes to it";
+        assert_eq!(doubts, [said], "W-AMB-41");
     }
 
     #[test]

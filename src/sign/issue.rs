@@ -49,7 +49,7 @@ fn signing_input(algorithm: &str, claims: &Value, kid: Option<&str>) -> String {
     format!("{}.{}", encode(&header), encode(claims))
 }
 
-fn hmac(secret: &[u8], signed: &[u8]) -> [u8; 32] {
+pub(super) fn hmac(secret: &[u8], signed: &[u8]) -> [u8; 32] {
     let key: Hmac<Sha256> = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
     key.chain_update(signed).finalize().into_bytes().into()
 }

@@ -6,6 +6,28 @@ use super::db::{Batch, Cell, Error, Store};
 use crate::model::time::Time;
 use crate::params;
 
+/// A line in which jobs wait: those of one never wait for those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// What this server does by itself.
+    Own,
+    /// What servers of others have to answer: slow, and many at once.
+    Calls,
+}
+
+impl Line {
+    /// Every line.
+    pub const ALL: [Line; 2] = [Line::Own, Line::Calls];
+
+    /// The line's number, in rows and lists.
+    pub fn number(self) -> usize {
+        match self {
+            Line::Own => 0,
+            Line::Calls => 1,
+        }
+    }
+}
+
 /// A job that has been claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -26,11 +48,33 @@ impl Store {
     /// Claims at most `limit` jobs that are due. A claimed job is due again at `until`: whoever is still there then takes
     /// up what a dead worker left, and nobody waits behind it meanwhile.
     pub async fn claim_jobs(&self, lease: &str, now: Time, until: Time, limit: usize) -> Result<Vec<Job>, Error> {
+        self.claim("0, 1", lease, (now, until), limit).await
+    }
+
+    /// Claims jobs of one line, as [`Store::claim_jobs`] does those of all.
+    pub async fn claim_jobs_in(
+        &self,
+        line: Line,
+        lease: &str,
+        now: Time,
+        until: Time,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
+        self.claim(&line.number().to_string(), lease, (now, until), limit).await
+    }
+
+    async fn claim(
+        &self,
+        lines: &str,
+        lease: &str,
+        (now, until): (Time, Time),
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
         let mut batch = Batch::new();
         let number = batch.returning(
             format!(
                 "UPDATE jobs SET lease = ?1, due_at = ?3 WHERE id IN \
-                 (SELECT id FROM jobs WHERE due_at <= ?2 ORDER BY due_at LIMIT {limit} /* skip locked */) \
+                 (SELECT id FROM jobs WHERE line IN ({lines}) AND due_at <= ?2 ORDER BY due_at LIMIT {limit} /* skip locked */) \
                  RETURNING id, kind, subject, attempts, progress"
             ),
             params![lease, now, until],
@@ -50,7 +94,18 @@ impl Store {
 
     /// When the next job is due: one that nobody holds, or one whose claim runs out.
     pub async fn next_job_at(&self) -> Result<Option<Time>, Error> {
-        self.query_one("SELECT due_at FROM jobs ORDER BY due_at LIMIT 1", &[], |row| row.time(0)).await
+        let mut next: Option<Time> = None;
+        for line in Line::ALL {
+            let at = self.next_job_in(line).await?;
+            next = next.into_iter().chain(at).min();
+        }
+        Ok(next)
+    }
+
+    /// When the next job of a line is due.
+    pub async fn next_job_in(&self, line: Line) -> Result<Option<Time>, Error> {
+        let sql = "SELECT due_at FROM jobs WHERE line = ?1 ORDER BY due_at LIMIT 1";
+        self.query_one(sql, &params![line.number()], |row| row.time(0)).await
     }
 
     /// Makes every claimed job due at once: for a node that is alone and has just started, every claim is a dead one's.
@@ -72,6 +127,14 @@ impl Batch {
     /// Adds a job.
     pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
         self.push("INSERT INTO jobs (kind, subject, due_at) VALUES (?1, ?2, ?3)", params![kind, subject, due_at]);
+    }
+
+    /// Adds a job that calls a server of others.
+    pub fn add_call(&mut self, kind: &str, subject: &str, due_at: Time) {
+        self.push(
+            "INSERT INTO jobs (kind, subject, due_at, line) VALUES (?1, ?2, ?3, ?4)",
+            params![kind, subject, due_at, Line::Calls.number()],
+        );
     }
 
     /// Adds a job that is done in parts, from `progress` on.

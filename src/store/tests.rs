@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
-use super::jobs::Job;
+use super::jobs::{Job, Line};
 use super::messages::MessageFilter;
 use super::subscriptions::Among;
 use super::{Batch, Store};
@@ -108,8 +108,12 @@ async fn what_is_asked_most_is_found_by_an_index() {
     let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
     goes_by(&store, "what changed since", &[new, changed, removed, "sorted"]);
 
-    store.claim_jobs("lease", now, now, 64).await.unwrap();
-    goes_by(&store, "a claim of jobs", &["jobs_by_due (due_at<?)", ROW]);
+    for line in Line::ALL {
+        store.claim_jobs_in(line, "lease", now, now, 64).await.unwrap();
+        goes_by(&store, "a claim of jobs", &["jobs_by_due (line=? AND due_at<?)", ROW]);
+        store.next_job_in(line).await.unwrap();
+        goes_by(&store, "the next job", &["jobs_by_due (line=?)"]);
+    }
     store.runs_to_cancel(1, "w", "k", None).await.unwrap();
     goes_by(&store, "runs to cancel", &["runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)"]);
     apply(&|batch| {

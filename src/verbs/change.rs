@@ -12,6 +12,7 @@ use crate::model::message::Message;
 use crate::model::time::Time;
 use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
+use crate::store::jobs::Line;
 use crate::store::{self, Applied, Batch, Env};
 
 use super::Core;
@@ -24,7 +25,8 @@ pub(crate) const FEEDS: usize = 100;
 pub struct Change {
     pub batch: Batch,
     feeds: Vec<Touched>,
-    wake_at: Option<Time>,
+    /// By line.
+    wake_at: [Option<Time>; 2],
 }
 
 #[derive(Debug)]
@@ -89,13 +91,19 @@ impl Change {
     /// Adds a job, and wakes the workers for it.
     pub fn add_job(&mut self, kind: &str, subject: &str, due_at: Time) {
         self.batch.add_job(kind, subject, due_at);
-        self.wake(due_at);
+        self.wake(Line::Own, due_at);
+    }
+
+    /// Adds a job that calls a server of others, and wakes the workers for it.
+    pub fn add_call(&mut self, kind: &str, subject: &str, due_at: Time) {
+        self.batch.add_call(kind, subject, due_at);
+        self.wake(Line::Calls, due_at);
     }
 
     /// Adds a job that is done in parts, and wakes the workers for it.
     pub fn add_long_job(&mut self, kind: &str, subject: &str, progress: &Value, due_at: Time) {
         self.batch.add_long_job(kind, subject, progress, due_at);
-        self.wake(due_at);
+        self.wake(Line::Own, due_at);
     }
 
     /// Adds everything of `other` behind what this change does.
@@ -103,14 +111,17 @@ impl Change {
         let before = self.batch.append(other.batch);
         self.feeds
             .extend(other.feeds.into_iter().map(|touched| Touched { answer: touched.answer + before, ..touched }));
-        if let Some(at) = other.wake_at {
-            self.wake(at);
+        for line in Line::ALL {
+            if let Some(at) = other.wake_at[line.number()] {
+                self.wake(line, at);
+            }
         }
     }
 
-    /// Wakes the workers at `at` for a job that the batch adds or moves.
-    pub(crate) fn wake(&mut self, at: Time) {
-        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    /// Wakes the workers at `at` for a job of `line` that the batch adds or moves.
+    pub(crate) fn wake(&mut self, line: Line, at: Time) {
+        let wake_at = &mut self.wake_at[line.number()];
+        *wake_at = Some(wake_at.map_or(at, |before| before.min(at)));
     }
 }
 
@@ -145,8 +156,10 @@ impl Core {
                 self.bus.publish(&touched.told(head, newest_at));
             }
         }
-        if let Some(at) = wake_at {
-            self.waker.due(at);
+        for line in Line::ALL {
+            if let Some(at) = wake_at[line.number()] {
+                self.waker.due_in(line, at);
+            }
         }
         Ok(applied)
     }

@@ -14,7 +14,7 @@ use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::store::{self, Env};
 
-use super::trigger::Order;
+use super::trigger::{Cause, Order};
 use super::{Change, Core};
 
 /// The kind of job that goes through followers. Its subject is the workflow run's id.
@@ -34,6 +34,9 @@ pub struct FanOutOrder {
     pub tenant: Option<String>,
     pub cancellation_key: Option<String>,
     pub source: SourceType,
+    /// How many workflows have triggered each other to come here.
+    #[serde(default)]
+    pub depth: u32,
     pub settings: RunSettings,
     /// The objects whose followers are meant, in the order in which they were named.
     pub parents: Vec<Parent>,
@@ -88,7 +91,7 @@ impl FanOutOrder {
             source: self.source,
             settings: self.settings,
             data: Arc::clone(data),
-            state: RunState { followed: Some(followed), ..RunState::default() },
+            state: RunState { followed: Some(followed), depth: self.depth, ..RunState::default() },
             events: Vec::new(),
             inserted_at: now,
             updated_at: now,
@@ -107,11 +110,11 @@ impl Core {
     pub async fn fan_out(
         &self,
         order: &Order,
-        source: SourceType,
-        workflow_run: Uuid,
+        cause: Cause,
         at: Time,
         change: &mut Change,
     ) -> Result<(), store::Error> {
+        let Cause { source, depth, workflow_run } = cause;
         if !source.reaches_followers() {
             return Ok(());
         }
@@ -142,6 +145,7 @@ impl Core {
             tenant: order.tenant().map(str::to_owned),
             cancellation_key: order.cancellation_key().map(str::to_owned),
             source,
+            depth,
             settings: order.settings(),
             parents,
             data,

@@ -8,7 +8,7 @@ use crate::model::recipient::missing_user;
 use crate::model::time::Time;
 use crate::queue::{Failure, LEASE_SECONDS};
 use crate::store::chunks::{End, Lane};
-use crate::store::jobs::Job;
+use crate::store::jobs::{Job, Line};
 use crate::store::messages::MessageFilter;
 use crate::store::{self, Env};
 
@@ -48,7 +48,7 @@ impl Change {
     pub(crate) fn forget(&mut self, env: Env, user: &str, now: Time) {
         // The job's subject is logged, and a user's id may be an address: it stands in the progress, which is not.
         self.batch.add_job_for_actor(JOB, &Uuid::new_v4().to_string(), env, user, now);
-        self.wake(now);
+        self.wake(Line::Own, now);
     }
 }
 

@@ -43,6 +43,91 @@ pub struct Staged<'a> {
     taken_over: BTreeSet<Uuid>,
 }
 
+/// Somebody as a change finds them, with everything that can be merged into; and as the change leaves them.
+#[derive(Debug, Clone)]
+pub struct Entity {
+    reference: RecipientRef,
+    stored: Option<Stored>,
+    /// When they were last changed before; none if they are not there.
+    before: Option<Time>,
+    /// Preference sets by id.
+    sets: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone)]
+enum Stored {
+    User(User),
+    Object(Object),
+}
+
+impl Entity {
+    /// Who this is.
+    pub fn reference(&self) -> &RecipientRef {
+        &self.reference
+    }
+
+    /// The entity as runs see it; none for one that is not there.
+    pub fn scope(&self) -> Option<Value> {
+        self.stored.as_ref().map(|stored| match stored {
+            Stored::User(user) => user.to_json(),
+            Stored::Object(object) => object.to_scope(),
+        })
+    }
+
+    /// The preference set of that id.
+    pub fn set(&self, id: &str) -> Option<&Value> {
+        self.sets.get(id)
+    }
+
+    /// The entity as resources embed it; none for one that is not there.
+    pub fn record(&self) -> Option<Value> {
+        self.stored.as_ref().map(|stored| match stored {
+            Stored::User(user) => user.to_json(),
+            Stored::Object(object) => object.to_json(),
+        })
+    }
+
+    /// The entity as a run's record shows it: with its preferences, and never with channel data (W-RUN-19). Null for one
+    /// that is not there.
+    pub fn view(&self) -> Value {
+        let mut view = self.scope().unwrap_or_default();
+        if let Value::Object(members) = &mut view
+            && !self.sets.is_empty()
+        {
+            members.insert("preferences".to_owned(), self.sets.clone().into_iter().collect());
+        }
+        view
+    }
+
+    /// Merges `profile`, as [`Staged::merge`] will.
+    pub fn merge(&mut self, profile: &Profile, now: Time, path: &str) -> Result<(), Error> {
+        let before = self.before;
+        match &self.reference {
+            RecipientRef::User(id) => {
+                let stored = match &self.stored {
+                    Some(Stored::User(user)) => Some(user),
+                    _ => None,
+                };
+                let merged = merged_user(stored, id, profile, false, path, later(now, before))?;
+                self.stored = merged.map(Stored::User).or(self.stored.take());
+            }
+            RecipientRef::Object { collection, id } => {
+                let stored = match &self.stored {
+                    Some(Stored::Object(object)) => Some(object),
+                    _ => None,
+                };
+                let merged = merged_object(stored, (collection, id), profile, false, path, later(now, before))?;
+                self.stored = merged.map(Stored::Object).or(self.stored.take());
+            }
+        }
+        for (id, incoming) in &profile.preferences {
+            let merged = merged_set(self.sets.get(id).cloned(), incoming);
+            self.sets.insert(id.clone(), merged);
+        }
+        Ok(())
+    }
+}
+
 /// What is staged by one change. It may be asked more than once.
 pub trait Stage: Sync {
     /// Merges into `staged` what the change says of recipients.
@@ -140,12 +225,9 @@ impl<'a> Staged<'a> {
     async fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
         let now = self.now;
         let entry = self.user_entry(id).await?;
-        let before = entry.value.as_ref().map(|user| &user.properties);
-        let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
-        if always || before != Some(&merged) {
-            let inserted_at = entry.value.as_ref().map_or(now, |user| user.inserted_at);
-            let updated_at = later(now, entry.before);
-            entry.value = Some(User { id: id.to_owned(), properties: merged, inserted_at, updated_at });
+        let updated_at = later(now, entry.before);
+        if let Some(user) = merged_user(entry.value.as_ref(), id, profile, always, path, updated_at)? {
+            entry.value = Some(user);
             entry.is_changed = true;
         }
         Ok(())
@@ -161,16 +243,9 @@ impl<'a> Staged<'a> {
     ) -> Result<(), Error> {
         let now = self.now;
         let entry = self.object_entry(collection, id).await?;
-        let before = entry.value.as_ref().map(|object| &object.properties);
-        let merged = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
-        if always || before != Some(&merged) {
-            entry.value = Some(Object {
-                collection: collection.to_owned(),
-                id: id.to_owned(),
-                properties: merged,
-                inserted_at: entry.value.as_ref().map_or(now, |object| object.inserted_at),
-                updated_at: later(now, entry.before),
-            });
+        let (name, updated_at) = ((collection, id), later(now, entry.before));
+        if let Some(object) = merged_object(entry.value.as_ref(), name, profile, always, path, updated_at)? {
+            entry.value = Some(object);
             entry.is_changed = true;
         }
         Ok(())
@@ -200,6 +275,23 @@ impl<'a> Staged<'a> {
             RecipientRef::User(id) => self.user(id).await?.map(User::to_json),
             RecipientRef::Object { collection, id } => self.object(collection, id).await?.map(Object::to_scope),
         })
+    }
+
+    /// The recipient with its preferences, as it will be.
+    pub async fn entity(&mut self, reference: &RecipientRef) -> Result<Entity, store::Error> {
+        let sets = self.sets_entry(&reference.key()).await?;
+        let sets = sets.iter().filter_map(|(id, entry)| Some((id.clone(), entry.value.clone()?))).collect();
+        let (stored, before) = match reference {
+            RecipientRef::User(id) => {
+                let entry = self.user_entry(id).await?;
+                (entry.value.clone().map(Stored::User), entry.before)
+            }
+            RecipientRef::Object { collection, id } => {
+                let entry = self.object_entry(collection, id).await?;
+                (entry.value.clone().map(Stored::Object), entry.before)
+            }
+        };
+        Ok(Entity { reference: reference.clone(), stored, before, sets })
     }
 
     /// The recipient as resources embed it; none for one that was never identified.
@@ -399,6 +491,42 @@ fn unchanged<K, T>(entries: &BTreeMap<K, Entry<T>>) -> impl Iterator<Item = &T> 
 /// `updated_at` only grows, so that it tells one state from the next.
 fn later(now: Time, before: Option<Time>) -> Time {
     before.map_or(now, |before| now.max(before.plus_micros(1)))
+}
+
+/// A user into whom `profile` is merged, if that changes anything.
+fn merged_user(
+    stored: Option<&User>,
+    id: &str,
+    profile: &Profile,
+    always: bool,
+    path: &str,
+    updated_at: Time,
+) -> Result<Option<User>, Error> {
+    let before = stored.map(|user| &user.properties);
+    let properties = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
+    if !always && before == Some(&properties) {
+        return Ok(None);
+    }
+    let inserted_at = stored.map_or(updated_at, |user| user.inserted_at);
+    Ok(Some(User { id: id.to_owned(), properties, inserted_at, updated_at }))
+}
+
+/// An object into which `profile` is merged, if that changes anything.
+fn merged_object(
+    stored: Option<&Object>,
+    (collection, id): (&str, &str),
+    profile: &Profile,
+    always: bool,
+    path: &str,
+    updated_at: Time,
+) -> Result<Option<Object>, Error> {
+    let before = stored.map(|object| &object.properties);
+    let properties = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
+    if !always && before == Some(&properties) {
+        return Ok(None);
+    }
+    let inserted_at = stored.map_or(updated_at, |object| object.inserted_at);
+    Ok(Some(Object { collection: collection.to_owned(), id: id.to_owned(), properties, inserted_at, updated_at }))
 }
 
 fn merged(stored: Map<String, Value>, incoming: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Error> {

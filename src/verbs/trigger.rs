@@ -18,7 +18,7 @@ use crate::rules::preference;
 
 use super::identify::{Profile, RecipientRequest};
 use super::staged::{Stage, Staged};
-use super::{Core, Error};
+use super::{Catalog, Error};
 use crate::store::Env;
 
 /// Recipients of one trigger at most (W-TRG-08).
@@ -164,6 +164,22 @@ fn settings(value: &Value) -> Result<RunSettings, Vec<Invalid>> {
     Ok(RunSettings { sandbox_mode: flag("sandbox_mode")?, skip_delay: flag("skip_delay")? })
 }
 
+/// What runs are started by, and under which id.
+#[derive(Debug, Clone, Copy)]
+pub struct Cause {
+    pub source: SourceType,
+    /// How many workflows have triggered each other to come here.
+    pub depth: u32,
+    pub workflow_run: Uuid,
+}
+
+impl Cause {
+    /// One that no workflow has triggered.
+    pub fn first(source: SourceType, workflow_run: Uuid) -> Cause {
+        Cause { source, depth: 0, workflow_run }
+    }
+}
+
 /// A trigger that can be run: what was asked, read and checked as far as no rows are needed.
 #[derive(Debug)]
 pub struct Order {
@@ -176,16 +192,16 @@ pub struct Order {
     occurrence: Option<Occurrence>,
 }
 
-impl Core {
+impl Catalog {
     /// Reads a trigger. What is wrong is found in the order of W-ERR-09: the workflow, then the body's shape.
     pub fn order(&self, env: Env, key: &str, body: Value) -> Result<Order, Error> {
-        let environment = self.catalog.environment(env).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
-        let workflow = self.catalog.workflow(key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
-        if !self.catalog.is_active(env, key) {
+        let environment = self.environment(env).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
+        let workflow = self.workflow(key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
+        if !self.is_active(env, key) {
             return Err(Error::WorkflowInactive(key.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
-        let entries = entries(&request, self.catalog.trigger_bytes())?;
+        let entries = entries(&request, self.trigger_bytes())?;
         Ok(Order { environment: Arc::clone(environment), workflow, request, entries, occurrence: None })
     }
 }
@@ -232,6 +248,11 @@ impl Order {
     /// The actor of every run.
     pub fn actor(&self) -> Option<&RecipientRef> {
         self.request.actor.as_ref().map(|actor| &actor.reference)
+    }
+
+    /// The actor, if nothing is said of it, so that it must be there already (W-TRG-19).
+    pub fn actor_to_be_known(&self) -> Option<&RecipientRef> {
+        self.request.actor.as_ref().filter(|actor| actor.profile.is_none()).map(|actor| &actor.reference)
     }
 
     /// The tenant of every run.

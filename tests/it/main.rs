@@ -18,6 +18,7 @@ mod process;
 mod queue;
 mod sdk;
 mod store;
+mod stub;
 mod support;
 mod tidy;
 mod verbs;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bellwire::clock::Clock;
 use bellwire::metrics::Jobs;
 use bellwire::model::time::Time;
-use bellwire::queue::{self, ATTEMPTS, Failure, Queue, Waker};
-use bellwire::store::jobs::Job;
+use bellwire::queue::{self, ATTEMPTS, Failure, Queue, WORKERS, Waker};
+use bellwire::store::jobs::{Job, Line};
 use bellwire::store::{Batch, Store};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -92,6 +92,8 @@ impl Desk {
             clock: self.clock.clone(),
             waker: self.waker.clone(),
             metrics: Jobs::default(),
+            line: Line::Own,
+            workers: WORKERS,
             call: move || others.iter().for_each(|other| other.due(now)),
         };
         self.running = Some(tokio::spawn(queue::run(queue, self.stop.subscribe(), work, abandon)));

@@ -171,6 +171,7 @@ impl World {
             bus: Bus::local(setup.listener),
             clock: setup.clock.clone(),
             waker: Waker::default(),
+            outside: Default::default(),
             catalog: Catalog::new(environments.into(), channels, workflows),
             rings: door::Rings::default(),
             turns: Default::default(),

@@ -16,6 +16,7 @@ use crate::model::workflow::batch::{BatchStep, LONGEST};
 use crate::rules::batch::{merged, slid};
 use crate::sign::api_key::digest;
 use crate::store::batches::{Gathered, Gathering, NewActivity, OpenBatch};
+use crate::store::jobs::Line;
 
 /// The longest key that is kept as it is, in bytes; of a longer one the digest tells it from others as well.
 const LONGEST_KEY: usize = 256;
@@ -112,11 +113,11 @@ fn join(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, key: &str, op
     }
     if let Some(closes_at) = closes_at {
         record["window_closes_at"] = json!(closes_at);
-        stretch.change.wake(closes_at);
+        stretch.change.wake(Line::Own, closes_at);
     }
     if open.items_max.is_some() {
         // It may be the last that the batch waits for: only the database knows.
-        stretch.change.wake(now);
+        stretch.change.wake(Line::Own, now);
     }
     let activity = activity(stretch, &open.id);
     stretch.change.batch.join_batch(&activity, !open.is_carried, closes_at);

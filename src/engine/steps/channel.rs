@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{channel_group, destination};
 use crate::engine::preferences;
 use crate::engine::run::{Stretch, evaluations};
+use crate::engine::view::{Told, View};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
-use crate::model::message::{Message, QUEUED, shown_activity};
-use crate::model::recipient::{RecipientRef, missing};
-use crate::model::run::{ClosedBatch, EventStatus, reasoned};
-use crate::model::scope::Scope;
-use crate::model::time::Time;
+use crate::model::message::{Message, QUEUED};
+use crate::model::recipient::RecipientRef;
+use crate::model::run::{EventStatus, reasoned};
 use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step, Target};
-use crate::store::batches::{self, Gathered};
 use crate::template::blocks::FeedTemplate;
 
 /// A channel that a step sends over.
@@ -124,104 +122,13 @@ fn feed(
     Ok(())
 }
 
-/// What a message tells of: the run's own single activity (W-SCP-11), or what has come together in its batch.
-struct Told {
-    batch: Option<Arc<Gathered>>,
-    total_activities: i64,
-    total_actors: i64,
-}
-
-impl Told {
-    fn of(stretch: &Stretch<'_>) -> Told {
-        match stretch.gathered() {
-            Some((ClosedBatch { total_activities, total_actors, .. }, gathered)) => {
-                Told { batch: Some(gathered), total_activities, total_actors }
-            }
-            None => Told { batch: None, total_activities: 1, total_actors: i64::from(stretch.scene.actor.is_some()) },
-        }
-    }
-
-    /// `activities` as templates see it.
-    fn activities(&self, stretch: &Stretch<'_>) -> Value {
-        let Some(gathered) = &self.batch else { return Value::Array(vec![own_activity(stretch)]) };
-        let one = |shown: &batches::Activity| {
-            let actor = shown.actor.as_ref().and_then(|key| stretch.scene.facts.actor(key));
-            activity(stretch, &shown.id, &shown.data, shown.inserted_at, actor.map(|actor| actor.to_scope()))
-        };
-        gathered.activities.iter().map(one).collect()
-    }
-
-    /// `actors` as templates see it.
-    fn actors(&self, stretch: &Stretch<'_>) -> Value {
-        let Some(gathered) = &self.batch else { return stretch.scene.actor.iter().cloned().collect() };
-        let known = gathered.actors.iter().filter_map(|key| stretch.scene.facts.actor(key));
-        known.map(|actor| actor.to_scope()).collect()
-    }
-
-    /// The actors' records as the message embeds them: a JSON array.
-    fn records(&self, stretch: &Stretch<'_>) -> Arc<str> {
-        let Some(gathered) = &self.batch else { return Arc::clone(&stretch.scene.actors) };
-        let record = |key: &String| match stretch.scene.facts.actor(key) {
-            Some(actor) => actor.to_json(),
-            None => missing(&RecipientRef::from_key(key), stretch.scene.now),
-        };
-        Value::from_iter(gathered.actors.iter().map(record)).to_string().into()
-    }
-
-    /// The activities as the message embeds them, if there may be others than the run's own.
-    fn shown(&self) -> Option<Arc<str>> {
-        let gathered = self.batch.as_ref()?;
-        let place = |actor: &String| gathered.actors.iter().position(|key| key == actor);
-        let shown = gathered.activities.iter().map(|one| {
-            let data = serde_json::to_string(&one.data).unwrap_or_default();
-            shown_activity(&one.id, one.actor.as_ref().and_then(place), one.inserted_at, &data)
-        });
-        Some(format!("[{}]", shown.collect::<Vec<_>>().join(",")).into())
-    }
-}
-
-/// Renders the blocks in the template's scope (W-SCP-01). What holds copies is made only for templates that name it.
+/// Renders the blocks in the template's scope.
 fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str, told: &Told) -> Result<String, String> {
-    let at = Value::from(stretch.run.inserted_at.to_string());
     let now = stretch.scene.now;
-    let named = |word: &str, value: &dyn Fn() -> Value| {
-        if template.mentions(word) { value() } else { Value::Null }
-    };
-    let actors = named("actors", &|| told.actors(stretch));
-    let activities = named("activities", &|| told.activities(stretch));
-    let (total_activities, total_actors) = (Value::from(told.total_activities), Value::from(told.total_actors));
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
-    let mut roots = stretch.shared_roots();
-    roots.extend([
-        ("activities", &activities),
-        ("total_activities", &total_activities),
-        ("actors", &actors),
-        ("total_actors", &total_actors),
-        ("timestamp", &at),
-        ("current_message", &current_message),
-    ]);
-    let scope = Scope::new(roots).with_fallback(stretch.data());
+    let view = View::of(stretch, told, |root| template.mentions(root));
+    let scope = view.scope(stretch, &[("current_message", &current_message)]);
     template.render(&stretch.env(&scope)).map_err(|error| error.to_string())
-}
-
-/// The run's own single activity.
-fn own_activity(stretch: &Stretch<'_>) -> Value {
-    let at = stretch.run.inserted_at;
-    let id = Ksuid::mint(at, &[b"activity", stretch.run.id.as_bytes()]);
-    let data = stretch.data().cloned().unwrap_or_default();
-    activity(stretch, id.as_str(), &data, at, stretch.scene.actor.clone())
-}
-
-/// An activity as templates see it: its data at the root and under `data` (W-SCP-09, W-SCP-10).
-fn activity(stretch: &Stretch<'_>, id: &str, data: &Map<String, Value>, at: Time, actor: Option<Value>) -> Value {
-    let mut out = data.clone();
-    out.insert("data".to_owned(), Value::Object(data.clone()));
-    out.insert("id".to_owned(), id.into());
-    out.insert("inserted_at".to_owned(), at.to_string().into());
-    out.insert("updated_at".to_owned(), at.to_string().into());
-    out.insert("actor".to_owned(), actor.unwrap_or_default());
-    out.insert("recipient".to_owned(), stretch.recipient.cloned().unwrap_or_default());
-    Value::Object(out)
 }
 
 fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str, told: &Told) -> Message {

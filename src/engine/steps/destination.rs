@@ -13,7 +13,7 @@ pub(super) fn lacking(
     step: &ChannelStep,
     channel: &Channel,
 ) -> Result<Option<(&'static str, Value)>, String> {
-    let property = |name: &str| stretch.recipient.and_then(|recipient| recipient.get(name)).is_some_and(is_said);
+    let property = |name: &str| stretch.recipient().and_then(|recipient| recipient.get(name)).is_some_and(is_said);
     let lacks = |name: &str| Some(("recipient_lacks_data", json!({"missing": name})));
     Ok(match channel.kind {
         // F-OBJ-09: objects have no feed.

@@ -7,7 +7,7 @@ use super::experiment::spell_percentages;
 use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
-    Workflow,
+    Updated, Workflow,
 };
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
@@ -41,18 +41,25 @@ const WORKFLOW_KEYS: [&str; 10] = [
     "steps",
 ];
 
-/// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 9] = [
-    "http_fetch",
-    "wait_for_event",
-    "trigger_workflow",
+/// Known (W-WFD-14), and run by this version.
+const READY: [&str; 13] = [
+    "channel",
+    "delay",
+    "throttle",
+    "batch",
+    "branch",
+    "random_cohort",
     "update_data",
     "update_user",
     "update_object",
     "update_tenant",
-    "update_audience",
+    "trigger_workflow",
+    "http_fetch",
     "ai_agent",
 ];
+
+/// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
+const LATER: [&str; 2] = ["wait_for_event", "update_audience"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -175,6 +182,19 @@ impl Reader<'_> {
             "channel" => (self.channel(&node).map(StepKind::Channel), self.conditions(&node, ON_STEP)),
             "delay" => (self.delay(&node).map(StepKind::Delay), self.conditions(&node, ON_STEP)),
             "throttle" => (self.throttle(&node).map(StepKind::Throttle), self.conditions(&node, ON_STEP)),
+            "update_data" => (self.update_data(&node).map(StepKind::UpdateData), self.conditions(&node, ON_STEP)),
+            "update_user" => (self.update(&node, Updated::User).map(StepKind::Update), self.conditions(&node, ON_STEP)),
+            "update_object" => {
+                (self.update(&node, Updated::Object).map(StepKind::Update), self.conditions(&node, ON_STEP))
+            }
+            "update_tenant" => {
+                (self.update(&node, Updated::Tenant).map(StepKind::Update), self.conditions(&node, ON_STEP))
+            }
+            "http_fetch" => (self.fetch(&node).map(StepKind::Fetch), self.conditions(&node, ON_STEP)),
+            "ai_agent" => (self.ai_agent(&node).map(StepKind::AiAgent), self.conditions(&node, ON_STEP)),
+            "trigger_workflow" => {
+                (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
+            }
             "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
@@ -206,7 +226,7 @@ impl Reader<'_> {
     }
 
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || ["channel", "delay", "throttle", "batch", "branch", "random_cohort"].into_iter().chain(LATER);
+        let known = || READY.into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
         let hint = did_you_mean(meant, known());

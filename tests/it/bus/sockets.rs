@@ -14,8 +14,9 @@ use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
 use bellwire::model::environment::{self, Environment};
 use bellwire::model::mark::Mark;
 use bellwire::model::workflow::Workflow;
-use bellwire::queue::{self, Queue, Waker};
+use bellwire::queue::{self, Queue, WORKERS, Waker};
 use bellwire::sign::api_key::{ApiKey, Kind};
+use bellwire::store::jobs::Line;
 use bellwire::store::keys::ApiKeyRow;
 use bellwire::store::{Batch, Store};
 use bellwire::verbs::mark::Reach;
@@ -113,6 +114,7 @@ impl Town {
             bus: Bus::start(settings, registry.clone()).await.unwrap(),
             clock: Clock::system(),
             waker: Waker::default(),
+            outside: Default::default(),
             catalog: Catalog::new(vec![self.environment.clone()], channels, vec![workflow]),
             rings: Default::default(),
             turns: Default::default(),
@@ -140,6 +142,8 @@ impl Town {
             clock: core.clock.clone(),
             waker: core.waker.clone(),
             metrics: core.metrics.jobs.clone(),
+            line: Line::Own,
+            workers: WORKERS,
             call: move || caller.bus.call(),
         };
         tokio::spawn(queue::run(

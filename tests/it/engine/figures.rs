@@ -81,7 +81,7 @@ async fn figures() {
 #[tokio::test]
 #[ignore = "measures; what it finds depends on the machine"]
 async fn decisions() {
-    use bellwire::engine::run::{Input, advance};
+    use bellwire::engine::run::advance;
     use bellwire::engine::scene::{Common, Scene};
     use bellwire::model::run::SourceType;
     use bellwire::verbs::staged::{Stage as _, Staged};
@@ -99,7 +99,7 @@ async fn decisions() {
             times[slot] += at.elapsed();
             at = Instant::now();
         };
-        let order = world.core.order(world.env, "greet", body.clone()).unwrap();
+        let order = world.core.catalog.order(world.env, "greet", body.clone()).unwrap();
         lap(0);
         let mut staged = Staged::new(&world.core, world.env);
         order.stage(&mut staged).await.unwrap();
@@ -107,15 +107,14 @@ async fn decisions() {
         let scene = Scene::set(&world.core, &order.environment, &order.workflow, common, &mut staged).await.unwrap();
         lap(1);
         let run = order.runs(SourceType::Api, uuid::Uuid::new_v4(), scene.now).next().unwrap();
-        let recipient = staged.scope(&run.recipient).await.unwrap();
+        let input = scene.input(&run, &mut staged, Default::default()).await.unwrap();
         lap(2);
-        let (preferences, refs) = (Default::default(), Default::default());
-        let outcome = advance(run, &Input { scene: &scene, recipient, preferences, refs });
+        let outcome = advance(run, &input);
         lap(3);
         assert_eq!(outcome.run.state.messages.len(), 1);
     }
-    let [order, scene, recipient, advanced] = times.map(|time| time / ROUNDS);
-    say(&format!("order {order:?}, scene {scene:?}, recipient {recipient:?}, stretch {advanced:?}"));
+    let [order, scene, input, advanced] = times.map(|time| time / ROUNDS);
+    say(&format!("order {order:?}, scene {scene:?}, input {input:?}, stretch {advanced:?}"));
 }
 
 /// How fast an object's followers are told, beside the same rows put down by nobody in particular; and in how much

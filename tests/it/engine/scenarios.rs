@@ -15,13 +15,21 @@
 //! |---|---|
 //! | `trigger: ann` | triggers `story` for a user; or the body of a trigger, with `workflow` to name another |
 //! | `pass: 90m` | turns the clock on (`s`, `m`, `h`, `d`), doing everything that falls due meanwhile |
+//! | `work: 1` | does what is due now, a moment later than what was before; so many times over |
 //! | `told: {ann: [text, ..]}` | what exactly the users named were told since the last look, oldest first |
 //! | `runs: [completed, ..]` | the statuses of all runs, in the order in which they were triggered |
 //! | `record: {run: 1, is: [..]}` | the events of a run, counted from one, or of a recipient's latest, each with its reason: `step_skipped:conditions` |
 //! | `event: {run: 1, name: .., data: {..}}` | the last event of that name has these members among its data |
+//! | `event: {.., has: {..}}` | likewise, of nested members those named |
+//! | `run: {run: 1, has: {..}}` | members of a run as the API has it |
+//! | `distinct: {workflow_runs: 2}` | how many triggers the runs are of |
+//! | `unsaid: {run: 1, words: [..]}` | nothing of a run's record holds these words |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
+//! | `stored: {user: ann, has: {..}}` | members of what is stored of a user, or of an object by `collection` and `id` |
+//! | `preferences: {of: {user: ann}, are: {..}}` | their preference sets by id |
+//! | `shown: {user: ann, actor: Bob}` | the name of the first actor on the user's newest item |
 //! | `delete: ann` | deletes a user |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
 //! | `schedule: {recipients: [ann], ..}` | makes schedules for `story`, or the `workflow` named; `refused: text` if it may not |
@@ -34,7 +42,7 @@
 //! | `reached: [ann, ..]` | whom there are runs of, each as often as there are |
 //! | `inactive: true` | switches `story`, or the `workflow` named, off or on |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bellwire::model::channel::Channel;
@@ -186,6 +194,12 @@ impl Play<'_> {
             "pass" => {
                 self.world.pass(seconds(place, what)).await;
             }
+            "work" => {
+                for _ in 0..what.as_u64().expect("a number") {
+                    self.world.core.clock.advance(1_000);
+                    self.world.pass(0).await;
+                }
+            }
             "told" => self.told(place, what).await,
             "runs" => {
                 let statuses: Vec<Value> = self.world.runs().await.iter().map(|run| run.status.name().into()).collect();
@@ -196,6 +210,30 @@ impl Play<'_> {
                 assert_eq!(json!(record(&run)), what["is"], "{place}");
             }
             "event" => self.event(place, what).await,
+            "run" => {
+                let run = self.run(place, &what["run"]).await.to_json();
+                expect_members(place, &run, &what["has"]);
+            }
+            "distinct" => {
+                let runs: BTreeSet<_> = self.world.runs().await.iter().map(|run| run.workflow_run).collect();
+                assert_eq!(json!(runs.len()), what["workflow_runs"], "{place}");
+            }
+            "unsaid" => {
+                let told = self.run(place, &what["run"]).await.to_detail_json().to_string();
+                for word in what["words"].as_array().expect("a list of words") {
+                    assert!(!told.contains(word.as_str().unwrap()), "{place}: {told}");
+                }
+            }
+            "stored" => {
+                let (found, _) = self.stored(what).await;
+                expect_members(place, &found, &what["has"]);
+            }
+            "preferences" => assert_eq!(self.stored(&what["of"]).await.1, what["are"], "{place}"),
+            "shown" => {
+                let newest = self.world.feed(what["user"].as_str().unwrap()).await.remove(0);
+                let actors: Value = serde_json::from_str(&newest.actors).unwrap();
+                assert_eq!(actors[0]["name"], what["actor"], "{place}");
+            }
             "item" => self.item(place, what).await,
             "cancel" => self.cancel(place, what).await,
             "identify" => self.identify(what).await,
@@ -316,11 +354,28 @@ impl Play<'_> {
         for (member, expected) in what["data"].as_object().into_iter().flatten() {
             assert_eq!(&found[member], expected, "{place}: {member} of {found}");
         }
+        expect_members(place, &found, &what["has"]);
         for member in ["step_ref", "step_type", "status"] {
             if let Some(expected) = what.get(member) {
                 assert_eq!(&serde_json::to_value(event).unwrap()[member], expected, "{place}: {member}");
             }
         }
+    }
+
+    /// What is stored of somebody, and their preference sets.
+    async fn stored(&self, whose: &Value) -> (Value, Value) {
+        let (store, env) = (&self.world.core.store, self.world.env);
+        let text = |name: &str| whose[name].as_str();
+        let (key, properties) = match (text("user"), text("collection"), text("id")) {
+            (Some(user), ..) => (user.to_owned(), store.user(env, user).await.unwrap().map(|user| user.properties)),
+            (_, Some(collection), Some(id)) => {
+                let object = store.object(env, collection, id).await.unwrap();
+                (format!("#{collection}#{id}"), object.map(|object| object.properties))
+            }
+            _ => panic!("{}: a user, or a collection and an id", self.title),
+        };
+        let sets = store.preference_sets(env, &key).await.unwrap();
+        (properties.unwrap_or_default().into(), sets.into_iter().collect())
     }
 
     async fn item(&self, place: &str, what: &Value) {
@@ -350,6 +405,16 @@ impl Play<'_> {
         let stopped = self.world.core.cancel(self.world.env, workflow(what), &body).await.unwrap();
         if let Some(expected) = what["stops"].as_u64() {
             assert_eq!(stopped as u64, expected, "{place}");
+        }
+    }
+}
+
+/// Each member that is named is as expected; of objects, those members of theirs that are named.
+fn expect_members(place: &str, found: &Value, expected: &Value) {
+    for (member, expected) in expected.as_object().into_iter().flatten() {
+        match (&found[member], expected) {
+            (Value::Object(_), Value::Object(_)) => expect_members(place, &found[member], expected),
+            (found, expected) => assert_eq!(found, expected, "{place}: {member}"),
         }
     }
 }
