@@ -4,6 +4,7 @@
 
 mod checkpoint;
 pub mod db;
+mod desk;
 mod dialect;
 mod migrate;
 pub mod postgres;

@@ -74,8 +74,14 @@ async fn join(
     let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
     let expected = registry.expect(&name);
     expected.heeded().await;
-    let head = match house.head(&name).await {
-        Ok(head) => head,
+    let is_own = view.own.is_some();
+    // A client nobody remembers may have fetched long ago, before a restart of ours, or may be fetching now: it is told to
+    // look again. The look costs it a request; an item that stays unseen costs more.
+    let known = if is_own { None } else { registry.known_to(&name, &view, house.now()) };
+    let may_be_looking = !is_own && known.is_none();
+    let since = if is_own { since } else { Some(known.unwrap_or(0).max(0)) };
+    let reading = match house.read(&name, since).await {
+        Ok(reading) => reading,
         Err(error) => {
             complain(&link, &name, &error, "a feed could not be read for a join");
             house.metrics().joined("failed");
@@ -85,19 +91,15 @@ async fn join(
             return Some(name);
         }
     };
-    let is_own = view.own.is_some();
+    let head = reading.head;
     let response = if is_own { welcome(head.version, reconnect_ms) } else { "{}".to_owned() };
     link.answer(Frame::Text(phoenix::reply(vsn, join_ref, reference, &topic, true, &response)));
     house.metrics().joined("ok");
-    // A client nobody remembers may have fetched long ago, before a restart of ours, or may be fetching now: it is told to
-    // look again. The look costs it a request; an item that stays unseen costs more.
-    let known = if is_own { None } else { registry.known_to(&name, &view, house.now()) };
-    let told = if is_own { since } else { Some(known.unwrap_or(0).clamp(0, head.version)) };
-    let may_be_looking = !is_own && known.is_none();
+    let told = if is_own { since } else { since.map(|known| known.min(head.version)) };
     let mut first = None;
     if is_own || told.is_none_or(|told| told < head.version) {
         let _reader = registry.reader().await;
-        match view.since(&*house, &name, &head, told, is_own).await {
+        match view.since(&*house, &name, reading, told, is_own).await {
             Ok(found) => first = Some(found),
             Err(error) => complain(&link, &name, &error, "a feed could not be read for a join; it is tried again"),
         }
@@ -163,8 +165,8 @@ impl Asking {
         let (Some(topic), Some(view)) = (self.registry.topic(name), self.view()) else { return Ok(()) };
         let Some(own) = &view.own else { return Ok(()) };
         for attempt in 1..=ANEW {
-            let head = house.head(name).await?;
-            let (version, _, response) = own.since(house, name, &head, since, true).await?;
+            let reading = house.read(name, since).await?;
+            let (version, _, response) = own.since(house, name, reading, since, true).await?;
             if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
                 break;
             }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::channels::feed::Name;
+use super::channels::feed::{Name, Reading};
 use super::registry::{Registry, Work};
 use crate::metrics;
 use crate::model::channel::Channel;
@@ -21,7 +21,7 @@ use crate::store::{self, Env};
 use crate::verbs::feed::{Delta, Showing, View};
 use crate::verbs::mark::Reach;
 use crate::verbs::{Core, Error};
-use crate::wire::cursor::Edge;
+use crate::wire::cursor::Page;
 
 /// After how long what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,25 +50,24 @@ pub(crate) trait House: Send + Sync + 'static {
 
     /// The feed's version and counters.
     fn head<'a>(&'a self, name: &'a Name) -> Waiting<'a, Result<Head, Error>>;
-    /// What changed in the feed since a version.
-    fn changes<'a>(&'a self, head: &'a Head, since: i64) -> Waiting<'a, Result<Changes, Error>>;
-    /// What changed in the feed since a version, as a reader sees it; none when it must start anew.
+    /// How the feed stands, and what changed in it since a version if one is named.
+    fn read<'a>(&'a self, name: &'a Name, since: Option<i64>) -> Waiting<'a, Result<Reading, Error>>;
+    /// What changed in the feed, as a reader sees it; none when it must start anew.
     fn delta<'a>(
         &'a self,
         name: &'a Name,
         showing: Showing<'a>,
         filter: &'a Filter,
-        head: &'a Head,
-        since: i64,
+        changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>>;
-    /// One page of the feed.
+    /// One page of the feed, whose head was read before.
     fn page<'a>(
         &'a self,
         name: &'a Name,
+        head: Head,
         showing: Showing<'a>,
         filter: &'a Filter,
-        at: Option<&'a Edge>,
-        size: usize,
+        page: &'a Page,
     ) -> Waiting<'a, Result<View, Error>>;
     fn counts<'a>(&'a self, head: &'a Head, filter: &'a Filter) -> Waiting<'a, Result<Counts, Error>>;
 
@@ -119,8 +118,13 @@ impl House for Core {
         Box::pin(async { Ok(self.store.feed_head(name.env, &name.channel.to_string(), &name.user).await?) })
     }
 
-    fn changes<'a>(&'a self, head: &'a Head, since: i64) -> Waiting<'a, Result<Changes, Error>> {
-        Box::pin(async move { Ok(self.store.feed_changes(head, since).await?) })
+    fn read<'a>(&'a self, name: &'a Name, since: Option<i64>) -> Waiting<'a, Result<Reading, Error>> {
+        Box::pin(async move {
+            let Some(since) = since else { return Ok(Reading { head: self.head(name).await?, changes: None }) };
+            let channel = name.channel.to_string();
+            let (head, changes) = self.store.feed_since(name.env, &channel, &name.user, since).await?;
+            Ok(Reading { head, changes: Some(changes) })
+        })
     }
 
     fn delta<'a>(
@@ -128,21 +132,20 @@ impl House for Core {
         name: &'a Name,
         showing: Showing<'a>,
         filter: &'a Filter,
-        head: &'a Head,
-        since: i64,
+        changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>> {
-        Box::pin(self.feed_delta(name.env, &name.user, showing, filter, head, since))
+        Box::pin(self.feed_delta(name.env, &name.user, showing, filter, changes))
     }
 
     fn page<'a>(
         &'a self,
         name: &'a Name,
+        head: Head,
         showing: Showing<'a>,
         filter: &'a Filter,
-        at: Option<&'a Edge>,
-        size: usize,
+        page: &'a Page,
     ) -> Waiting<'a, Result<View, Error>> {
-        Box::pin(self.feed(name.env, &name.user, showing, filter, at, size))
+        Box::pin(self.feed_from(head, name.env, &name.user, showing, filter, page))
     }
 
     fn counts<'a>(&'a self, head: &'a Head, filter: &'a Filter) -> Waiting<'a, Result<Counts, Error>> {

@@ -340,19 +340,10 @@ impl Registry {
             let Some(house) = self.house() else { return };
             let mut found = Vec::with_capacity(questions.len());
             let mut failure: Option<Error> = None;
-            match house.head(&topic.name).await {
-                Err(error) => failure = Some(error),
-                Ok(head) => {
-                    for question in questions {
-                        let told = question
-                            .view
-                            .since(&*house, &topic.name, &head, question.since, question.must_answer)
-                            .await;
-                        match told {
-                            Ok(told) => found.push((question, told)),
-                            Err(error) => failure = Some(error),
-                        }
-                    }
+            for question in questions {
+                match question.answer(&*house, &topic.name).await {
+                    Ok(told) => found.push((question, told)),
+                    Err(error) => failure = Some(error),
                 }
             }
             drop(reader);

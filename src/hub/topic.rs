@@ -11,6 +11,7 @@ use super::outbox::{Frame, Link};
 use crate::bus::FeedEvent;
 use crate::model::feed::Head;
 use crate::model::time::Time;
+use crate::verbs::Error;
 use crate::wire::phoenix::Push;
 
 /// For how long a stock client that is prompted may be looking at the feed: it then does not hear that it is prompted anew.
@@ -122,6 +123,14 @@ pub(crate) struct Question {
     pub(crate) view: Arc<View>,
     pub(crate) since: Option<i64>,
     pub(crate) must_answer: bool,
+}
+
+impl Question {
+    /// Reads the feed, and finds it out.
+    pub(crate) async fn answer(&self, house: &dyn House, name: &Name) -> Result<Told, Error> {
+        let reading = house.read(name, self.since).await?;
+        self.view.since(house, name, reading, self.since, self.must_answer).await
+    }
 }
 
 impl Topic {

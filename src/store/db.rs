@@ -11,8 +11,10 @@ use std::time::Instant;
 use rusqlite::types::ValueRef;
 use tokio::sync::{mpsc, oneshot};
 
+use super::desk::Desk;
 use super::postgres::{self, Postgres};
 use super::sqlite::Sqlite;
+use super::{feeds, keys};
 use crate::metrics;
 use crate::model::time::Time;
 
@@ -20,7 +22,7 @@ use crate::model::time::Time;
 const WRITER_QUEUE: usize = 4096;
 
 /// Why the store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A statement that had to change or to find a row did not: the batch was not applied.
     #[error("the change was overtaken by another (statement {0})")]
@@ -376,8 +378,34 @@ pub struct Store {
 
 struct Inner {
     writer: mpsc::Sender<Order>,
-    driver: Driver,
+    driver: Arc<Driver>,
+    /// Where a round trip costs more than what is asked.
+    desks: Option<Desks>,
     meter: Meter,
+}
+
+/// Where questions that come in crowds are asked: when a node dies, its clients all ask the same of another.
+pub(super) struct Desks {
+    pub(super) feeds: Desk<feeds::Question, feeds::Answer>,
+    pub(super) keys: Desk<String, Option<keys::KnownKey>>,
+}
+
+impl Desks {
+    fn open(driver: &Arc<Driver>, connections: usize) -> Desks {
+        // Half of the connections that read: the others are for questions that are asked alone.
+        let at_once = (connections / 3).max(1);
+        let (of_feeds, of_keys) = (Arc::clone(driver), Arc::clone(driver));
+        Desks {
+            feeds: Desk::open(at_once, feeds::MOST_AT_ONCE, move |questions| {
+                let driver = Arc::clone(&of_feeds);
+                async move { feeds::answer(&driver, questions).await }
+            }),
+            keys: Desk::open(1, keys::MOST_AT_ONCE, move |digests| {
+                let driver = Arc::clone(&of_keys);
+                async move { keys::answer(&driver, digests).await }
+            }),
+        }
+    }
 }
 
 /// Where it is noted how much was written at once, and how long that took; known once somebody wants to know.
@@ -391,9 +419,25 @@ pub(super) fn measured(meter: &Meter, batches: usize, began: Instant) {
     }
 }
 
-enum Driver {
+pub(super) enum Driver {
     Sqlite(Sqlite),
     Postgres(Postgres),
+}
+
+impl Driver {
+    /// Runs a short, indexed read.
+    pub(super) async fn query<T>(
+        &self,
+        sql: &str,
+        params: &[Param],
+        map: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        match self {
+            Driver::Sqlite(sqlite) => sqlite.query(sql, params, map),
+            // In a box, so that whoever waits for the one is not as large as for the other.
+            Driver::Postgres(postgres) => mapped(&Box::pin(postgres.query(sql, params)).await?, map),
+        }
+    }
 }
 
 impl Store {
@@ -401,8 +445,8 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, Error> {
         let (writer, orders) = mpsc::channel(WRITER_QUEUE);
         let meter = Meter::default();
-        let driver = Driver::Sqlite(Sqlite::open(path, orders, Arc::clone(&meter))?);
-        Ok(Store { inner: Arc::new(Inner { writer, driver, meter }) })
+        let driver = Arc::new(Driver::Sqlite(Sqlite::open(path, orders, Arc::clone(&meter))?));
+        Ok(Store { inner: Arc::new(Inner { writer, driver, desks: None, meter }) })
     }
 
     /// Opens the database at `place` and brings its schema up to date.
@@ -412,8 +456,10 @@ impl Store {
             Place::Postgres(settings) => {
                 let (writer, orders) = mpsc::channel(WRITER_QUEUE);
                 let meter = Meter::default();
-                let driver = Driver::Postgres(Postgres::connect(settings, orders, Arc::clone(&meter)).await?);
-                Ok(Store { inner: Arc::new(Inner { writer, driver, meter }) })
+                let postgres = Postgres::connect(settings, orders, Arc::clone(&meter)).await?;
+                let driver = Arc::new(Driver::Postgres(postgres));
+                let desks = Some(Desks::open(&driver, settings.connections));
+                Ok(Store { inner: Arc::new(Inner { writer, driver, desks, meter }) })
             }
         }
     }
@@ -426,7 +472,11 @@ impl Store {
 
     /// Whether other nodes may use the same database.
     pub fn is_shared(&self) -> bool {
-        matches!(self.inner.driver, Driver::Postgres(_))
+        matches!(*self.inner.driver, Driver::Postgres(_))
+    }
+
+    pub(super) fn desks(&self) -> Option<&Desks> {
+        self.inner.desks.as_ref()
     }
 
     /// Applies `batch` atomically; when this returns `Ok` the change is on disk.
@@ -451,11 +501,7 @@ impl Store {
     ) -> Result<Vec<T>, Error> {
         #[cfg(test)]
         self.note(sql, params);
-        match &self.inner.driver {
-            Driver::Sqlite(sqlite) => sqlite.query(sql, params, map),
-            // In a box, so that whoever waits for the one is not as large as for the other.
-            Driver::Postgres(postgres) => mapped(&Box::pin(postgres.query(sql, params)).await?, map),
-        }
+        self.inner.driver.query(sql, params, map).await
     }
 
     /// Like [`Store::query`] for a question with at most one answer.
@@ -478,10 +524,10 @@ impl Store {
         let (store, sql) = (self.clone(), sql.into());
         #[cfg(test)]
         self.note(&sql, &params);
-        if let Driver::Postgres(postgres) = &self.inner.driver {
+        if let Driver::Postgres(postgres) = &*self.inner.driver {
             return mapped(&Box::pin(postgres.query(&sql, &params)).await?, map);
         }
-        let read = move || match &store.inner.driver {
+        let read = move || match &*store.inner.driver {
             Driver::Sqlite(sqlite) => sqlite.query(&sql, &params, map),
             Driver::Postgres(_) => Ok(Vec::new()),
         };
@@ -490,7 +536,7 @@ impl Store {
 
     /// Copies the whole database to `target` while it is in use; the copy is consistent.
     pub fn backup(&self, target: &Path) -> Result<(), Error> {
-        match &self.inner.driver {
+        match &*self.inner.driver {
             Driver::Sqlite(sqlite) => sqlite.backup(target),
             Driver::Postgres(_) => {
                 let sentence =
@@ -513,14 +559,14 @@ fn mapped<T>(rows: &[tokio_postgres::Row], mut map: impl FnMut(&Row<'_>) -> Resu
 #[cfg(test)]
 impl Store {
     fn note(&self, sql: &str, params: &[Param]) {
-        if let Driver::Sqlite(sqlite) = &self.inner.driver {
+        if let Driver::Sqlite(sqlite) = &*self.inner.driver {
             sqlite.note(sql, params);
         }
     }
 
     /// Everything asked since the last look, each statement with the lines of its query plan.
     pub(crate) fn plans(&self) -> Result<Vec<(String, Vec<String>)>, Error> {
-        match &self.inner.driver {
+        match &*self.inner.driver {
             Driver::Sqlite(sqlite) => sqlite.plans(),
             Driver::Postgres(_) => Ok(Vec::new()),
         }
@@ -532,7 +578,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let (closed, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.writer, closed));
-        if let Driver::Sqlite(sqlite) = &self.driver {
+        if let Driver::Sqlite(sqlite) = &*self.driver {
             sqlite.close();
         }
     }

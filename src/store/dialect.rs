@@ -47,6 +47,27 @@ pub(super) const LOCK_FEEDS: &str = "SELECT 1 FROM feeds WHERE id IN (\
 /// Locks the batches of batch steps that are about to change, likewise.
 pub(super) const LOCK_BATCHES: &str =
     "SELECT 1 FROM batches WHERE id = ANY(CAST($1 AS text[])) ORDER BY id FOR NO KEY UPDATE";
+/// How feeds stand, and what changed in each since a version, up to `limit` changes of a kind: many feeds at once, as of one
+/// moment. A list of `[env, channel, recipient, since]` is the parameter. Each row is a changed message with these `columns`,
+/// or nulls where there is none; then the place of its feed in the list, from 1; what is gone from the feed, as JSON; and the
+/// feed's head. Feeds that never held anything have no row.
+pub(super) fn feeds_since(columns: &str, limit: usize) -> String {
+    let most = limit + 1;
+    format!(
+        "SELECT m.*, j.key, CAST(r.gone AS text), f.id, f.version, f.forgotten, f.total, f.unread, f.unseen, f.archived, \
+         f.archived_unread, f.archived_unseen FROM json_each(?1) j \
+         JOIN feeds f ON f.env = CAST(j.value ->> 0 AS bigint) AND f.channel = j.value ->> 1 AND f.recipient = j.value ->> 2 \
+         JOIN LATERAL (SELECT CAST(j.value ->> 3 AS bigint) AS asked) a ON TRUE \
+         JOIN LATERAL (SELECT CASE WHEN a.asked >= f.forgotten AND a.asked < f.version AND f.version - a.asked <= {limit} \
+         THEN a.asked END AS version) since ON TRUE \
+         LEFT JOIN LATERAL (SELECT json_agg(json_build_array(g.message, g.tenant)) AS gone FROM (\
+         SELECT message, tenant FROM removals WHERE feed = f.id AND version > since.version LIMIT {most}) g) r ON TRUE \
+         LEFT JOIN LATERAL (SELECT * FROM (\
+         SELECT {columns} FROM messages m WHERE m.feed = f.id AND m.seq > since.version LIMIT {most}) fresh \
+         UNION ALL SELECT * FROM (SELECT {columns} FROM messages m WHERE m.feed = f.id AND m.version > since.version \
+         AND m.version <> m.seq AND m.seq <= since.version LIMIT {most}) older) m ON TRUE ORDER BY j.key, m.seq DESC"
+    )
+}
 
 /// The statement as PostgreSQL reads it. A guard or a question that finds nothing divides by zero, which breaks the
 /// transaction where it stands: its batch has been sent as a whole by then.

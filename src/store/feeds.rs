@@ -2,9 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::db::{Applied, Batch, Cell, Error, FeedKey, Row, Store};
+use super::db::{Applied, Batch, Cell, Driver, Error, FeedKey, Row, Store};
+use super::dialect;
 use super::filter::{Where, status_condition};
-use super::messages::{COLUMNS, from_row};
+use super::messages::{COLUMNS, MESSAGE_COLUMNS, from_row};
 use super::{Env, messages};
 use crate::model::feed::{Archived, Counts, Filter, Head, Status};
 use crate::model::ids::Ksuid;
@@ -18,6 +19,9 @@ const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, arc
 
 /// Changes that a resume may span; a client further behind starts anew.
 pub const RESUME_LIMIT: usize = 200;
+
+/// Feeds that are asked for in one question.
+pub(super) const MOST_AT_ONCE: usize = 64;
 
 /// Rows that a page may look at on the thread that asks, some 0.3 ms; a longer way is left to the blocking pool.
 const IN_PLACE: i64 = 2_000;
@@ -39,6 +43,22 @@ pub enum Changes {
     Since { changed: Vec<Message>, removed: Vec<Removal> },
 }
 
+/// A feed, and since which version it is asked what changed, if it is.
+#[derive(Debug)]
+pub(super) struct Question {
+    env: Env,
+    channel: String,
+    recipient: String,
+    since: Option<i64>,
+}
+
+/// How the feed stands, and what changed in it since then: as of one moment.
+#[derive(Debug)]
+pub(super) struct Answer {
+    head: Head,
+    changes: Option<Changes>,
+}
+
 /// A message that is gone: what is still known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
@@ -49,9 +69,37 @@ pub struct Removal {
 impl Store {
     /// The feed's version and counters; a feed that never held anything is all zeros.
     pub async fn feed_head(&self, env: Env, channel: &str, recipient: &str) -> Result<Head, Error> {
+        match self.desks() {
+            Some(desks) => {
+                let (channel, recipient) = (channel.to_owned(), recipient.to_owned());
+                Ok(desks.feeds.ask(Question { env, channel, recipient, since: None }).await?.head)
+            }
+            None => self.head_alone(env, channel, recipient).await,
+        }
+    }
+
+    /// The feed's version and counters, with what changed after version `since`.
+    pub async fn feed_since(
+        &self,
+        env: Env,
+        channel: &str,
+        recipient: &str,
+        since: i64,
+    ) -> Result<(Head, Changes), Error> {
+        if let Some(desks) = self.desks() {
+            let (channel, recipient) = (channel.to_owned(), recipient.to_owned());
+            let asked = desks.feeds.ask(Question { env, channel, recipient, since: Some(since) });
+            let Answer { head, changes } = asked.await?;
+            return Ok((head, changes.unwrap_or(Changes::TooOld)));
+        }
+        let head = self.head_alone(env, channel, recipient).await?;
+        Ok((head, self.changes_alone(&head, since).await?))
+    }
+
+    async fn head_alone(&self, env: Env, channel: &str, recipient: &str) -> Result<Head, Error> {
         let sql = "SELECT id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen \
                    FROM feeds WHERE env = ?1 AND channel = ?2 AND recipient = ?3";
-        Ok(self.query_one(sql, &params![env, channel, recipient], head).await?.unwrap_or_default())
+        Ok(self.query_one(sql, &params![env, channel, recipient], |row| head(row, 0)).await?.unwrap_or_default())
     }
 
     /// One page of the feed under `filter`, newest first; `head` is the feed's, read before.
@@ -116,10 +164,12 @@ impl Store {
         Ok(counted.into_iter().next().unwrap_or_default())
     }
 
-    /// What changed in the feed after version `since`.
-    pub async fn feed_changes(&self, head: &Head, since: i64) -> Result<Changes, Error> {
-        if since > head.version || since < head.forgotten || head.version - since > RESUME_LIMIT as i64 {
+    pub(super) async fn changes_alone(&self, head: &Head, since: i64) -> Result<Changes, Error> {
+        if !is_known(head, since) {
             return Ok(Changes::TooOld);
+        }
+        if since == head.version {
+            return Ok(Changes::Since { changed: Vec::new(), removed: Vec::new() });
         }
         // New items by their place, older ones by the version of their latest change: each half has its index.
         let limit = RESUME_LIMIT + 1;
@@ -136,10 +186,7 @@ impl Store {
                 |row| Ok(Removal { id: row.string(0)?, tenant: row.maybe_string(1)? }),
             )
             .await?;
-        if changed.len() + removed.len() > RESUME_LIMIT {
-            return Ok(Changes::TooOld);
-        }
-        Ok(Changes::Since { changed, removed })
+        Ok(Changes::Since { changed, removed }.within_limit())
     }
 
     /// The ids of the feed's messages under `filter` at these places, oldest first: one chunk of a mark of all.
@@ -190,14 +237,112 @@ fn rows_to_read(head: &Head, filter: &Filter, wanted: usize) -> Option<i64> {
     }
 }
 
-fn head(row: &Row<'_>) -> Result<Head, Error> {
+/// Whether what changed since then is known, and not too much.
+fn is_known(head: &Head, since: i64) -> bool {
+    (head.forgotten..=head.version).contains(&since) && head.version - since <= RESUME_LIMIT as i64
+}
+
+impl Changes {
+    fn within_limit(self) -> Changes {
+        match self {
+            Changes::Since { changed, removed } if changed.len() + removed.len() > RESUME_LIMIT => Changes::TooOld,
+            within => within,
+        }
+    }
+}
+
+/// Reads a head whose columns begin with this one.
+fn head(row: &Row<'_>, from: usize) -> Result<Head, Error> {
+    let counts = |at: usize| -> Result<Counts, Error> {
+        Ok(Counts { total: row.int(at)?, unread: row.int(at + 1)?, unseen: row.int(at + 2)? })
+    };
     Ok(Head {
-        id: row.int(0)?,
-        version: row.int(1)?,
-        forgotten: row.int(2)?,
-        active: Counts { total: row.int(3)?, unread: row.int(4)?, unseen: row.int(5)? },
-        archived: Counts { total: row.int(6)?, unread: row.int(7)?, unseen: row.int(8)? },
+        id: row.int(from)?,
+        version: row.int(from + 1)?,
+        forgotten: row.int(from + 2)?,
+        active: counts(from + 3)?,
+        archived: counts(from + 6)?,
     })
+}
+
+/// Answers questions about many feeds by one reading, each as of the same moment.
+pub(super) async fn answer(driver: &Driver, questions: Vec<Question>) -> Vec<Result<Answer, Error>> {
+    let asked =
+        |Question { env, channel, recipient, since }: &Question| (*env, channel.clone(), recipient.clone(), *since);
+    let list = serde_json::to_string(&questions.iter().map(asked).collect::<Vec<_>>()).unwrap_or_default();
+    let sql = dialect::feeds_since(COLUMNS, RESUME_LIMIT);
+    let found = match driver.query(&sql, &params![list], |row| Ok(Found::read(row))).await {
+        Ok(found) => found,
+        Err(error) => return questions.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let mut answers: Vec<_> =
+        questions.iter().map(|question| Ok(Answer::new(Head::default(), question.since))).collect();
+    for found in found {
+        let (Ok(Found { at, .. }) | Err((at, _))) = found;
+        let (Some(answer), Some(question)) = (answers.get_mut(at), questions.get(at)) else { continue };
+        match found {
+            Ok(found) => {
+                if let Ok(answer) = answer {
+                    answer.add(found, question.since);
+                }
+            }
+            Err((_, error)) => *answer = Err(error),
+        }
+    }
+    let within = |Answer { head, changes }| Answer { head, changes: changes.map(Changes::within_limit) };
+    answers.into_iter().map(|answer| answer.map(within)).collect()
+}
+
+/// One row of an answer: the feed, and a message that changed, if there is one.
+struct Found {
+    /// The place of its question.
+    at: usize,
+    head: Head,
+    message: Option<Message>,
+    /// All that is gone, the same in every row of the feed.
+    removed: Vec<Removal>,
+}
+
+impl Found {
+    /// Reads a row; what cannot be read concerns one question only.
+    fn read(row: &Row<'_>) -> Result<Found, (usize, Error)> {
+        let place = row.int(MESSAGE_COLUMNS).ok().and_then(|at| usize::try_from(at - 1).ok());
+        let at = place.unwrap_or(usize::MAX);
+        let read = || {
+            let gone: Vec<(String, Option<String>)> = match row.maybe_text(MESSAGE_COLUMNS + 1)? {
+                Some(_) => row.json(MESSAGE_COLUMNS + 1)?,
+                None => Vec::new(),
+            };
+            Ok(Found {
+                at,
+                head: head(row, MESSAGE_COLUMNS + 2)?,
+                message: if row.maybe_text(0)?.is_some() { Some(from_row(row)?) } else { None },
+                removed: gone.into_iter().map(|(id, tenant)| Removal { id, tenant }).collect(),
+            })
+        };
+        read().map_err(|error| (at, error))
+    }
+}
+
+impl Answer {
+    /// Before anything that changed is added.
+    fn new(head: Head, since: Option<i64>) -> Answer {
+        let changes = since.map(|since| match is_known(&head, since) {
+            true => Changes::Since { changed: Vec::new(), removed: Vec::new() },
+            false => Changes::TooOld,
+        });
+        Answer { head, changes }
+    }
+
+    fn add(&mut self, found: Found, since: Option<i64>) {
+        if self.head.id != found.head.id {
+            *self = Answer::new(found.head, since);
+        }
+        if let Some(Changes::Since { changed, removed }) = &mut self.changes {
+            changed.extend(found.message);
+            *removed = found.removed;
+        }
+    }
 }
 
 /// The feed's head as a batch gives it back, and the instant of its newest item; none when the feed did not change.

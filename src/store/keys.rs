@@ -1,7 +1,9 @@
 //! API keys, as digests, and the keys that sign user tokens.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::Env;
-use super::db::{Batch, Error, Row, Store};
+use super::db::{Batch, Driver, Error, Row, Store};
 use crate::model::time::Time;
 use crate::params;
 
@@ -21,13 +23,18 @@ pub struct ApiKeyRow {
 }
 
 /// Tells one state of an environment's signing keys from the next: how many there are, and the latest changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SigningKeysStamp {
-    count: i64,
-    retired: i64,
-    created_at: Option<Time>,
-    retired_at: Option<Time>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKeysStamp(String);
+
+/// An API key, and the state of its environment's signing keys: as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    pub key: ApiKeyRow,
+    pub signing: SigningKeysStamp,
 }
+
+/// Keys that are asked for in one question.
+pub(super) const MOST_AT_ONCE: usize = 1024;
 
 /// A key that signs user tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +47,33 @@ pub struct SigningKeyRow {
     pub material: String,
     pub created_at: Time,
     pub retired_at: Option<Time>,
+}
+
+/// The keys with the digests of a list, each with the stamp of its environment's signing keys.
+const KNOWN_KEYS: &str = "SELECT k.digest, k.env, k.kind, k.name, k.hint, k.created_at, k.revoked_at, \
+     (SELECT count(*) || ',' || count(s.retired_at) || ',' || coalesce(max(s.created_at), 0) || ',' || \
+     coalesce(max(s.retired_at), 0) FROM signing_keys s WHERE s.env = k.env) \
+     FROM api_keys k WHERE k.digest IN (SELECT value FROM json_each(?1))";
+
+fn list(digests: &[&str]) -> String {
+    serde_json::to_string(digests).unwrap_or_default()
+}
+
+fn known_key(row: &Row<'_>) -> Result<KnownKey, Error> {
+    Ok(KnownKey { key: api_key(row)?, signing: SigningKeysStamp(row.string(7)?) })
+}
+
+/// Answers questions about many keys by one reading. In a crowd most ask for the same.
+pub(super) async fn answer(driver: &Driver, digests: Vec<String>) -> Vec<Result<Option<KnownKey>, Error>> {
+    let asked: BTreeSet<&str> = digests.iter().map(String::as_str).collect();
+    let asked: Vec<&str> = asked.into_iter().collect();
+    match driver.query(KNOWN_KEYS, &params![list(&asked)], known_key).await {
+        Ok(known) => {
+            let by_digest: HashMap<&str, &KnownKey> = known.iter().map(|known| (&*known.key.digest, known)).collect();
+            digests.iter().map(|digest| Ok(by_digest.get(&**digest).copied().cloned())).collect()
+        }
+        Err(error) => digests.iter().map(|_| Err(error.clone())).collect(),
+    }
 }
 
 fn api_key(row: &Row<'_>) -> Result<ApiKeyRow, Error> {
@@ -68,21 +102,13 @@ impl Store {
         self.query_one(sql, &params![digest], api_key).await
     }
 
-    /// The state of an environment's signing keys.
-    pub async fn signing_keys_stamp(&self, env: Env) -> Result<SigningKeysStamp, Error> {
-        let sql =
-            "SELECT count(*), count(retired_at), max(created_at), max(retired_at) FROM signing_keys WHERE env = ?1";
-        let stamp = self
-            .query_one(sql, &params![env], |row| {
-                Ok(SigningKeysStamp {
-                    count: row.int(0)?,
-                    retired: row.int(1)?,
-                    created_at: row.maybe_time(2)?,
-                    retired_at: row.maybe_time(3)?,
-                })
-            })
-            .await?;
-        stamp.ok_or_else(|| Error::Damaged("signing keys cannot be counted".to_owned()))
+    /// The key with this digest, and how the signing keys of its environment stand. Read after it is asked for: a
+    /// revocation counts at once (F-AUT-03).
+    pub async fn known_key(&self, digest: &str) -> Result<Option<KnownKey>, Error> {
+        match self.desks() {
+            Some(desks) => desks.keys.ask(digest.to_owned()).await,
+            None => self.query_one(KNOWN_KEYS, &params![list(&[digest])], known_key).await,
+        }
     }
 
     /// Every signing key, retired ones included, oldest first.

@@ -18,6 +18,8 @@ pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.chann
      m.version_id, m.categories, m.step_ref, m.workflow_run, m.run, m.status, m.blocks, m.actors, m.total_actors, m.data, \
      m.slim_data, m.activities, m.total_activities, m.metadata, m.inserted_at, m.updated_at, m.scheduled_at, m.seen_at, \
      m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at, m.batch";
+/// How many they are.
+pub(super) const MESSAGE_COLUMNS: usize = 33;
 
 macro_rules! insert {
     ($place:literal) => {

@@ -103,7 +103,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
     }
     store.feed_ids(1, &Filter::default(), 5..=9, 10).await.unwrap();
     goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>? AND seq<?)"]);
-    store.feed_changes(&head, 3).await.unwrap();
+    store.changes_alone(&head, 3).await.unwrap();
     let (new, changed) = ("messages_by_feed (feed=? AND seq>?)", "messages_changed (feed=? AND version>?)");
     let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
     goes_by(&store, "what changed since", &[new, changed, removed, "sorted"]);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
+use tokio::sync::Mutex;
 
 use crate::model::environment::Environment;
 use crate::model::feed::Tenants;
@@ -15,7 +16,7 @@ use crate::sign::api_key::{ApiKey, Kind};
 use crate::sign::key_ring::{KeyRing, Material, SigningKey};
 use crate::sign::refusal::{Code, Refusal};
 use crate::sign::user_token::Claims;
-use crate::store::keys::{SigningKeyRow, SigningKeysStamp};
+use crate::store::keys::{KnownKey, SigningKeyRow, SigningKeysStamp};
 use crate::store::{self, Env};
 
 use super::Core;
@@ -85,6 +86,14 @@ impl From<Refusal> for Barred {
 #[derive(Default)]
 pub struct Rings {
     by_env: DashMap<Env, (SigningKeysStamp, KeyRing)>,
+    /// The turn to read them anew: whoever comes in a crowd finds what the first has read.
+    turn: Mutex<()>,
+}
+
+impl Rings {
+    fn known(&self, env: Env, stamp: &SigningKeysStamp) -> Option<KeyRing> {
+        self.by_env.get(&env).filter(|known| known.0 == *stamp).map(|known| known.1.clone())
+    }
 }
 
 impl Core {
@@ -98,12 +107,13 @@ impl Core {
     ) -> Result<Admitted, Barred> {
         let unknown =
             || Refusal::new(Code::AuthenticationRequired, "The API key is not known here, or it was revoked.");
-        let row =
-            self.store.api_key(&key.digest()).await?.filter(|row| row.revoked_at.is_none()).ok_or_else(unknown)?;
+        let known = self.store.known_key(&key.digest()).await?;
+        let KnownKey { key: row, signing } =
+            known.filter(|known| known.key.revoked_at.is_none()).ok_or_else(unknown)?;
         let environment = self.catalog.environment(row.env).ok_or_else(unknown)?;
         let demand = Demand {
             is_enhanced: environment.settings.enhanced_security,
-            keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env).await? },
+            keys: if key.kind() == Kind::Secret { KeyRing::default() } else { self.key_ring(row.env, signing).await? },
         };
         let claims = demand.admit(key.kind(), token, claimed_user, self.clock.now())?;
         let kid = claims.as_ref().and_then(|claims| Option::clone(&claims.kid));
@@ -121,13 +131,14 @@ impl Core {
         })
     }
 
-    /// The environment's live signing keys.
-    pub async fn key_ring(&self, env: Env) -> Result<KeyRing, Barred> {
-        let stamp = self.store.signing_keys_stamp(env).await?;
-        if let Some(known) = self.rings.by_env.get(&env)
-            && known.0 == stamp
-        {
-            return Ok(known.1.clone());
+    /// The environment's live signing keys, when they stand as `stamp` says.
+    async fn key_ring(&self, env: Env, stamp: SigningKeysStamp) -> Result<KeyRing, Barred> {
+        if let Some(known) = self.rings.known(env, &stamp) {
+            return Ok(known);
+        }
+        let _turn = self.rings.turn.lock().await;
+        if let Some(known) = self.rings.known(env, &stamp) {
+            return Ok(known);
         }
         let rows = self.store.signing_keys().await?;
         let live = rows.iter().filter(|row| row.env == env && row.retired_at.is_none());

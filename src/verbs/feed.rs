@@ -8,7 +8,7 @@ use crate::model::message::Message;
 use crate::model::recipient::missing_user;
 use crate::store::feeds::{Changes, FeedPage};
 use crate::store::{self, Env};
-use crate::wire::cursor::{Cursor, Edge, List, page_info_json};
+use crate::wire::cursor::{Cursor, List, Page, page_info_json};
 
 use super::{Core, Error};
 
@@ -81,29 +81,38 @@ impl Core {
         recipient: &str,
         showing: Showing<'_>,
         filter: &Filter,
-        at: Option<&Edge>,
-        size: usize,
+        page: &Page,
     ) -> Result<View, Error> {
-        // The head is read before the page: a count may then be older than an item, never an item than its count's
-        // version, and whoever resumes from this version hears of everything after it.
         let head = self.store.feed_head(env, &showing.channel.id.to_string(), recipient).await?;
-        let page = self.store.feed_page(&head, filter, at, size).await?;
-        let counts = self.store.feed_counts(&head, filter).await?;
-        let reader = self.reader(env, recipient, showing.mode, !page.messages.is_empty()).await?;
-        Ok(View::of(showing, head, counts, &page, size, &reader))
+        self.feed_from(head, env, recipient, showing, filter, page).await
     }
 
-    /// What changed in a feed since `since`, as a reader with this filter sees it; none when it must start anew.
+    /// The same where the head has just been read. It is read before the page: a count may then be older than an item,
+    /// never an item than its count's version, and whoever resumes from this version hears of everything after it.
+    pub async fn feed_from(
+        &self,
+        head: Head,
+        env: Env,
+        recipient: &str,
+        showing: Showing<'_>,
+        filter: &Filter,
+        Page { size, at }: &Page,
+    ) -> Result<View, Error> {
+        let page = self.store.feed_page(&head, filter, at.as_ref(), *size).await?;
+        let counts = self.store.feed_counts(&head, filter).await?;
+        let reader = self.reader(env, recipient, showing.mode, !page.messages.is_empty()).await?;
+        Ok(View::of(showing, head, counts, &page, *size, &reader))
+    }
+
+    /// What changed in a feed, as a reader with this filter sees it; none when it must start anew.
     pub async fn feed_delta(
         &self,
         env: Env,
         recipient: &str,
         showing: Showing<'_>,
         filter: &Filter,
-        head: &Head,
-        since: i64,
+        changes: Changes,
     ) -> Result<Option<Delta>, Error> {
-        let changes = self.store.feed_changes(head, since).await?;
         let shows_any = matches!(&changes, Changes::Since { changed, .. } if !changed.is_empty());
         let reader = self.reader(env, recipient, showing.mode, shows_any).await?;
         Ok(Delta::of(showing, filter, changes, &reader))

@@ -18,6 +18,7 @@ use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::queue::Waker;
 use bellwire::rules::condition::{Allow, Group};
+use bellwire::store::feeds::Changes;
 use bellwire::store::runs::RunFilter;
 use bellwire::store::{Batch, Store};
 use bellwire::verbs::{Catalog, Core, Error};
@@ -397,6 +398,11 @@ impl World {
     /// The head of the user's feed.
     pub async fn head(&self, user: &str) -> Head {
         self.core.store.feed_head(self.env, CHANNEL, user).await.unwrap()
+    }
+
+    /// What changed in the user's feed after a version.
+    pub async fn changes(&self, user: &str, since: i64) -> Changes {
+        self.core.store.feed_since(self.env, CHANNEL, user, since).await.unwrap().1
     }
 
     /// Every run, oldest first.

@@ -41,7 +41,7 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
     let page = Page::from_query(&cx.query, List::Feed)?;
     let excluded = excluded(&cx.query)?;
     let user = cx.param("user_id");
-    let view = cx.core().feed(cx.env(), user, showing, &filter, page.at.as_ref(), page.size).await?;
+    let view = cx.core().feed(cx.env(), user, showing, &filter, &page).await?;
     let text = spliced(&view, cx.core().feed_vars(cx.env(), channel));
     Ok(Answer::json_text(if excluded.is_empty() { text } else { without(&text, &excluded) }))
 }

@@ -17,7 +17,7 @@ use crate::store::feeds::Changes;
 use crate::verbs::Error;
 use crate::verbs::door::Caller;
 use crate::verbs::feed::{Showing, items};
-use crate::wire::cursor::MAX_PAGE_SIZE;
+use crate::wire::cursor::{MAX_PAGE_SIZE, Page};
 use crate::wire::join::Join;
 use crate::wire::news;
 use crate::wire::phoenix::{Push, Topic};
@@ -42,6 +42,14 @@ impl Name {
     fn channel<'a>(&self, house: &'a dyn House) -> Option<&'a Channel> {
         house.channels().iter().find(|channel| channel.id == self.channel)
     }
+}
+
+/// What was read of a feed: its head, then what changed, which may be newer than the head.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) head: Head,
+    /// What changed since the version that was named, if one was.
+    pub(crate) changes: Option<Changes>,
 }
 
 /// What one join wants to be told. Members of a topic with equal views share every frame.
@@ -155,31 +163,32 @@ impl View {
         AtOnce::Pushes(pushes)
     }
 
-    /// What is told of everything since version `since`; of the feed as it stands, when it is none or too long ago.
-    /// `must_answer` says that one of our own clients awaits an answer even if nothing changed.
+    /// What is told of everything since version `since`, for which the feed was read; of the feed as it stands, when it is
+    /// none or too long ago. `must_answer` says that one of our own clients awaits an answer even if nothing changed.
     pub(crate) async fn since(
         &self,
         house: &dyn House,
         name: &Name,
-        head: &Head,
+        reading: Reading,
         since: Option<i64>,
         must_answer: bool,
     ) -> Result<Told, Error> {
+        let head = reading.head;
         let mut told = Told { version: head.version, pushes: Vec::new() };
         if let Some(since) = since
             && self.badge != Badge::None
             && since < head.version
         {
-            let concerned = self.concerned_since(house, head, since).await?;
+            let concerned = self.concerned_since(&reading, since);
             if concerned != 0 {
-                let counts = self.counts(house, head, concerned).await?;
+                let counts = self.counts(house, &head, concerned).await?;
                 told.pushes.extend(self.new_message(name, concerned, counts));
             }
         }
         if let Some(own) = &self.own
             && (must_answer || since.is_none_or(|since| since != head.version))
         {
-            let (version, event, payload) = own.since(house, name, head, since, false).await?;
+            let (version, event, payload) = own.since(house, name, reading, since, false).await?;
             told.version = version;
             told.pushes.push(Arc::new(Push::new(&name.topic(), event, &payload)));
         }
@@ -188,16 +197,16 @@ impl View {
 
     /// Which of its feeds were concerned by what changed since `since`: by new items those that show them; any other
     /// change may have been in any of them.
-    async fn concerned_since(&self, house: &dyn House, head: &Head, since: i64) -> Result<u32, Error> {
-        Ok(match house.changes(head, since).await? {
-            Changes::TooOld => self.concerned(|_| true),
-            Changes::Since { changed, removed } => {
+    fn concerned_since(&self, reading: &Reading, since: i64) -> u32 {
+        match &reading.changes {
+            None | Some(Changes::TooOld) => self.concerned(|_| true),
+            Some(Changes::Since { changed, removed }) => {
                 // An item that has changed since it came may have been looked at in between.
                 let is_untouched = |message: &Message| message.seq > since && message.version == message.seq;
                 let only_new = removed.is_empty() && changed.iter().all(is_untouched);
                 self.concerned(|filter| !only_new || changed.iter().any(|message| filter.matches(message)))
             }
-        })
+        }
     }
 
     /// A bit for each feed for which `is_concerned` says so.
@@ -297,37 +306,35 @@ impl Own {
         house.counts(head, &self.filter).await
     }
 
-    /// The delta since a version or the feed as it stands: the version reached, the event and its payload.
+    /// The delta since a version, for which the feed was read, or the feed as it stands: the version reached, the event
+    /// and its payload.
     pub(crate) async fn since(
         &self,
         house: &dyn House,
         name: &Name,
-        head: &Head,
+        Reading { head, changes }: Reading,
         since: Option<i64>,
         is_fetch: bool,
     ) -> Result<(i64, &'static str, String), Error> {
         let showing = self.showing(house, name)?;
-        if let Some(since) = since
-            && let Some(delta) = house.delta(name, showing, &self.filter, head, since).await?
+        if let (Some(since), Some(changes)) = (since, changes)
+            && let Some(delta) = house.delta(name, showing, &self.filter, changes).await?
         {
-            let counts = self.counts(house, head).await?;
+            let counts = self.counts(house, &head).await?;
             let payload = news::delta(since, head.version, counts, &delta.items, &delta.removed);
             return Ok((head.version, news::DELTA, payload));
         }
-        let page = house.page(name, showing, &self.filter, None, self.page_size).await?;
+        let first = Page { size: self.page_size, at: None };
+        let page = house.page(name, head, showing, &self.filter, &first).await?;
         let payload = news::snapshot(is_fetch, page.head.version, page.counts, &page.entries, &page.page_info);
         Ok((page.head.version, news::SNAPSHOT, payload))
     }
 
     /// One page, as a `feed.fetch` asks for it.
-    pub(crate) async fn page(
-        &self,
-        house: &dyn House,
-        name: &Name,
-        page: &crate::wire::cursor::Page,
-    ) -> Result<String, Error> {
+    pub(crate) async fn page(&self, house: &dyn House, name: &Name, page: &Page) -> Result<String, Error> {
         let showing = self.showing(house, name)?;
-        let view = house.page(name, showing, &self.filter, page.at.as_ref(), page.size).await?;
+        let head = house.head(name).await?;
+        let view = house.page(name, head, showing, &self.filter, page).await?;
         Ok(news::snapshot(false, view.head.version, view.counts, &view.entries, &view.page_info))
     }
 }

@@ -6,7 +6,7 @@ use bellwire::model::feed::{Archived, Filter, Status};
 use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
 use bellwire::store::Batch;
-use bellwire::store::feeds::{Changes, Removal};
+use bellwire::store::feeds::{Changes, RESUME_LIMIT, Removal};
 use bellwire::verbs::mark::CHUNK;
 use bellwire::wire::cursor::{Cursor, Edge};
 use proptest::prelude::*;
@@ -128,7 +128,7 @@ proptest! {
                 let (head, now) = (world.head("u").await, whole(&world).await);
                 prop_assert_eq!(now.len() as i64, head.active.total + head.archived.total);
                 for (version, had) in &known {
-                    let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, *version).await.unwrap() else {
+                    let Changes::Since { changed, removed } = world.changes("u", *version).await else {
                         panic!("a client a few changes behind can always resume");
                     };
                     let mut has = had.clone();
@@ -339,17 +339,28 @@ async fn what_is_deleted_is_told_to_whoever_resumes() {
     batch.remove_from_feed(head.id, &gone);
     world.core.store.apply(batch).await.unwrap();
     agrees_with_a_recount(&world).await;
-    let Changes::Since { changed, removed } =
-        world.core.store.feed_changes(&world.head("u").await, head.version).await.unwrap()
-    else {
+    let Changes::Since { changed, removed } = world.changes("u", head.version).await else {
         panic!("one change behind");
     };
     assert!(changed.is_empty());
     assert_eq!(removed, gone.map(|id| Removal { id, tenant: Some("acme".to_owned()) }));
-    assert!(
-        matches!(world.core.store.feed_changes(&world.head("u").await, 99).await.unwrap(), Changes::TooOld),
-        "a version from the future"
-    );
+    assert!(matches!(world.changes("u", 99).await, Changes::TooOld), "a version from the future");
+}
+
+#[tokio::test]
+async fn whoever_is_too_far_behind_starts_anew() {
+    let world = world(1).await;
+    world.copy("u", RESUME_LIMIT).await;
+    let (head, limit) = (world.head("u").await, RESUME_LIMIT as i64);
+    match world.changes("u", head.version - limit).await {
+        Changes::Since { changed, removed } => assert_eq!((changed.len(), removed.len()), (RESUME_LIMIT, 0)),
+        Changes::TooOld => panic!("as many as it may be behind"),
+    }
+    assert!(matches!(world.changes("u", head.version - limit - 1).await, Changes::TooOld), "one version more");
+    world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Seen).await.unwrap();
+    assert!(matches!(world.changes("u", head.version).await, Changes::TooOld), "one version, with more items");
+    assert!(matches!(world.changes("nobody", 0).await, Changes::Since { .. }), "nothing ever happened there");
+    assert!(matches!(world.changes("nobody", 1).await, Changes::TooOld), "a version from elsewhere");
 }
 
 /// While the only thread of the blocking pool is busy, what is answered all the same was answered in place.

@@ -40,9 +40,7 @@ async fn what_the_first_version_left_is_taken_up() {
     assert_eq!((operation.status.as_str(), operation.estimated_total_rows), ("queued", 3));
     let kept: Value = serde_json::from_str(&store.bulk_spec(&jobs[0].subject).await.unwrap().unwrap()).unwrap();
     assert_eq!(kept.to_string(), spec);
-    let told = async |user: &str, since| {
-        store.feed_changes(&store.feed_head(1, "c", user).await.unwrap(), since).await.unwrap()
-    };
+    let told = async |user: &str, since| store.feed_since(1, "c", user, since).await.unwrap().1;
     assert!(matches!(told("u", 8).await, Changes::TooOld), "of what was removed the tenant is not known: start anew");
     assert!(matches!(told("u", 9).await, Changes::Since { .. }));
     assert!(matches!(told("v", 8).await, Changes::Since { .. }), "nothing was removed");

@@ -6,6 +6,8 @@ use bellwire::model::feed::Filter;
 use bellwire::model::mark::Mark;
 use bellwire::model::time::Time;
 use bellwire::store::copy::copy;
+use bellwire::store::feeds::Changes;
+use bellwire::store::keys::ApiKeyRow;
 use bellwire::store::{Batch, Error, Place, Store};
 use serde_json::json;
 
@@ -119,6 +121,83 @@ async fn nodes_that_change_the_same_feeds_at_once_lose_and_double_nothing() {
     }
     let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(world.core.store.query(sql, &[], |row| row.int(0)).await.unwrap(), [0]);
+}
+
+/// Whoever asks in a crowd, as when the clients of a dead node all come at once, is told of its own feed, since its own
+/// version: what it would have been told alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_answered_one_by_one() {
+    let (world, _) = nodes(shared(), 0).await;
+    let name = |user: i64| format!("user-{user}");
+    for item in 1..4 {
+        // A user has as many items as the remainder of its number.
+        let recipients: Vec<_> =
+            (0..100).filter(|user| user % 4 >= item).map(|user| json!({"id": name(user)})).collect();
+        world.trigger("greet", json!({"recipients": recipients, "data": {"n": item}})).await.unwrap();
+    }
+    let asking = (0..500).map(|asked| {
+        let (store, env, user, since) = (world.core.store.clone(), world.env, asked % 100, asked / 100);
+        tokio::spawn(async move { (user, since, store.feed_since(env, CHANNEL, &name(user), since).await.unwrap()) })
+    });
+    for answer in futures_util::future::join_all(asking).await {
+        let (user, since, (head, changes)) = answer.unwrap();
+        let items = user % 4;
+        assert_eq!((head.version, head.active.total), (items, items));
+        match changes {
+            Changes::Since { changed, removed } => {
+                let seqs: Vec<i64> = changed.iter().map(|item| item.seq).collect();
+                assert_eq!(
+                    (seqs, removed.len()),
+                    ((since + 1..=items).rev().collect(), 0),
+                    "user {user} since {since}"
+                );
+                assert!(changed.iter().all(|item| item.recipient.user_id() == Some(&*name(user))));
+            }
+            Changes::TooOld => assert!(since > items, "user {user} since {since}"),
+        }
+    }
+}
+
+/// F-AUT-03: keys are read for many at once, but never before they are asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_counts_on_the_next_question_in_a_crowd_too() {
+    let store = Store::connect(&shared().place(&shared().database().await, 9)).await.unwrap();
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let key = |number: usize| format!("key-{number}");
+    let crowd: Vec<_> = (0..64)
+        .map(|at| {
+            let (store, is_over) = (store.clone(), std::sync::Arc::clone(&is_over));
+            tokio::spawn(async move {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    store.known_key(&key(at % 8)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for number in 0..40 {
+        let row = ApiKeyRow {
+            digest: key(number),
+            env: 1,
+            kind: "public".to_owned(),
+            name: String::new(),
+            hint: String::new(),
+            created_at: Time::from_micros(1),
+            revoked_at: None,
+        };
+        let mut batch = Batch::new();
+        batch.add_api_key(&row);
+        store.apply(batch).await.unwrap();
+        assert_eq!(store.known_key(&row.digest).await.unwrap().unwrap().key, row, "known at once");
+        let mut batch = Batch::new();
+        batch.revoke_api_key(&row.digest, Time::from_micros(2));
+        store.apply(batch).await.unwrap();
+        let known = store.known_key(&row.digest).await.unwrap().unwrap();
+        assert_eq!(known.key.revoked_at, Some(Time::from_micros(2)), "key {number}");
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    for one in crowd {
+        one.await.unwrap();
+    }
 }
 
 /// W-ENG-25: of all jobs each is claimed by one node, and no node waits for another's claim.

@@ -65,8 +65,7 @@ async fn bells_of_others_hear_that_whoever_acted_is_gone() {
     for (user, before) in ["bob", "cy"].into_iter().zip(before) {
         let head = world.head(user).await;
         assert_eq!((head.active, head.version), (before.active, before.version + 1), "no count changes");
-        let Changes::Since { changed, removed } = world.core.store.feed_changes(&head, before.version).await.unwrap()
-        else {
+        let Changes::Since { changed, removed } = world.changes(user, before.version).await else {
             panic!("one change behind");
         };
         assert!(removed.is_empty());

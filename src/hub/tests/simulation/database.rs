@@ -10,7 +10,7 @@ use crate::model::message::Message;
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
 use crate::store::changes::Seen;
-use crate::store::feeds::{FeedPage, Removal};
+use crate::store::feeds::{Changes, FeedPage, Removal};
 
 /// Changes that a resume may span here: few, so that clients start anew now and then.
 pub(super) const RESUME_LIMIT: i64 = 12;
@@ -90,6 +90,13 @@ impl Database {
     /// Whether a resume can't be answered.
     pub(super) fn is_too_old(head: &Head, since: i64) -> bool {
         since > head.version || since < head.forgotten || head.version - since > RESUME_LIMIT
+    }
+
+    pub(super) fn changes(&self, head: &Head, since: i64) -> Changes {
+        match Database::is_too_old(head, since) {
+            true => Changes::TooOld,
+            false => Changes::Since { changed: self.changed(head, since), removed: self.removed(head, since) },
+        }
     }
 
     pub(super) fn changed(&self, head: &Head, since: i64) -> Vec<Message> {

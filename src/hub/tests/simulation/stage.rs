@@ -13,7 +13,7 @@ use super::database::{Database, Write, ids_under};
 use super::dice::Dice;
 use crate::bus::Whose;
 use crate::bus::watched::{LaneId, Watched, heeded};
-use crate::hub::channels::feed::Name;
+use crate::hub::channels::feed::{Name, Reading};
 use crate::hub::house::{House, Marked, Waiting};
 use crate::hub::registry::{Registry, Work};
 use crate::metrics;
@@ -26,7 +26,7 @@ use crate::store::{self, Env};
 use crate::verbs::feed::{Delta, Showing, View};
 use crate::verbs::mark::Reach;
 use crate::verbs::{Catalog, Error};
-use crate::wire::cursor::Edge;
+use crate::wire::cursor::Page;
 
 /// When the world begins.
 const BEGIN: i64 = 1_790_000_000_000_000;
@@ -165,7 +165,7 @@ impl Stage {
     }
 
     /// Reads: after a while it is seen what there is, after another while it is known here.
-    async fn read<T>(&self, take: impl FnOnce(&Database) -> T) -> Result<T, Error> {
+    async fn look<T>(&self, take: impl FnOnce(&Database) -> T) -> Result<T, Error> {
         let lag = |ground: &mut Ground| ground.dice.lag(ground.weather.read);
         let (before, behind) = {
             let mut ground = self.ground();
@@ -233,17 +233,28 @@ impl House for Stage {
 
     fn head<'a>(&'a self, name: &'a Name) -> Waiting<'a, Result<Head, Error>> {
         let feed = self.number(name);
-        Box::pin(self.read(move |database| database.head(feed)))
+        Box::pin(self.look(move |database| database.head(feed)))
     }
 
-    fn changes<'a>(&'a self, head: &'a Head, since: i64) -> Waiting<'a, Result<Changes, Error>> {
+    /// As of one moment, as PostgreSQL has it, or one after the other, as SQLite has it.
+    fn read<'a>(&'a self, name: &'a Name, since: Option<i64>) -> Waiting<'a, Result<Reading, Error>> {
         Box::pin(async move {
-            if Database::is_too_old(head, since) {
-                return Ok(Changes::TooOld);
+            let Some(since) = since else { return Ok(Reading { head: self.head(name).await?, changes: None }) };
+            if self.ground().dice.chance(50) {
+                let feed = self.number(name);
+                let read = |database: &Database| {
+                    let head = database.head(feed);
+                    Reading { head, changes: Some(database.changes(&head, since)) }
+                };
+                return self.look(read).await;
             }
-            let changed = self.read(|database| database.changed(head, since)).await?;
-            let removed = self.read(|database| database.removed(head, since)).await?;
-            Ok(Changes::Since { changed, removed })
+            let head = self.head(name).await?;
+            if Database::is_too_old(&head, since) {
+                return Ok(Reading { head, changes: Some(Changes::TooOld) });
+            }
+            let changed = self.look(|database| database.changed(&head, since)).await?;
+            let removed = self.look(|database| database.removed(&head, since)).await?;
+            Ok(Reading { head, changes: Some(Changes::Since { changed, removed }) })
         })
     }
 
@@ -252,23 +263,22 @@ impl House for Stage {
         _name: &'a Name,
         showing: Showing<'a>,
         filter: &'a Filter,
-        head: &'a Head,
-        since: i64,
+        changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>> {
-        Box::pin(async move { Ok(Delta::of(showing, filter, self.changes(head, since).await?, "")) })
+        Box::pin(async move { Ok(Delta::of(showing, filter, changes, "")) })
     }
 
     fn page<'a>(
         &'a self,
-        name: &'a Name,
+        _name: &'a Name,
+        head: Head,
         showing: Showing<'a>,
         filter: &'a Filter,
-        _at: Option<&'a Edge>,
-        size: usize,
+        page: &'a Page,
     ) -> Waiting<'a, Result<View, Error>> {
         Box::pin(async move {
-            let head = self.head(name).await?;
-            let page = self.read(|database| database.page(&head, filter, size)).await?;
+            let size = page.size;
+            let page = self.look(|database| database.page(&head, filter, size)).await?;
             let counts = self.counts(&head, filter).await?;
             Ok(View::of(showing, head, counts, &page, size, ""))
         })
@@ -278,7 +288,7 @@ impl House for Stage {
         Box::pin(async move {
             match filter.is_counted() {
                 true => Ok(head.counts(filter.archived, filter.status)),
-                false => self.read(|database| database.counts(head, filter)).await,
+                false => self.look(|database| database.counts(head, filter)).await,
             }
         })
     }
@@ -296,7 +306,7 @@ impl House for Stage {
                 Marked::Ids(ids, _) => ids,
                 Marked::All(filter) => {
                     let version = self.head(&name).await?.version;
-                    self.read(|database| ids_under(database.items(feed), &filter, version)).await?
+                    self.look(|database| ids_under(database.items(feed), &filter, version)).await?
                 }
             };
             for ids in ids.chunks(CHUNK) {
