@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::bus::Places;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Settings};
+use crate::model::secret::Secret;
 use crate::model::time::Time;
 use crate::rules::preference;
 use crate::store::Place;
@@ -102,23 +103,6 @@ pub struct StorePlace {
     pub ca_file: Option<PathBuf>,
 }
 
-/// A text that is never shown: it may hold a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 /// `[workflows]`: where workflows are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowsPlace {
@@ -160,7 +144,7 @@ pub struct Metrics {
     /// An address of their own, where `/healthz` and `/readyz` are answered too.
     pub listen: Option<SocketAddr>,
     /// What whoever asks must show; none means that only this machine is told.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
 }
 
 /// `[bus]`: how nodes tell each other what changed.
@@ -401,7 +385,7 @@ impl StorePlace {
             Some(path) => self.path = PathBuf::from(path),
             None => {}
         }
-        self.url = section.text("url").filter(|url| !url.is_empty()).map(Secret);
+        self.url = section.text("url").filter(|url| !url.is_empty()).map(Secret::new);
         section.number("connections", 2..=1_000, &mut self.connections);
         section.number("timeout_seconds", 1..=300, &mut self.timeout_seconds);
         self.ca_file = section.text("ca_file").filter(|file| !file.is_empty()).map(PathBuf::from);
@@ -413,7 +397,7 @@ impl StorePlace {
 
     /// A PostgreSQL database at another address, with everything else as it is here.
     pub fn at(&self, url: &str) -> Result<Place, String> {
-        let other = StorePlace { url: Some(Secret(url.to_owned())), ..self.clone() };
+        let other = StorePlace { url: Some(Secret::new(url)), ..self.clone() };
         place(&other).map_err(|(key, message)| format!("{key} {message}"))
     }
 
@@ -466,7 +450,7 @@ impl Metrics {
                 section
                     .wrong("token", format!("must have at least {LEAST_TOKEN} characters, so that nobody guesses it"));
             }
-            Some(token) if !token.is_empty() => self.token = Some(token),
+            Some(token) if !token.is_empty() => self.token = Some(Secret::new(token)),
             _ => {}
         }
         section.finish();
@@ -817,6 +801,26 @@ mod tests {
             false => "b.toml: telemetry.otlp_endpoint: this program was built without OpenTelemetry",
         };
         assert!(said[0].starts_with(start), "{said:?}");
+    }
+
+    #[test]
+    fn no_secret_is_shown_with_the_configuration_nor_with_what_is_made_of_it() {
+        let text = r#"
+            [store]
+            url = "postgres://u:geheim@h/d"
+            [bus]
+            urls = ["redis://u:geheim@h"]
+            [metrics]
+            token = "geheim-geheim-geheim"
+            [environments.production]
+            secret_vars = { TOKEN = "geheim" }
+        "#;
+        let config = read(text, &[]).expect("a sound configuration");
+        let shown = format!("{config:?} {:?}", config.store.place());
+        assert!(!shown.contains("geheim") && shown.contains("TOKEN"), "{shown}");
+        let telling = crate::http::Telling { token: config.metrics.token, ..Default::default() };
+        assert!(!format!("{telling:?}").contains("geheim"));
+        assert_eq!(telling.token.expect("a token").reveal(), "geheim-geheim-geheim");
     }
 
     #[test]

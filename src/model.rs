@@ -13,6 +13,7 @@ pub mod recipient;
 pub mod run;
 pub mod schedule;
 pub mod scope;
+pub mod secret;
 pub mod subscription;
 pub mod time;
 pub mod trigger_data;

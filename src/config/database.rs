@@ -175,10 +175,11 @@ impl ServerCertVerifier for Anybody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config as Whole, Secret};
+    use crate::config::Config as Whole;
+    use crate::model::secret::Secret;
 
     fn store(url: &str) -> StorePlace {
-        StorePlace { url: Some(Secret(url.to_owned())), ..Whole::default().store }
+        StorePlace { url: Some(Secret::new(url)), ..Whole::default().store }
     }
 
     fn fault(url: &str) -> String {

@@ -19,6 +19,7 @@ use super::answer::Answer;
 use super::error::ApiError;
 use crate::bus::{BusStats, Health};
 use crate::metrics::{BusReading, CONTENT_TYPE, Metrics};
+use crate::model::secret::Secret;
 use crate::store;
 
 /// How long the database may take to answer: whoever asks whether the node is ready does not wait for ever.
@@ -34,7 +35,7 @@ pub struct Telling {
     /// Only at the operators' own address.
     pub is_elsewhere: bool,
     /// Whoever shows this, instead of this machine alone.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
 }
 
 /// Sets the figures that are only read when they are asked for, and that the face does not know itself.
@@ -156,9 +157,9 @@ fn refusal(telling: &Telling, entry: Entry, headers: &HeaderMap) -> Option<Answe
     }
 }
 
-fn shows(headers: &HeaderMap, token: &str) -> bool {
+fn shows(headers: &HeaderMap, token: &Secret) -> bool {
     let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    shown.is_some_and(|shown| shown.trim().as_bytes().ct_eq(token.as_bytes()).into())
+    shown.is_some_and(|shown| shown.trim().as_bytes().ct_eq(token.reveal().as_bytes()).into())
 }
 
 /// Whether somebody on this machine asks for himself: a proxy on this machine asks for the whole world, and says so, or

@@ -1,6 +1,7 @@
 //! An environment: its own users, keys, messages and runs, with the settings it runs under.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ pub struct Environment {
 }
 
 /// What an operator decides per environment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Settings {
     /// Public-key requests must carry a signed user token (F-AUT-09).
     pub enhanced_security: bool,
@@ -35,6 +36,21 @@ pub struct Settings {
     pub preferences: Option<Value>,
     /// What of the channels is configured here, by their keys; feeds need nothing.
     pub channels: BTreeMap<String, ChannelSetup>,
+}
+
+/// Of secret variables, and of all together, only the names are shown.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { enhanced_security, vars, secret_vars, all_vars: _, timezone, preferences, channels } = self;
+        f.debug_struct("Settings")
+            .field("enhanced_security", enhanced_security)
+            .field("vars", vars)
+            .field("secret_vars", &secret_vars.keys())
+            .field("timezone", timezone)
+            .field("preferences", preferences)
+            .field("channels", channels)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a channel is configured in an environment.

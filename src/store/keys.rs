@@ -1,6 +1,7 @@
 //! API keys, as digests, and the keys that sign user tokens.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use super::Env;
 use super::db::{Batch, Driver, Error, Row, Store};
@@ -37,7 +38,7 @@ pub struct KnownKey {
 pub(super) const MOST_AT_ONCE: usize = 1024;
 
 /// A key that signs user tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SigningKeyRow {
     pub env: Env,
     pub kid: String,
@@ -73,6 +74,13 @@ pub(super) async fn answer(driver: &Driver, digests: Vec<String>) -> Vec<Result<
             digests.iter().map(|digest| Ok(by_digest.get(&**digest).copied().cloned())).collect()
         }
         Err(error) => digests.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+impl fmt::Debug for SigningKeyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SigningKeyRow { env, kid, alg, material: _, created_at: _, retired_at: _ } = self;
+        f.debug_struct("SigningKeyRow").field("env", env).field("kid", kid).field("alg", alg).finish_non_exhaustive()
     }
 }
 
@@ -166,5 +174,19 @@ impl Batch {
             "UPDATE signing_keys SET retired_at = ?3 WHERE env = ?1 AND kid = ?2 AND retired_at IS NULL",
             params![env, kid, now],
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_signs_tokens_is_not_shown() {
+        let at = Time::from_micros(0);
+        let (kid, alg, material) = ("k1".to_owned(), "hs256".to_owned(), "geheim".to_owned());
+        let row = SigningKeyRow { env: 1, kid, alg, material, created_at: at, retired_at: None };
+        let shown = format!("{row:?}");
+        assert!(shown.contains("k1") && !shown.contains("geheim"), "{shown}");
     }
 }
