@@ -7,6 +7,7 @@ pub mod occurrence;
 mod preferences;
 pub mod run;
 pub mod scene;
+pub(crate) mod signals;
 pub mod start;
 pub mod steps;
 mod version;

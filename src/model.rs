@@ -14,6 +14,7 @@ pub mod run;
 pub mod schedule;
 pub mod scope;
 pub mod secret;
+pub mod signal;
 pub mod subscription;
 pub mod time;
 pub mod trigger_data;

@@ -32,6 +32,7 @@ pub mod subscriptions;
 pub mod throttles;
 pub mod time;
 pub mod users;
+pub mod waits;
 pub mod workflows;
 
 pub use db::{Applied, Batch, Error, Param, Place, Row, Store};

@@ -11,7 +11,7 @@ use serde_json::Map;
 use tracing::{info, warn};
 
 use super::scene::{Common, Scene};
-use super::start::add;
+use super::start::{add, tell};
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run};
 use crate::model::subscription::Followed;
@@ -226,6 +226,7 @@ impl Work {
             for run in &mut runs {
                 run.halt(now, EventStatus::Ok, "workflow_archived", None);
                 change.batch.add_run(run);
+                tell(change, run, true, &[], now);
             }
             return Ok(());
         };
@@ -251,7 +252,7 @@ impl Work {
         staged.write(change).await?;
         for outcome in outcomes {
             change.batch.add_run(&outcome.run);
-            add(change, outcome);
+            add(change, outcome, scene.now);
         }
         Ok(())
     }

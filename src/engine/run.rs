@@ -11,6 +11,7 @@ use super::steps;
 use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
+use crate::model::signal::Heard;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::batch::Shown;
@@ -52,6 +53,8 @@ pub struct Input<'a> {
     pub is_alone: bool,
     /// What the stretch begins with, where its first step calls a server of others.
     pub call: Option<Call>,
+    /// What happened that the run waits for.
+    pub heard: Vec<Heard>,
 }
 
 /// The preference sets of a recipient that have a say in a run.
@@ -92,6 +95,10 @@ pub struct Outcome {
     pub change: Change,
     /// What is merged into whom, in the same transaction.
     pub merges: Vec<(RecipientRef, Profile)>,
+    /// Whether the run has begun with it.
+    pub is_first: bool,
+    /// The ids of the messages that it made.
+    pub made: Vec<String>,
     /// When the run goes on; none when it is over.
     pub wake_at: Option<Time>,
     /// In which line it waits for that.
@@ -121,6 +128,10 @@ pub(super) struct Stretch<'a> {
     pub(super) preferences: Cow<'a, Preferences>,
     pub(super) refs: Value,
     pub(super) change: Change,
+    pub(super) made: Vec<String>,
+    pub(super) heard: &'a [Heard],
+    /// What was heard that ends the wait.
+    pub(super) claimed: Option<&'a Heard>,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
     pub(super) opened: Vec<(Gathering, OpenBatch)>,
     recipient: Option<Cow<'a, Value>>,
@@ -143,6 +154,7 @@ pub(super) struct Stretch<'a> {
 
 /// Takes the run from where it stands to its next pause or its end.
 pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
+    let is_first = run.status == RunStatus::Queued;
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref().map(Cow::Borrowed),
@@ -161,12 +173,15 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         refs: Value::Object(input.refs.clone()),
         counts: counts(&run),
         change: Change::new(),
+        made: Vec::new(),
+        heard: &input.heard,
+        claimed: None,
         opened: Vec::new(),
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, merges, line, ask, .. } = stretch;
-    Outcome { run, change, merges, wake_at, line, ask }
+    let Stretch { run, change, merges, made, line, ask, .. } = stretch;
+    Outcome { run, change, merges, is_first, made, wake_at, line, ask }
 }
 
 impl<'a> Stretch<'a> {
@@ -197,6 +212,13 @@ impl<'a> Stretch<'a> {
         };
         while let Next::Step(position) = next {
             let Some(step) = self.scene.workflow.step(&position) else { break };
+            if let (StepKind::WaitForEvent(wait), Some(open)) = (&step.kind, self.run.state.wait)
+                && !steps::wait_for_event::is_over(self, step, wait, open)
+            {
+                self.run.state.position = Some(position);
+                self.run.status = RunStatus::Paused;
+                return Some(open.until);
+            }
             let call = self.call.take();
             let has_answer = matches!(call, Some(Call::Reply(_)));
             if !self.scene.is_active && !has_answer {
@@ -283,6 +305,7 @@ impl<'a> Stretch<'a> {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
+            StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
@@ -330,6 +353,13 @@ impl<'a> Stretch<'a> {
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
         self.judge_in(self.condition_scope(), group)
+    }
+
+    /// Evaluates the match conditions of a wait against what happened (W-WFE-16).
+    pub(super) fn judge_event(&self, group: &Group, event: &Value) -> Verdict {
+        let mut roots = self.condition_roots();
+        roots.push(("event", event));
+        self.judge_in(Scope::new(roots), group)
     }
 
     fn judge_in(&self, scope: Scope<'_>, group: &Group) -> Verdict {
@@ -522,6 +552,7 @@ fn kind(step: &Step) -> &str {
         StepKind::Throttle(_) => "throttle",
         StepKind::UpdateData(_) => "update_data",
         StepKind::Update(update) => update.what.step_type(),
+        StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
@@ -540,6 +571,7 @@ fn label(step: &Step) -> &'static str {
         StepKind::Throttle(_) => "throttle",
         StepKind::UpdateData(_) => "update_data",
         StepKind::Update(update) => update.what.step_type(),
+        StepKind::WaitForEvent(_) => "wait_for_event",
         StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",

@@ -121,6 +121,7 @@ impl<'a> Scene<'a> {
                 refs,
                 is_alone: false,
                 call: None,
+                heard: Vec::new(),
             });
         };
         if let Some(followed) = &run.state.followed {
@@ -132,7 +133,16 @@ impl<'a> Scene<'a> {
         let preferences = own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
         recipient["preferences"] = preferences.to_json();
         let recipient = Some(recipient);
-        Ok(Input { scene: self, recipient, preferences, own_sets, refs, is_alone: false, call: None })
+        Ok(Input {
+            scene: self,
+            recipient,
+            preferences,
+            own_sets,
+            refs,
+            is_alone: false,
+            call: None,
+            heard: Vec::new(),
+        })
     }
 }
 

@@ -12,7 +12,9 @@ use super::run::Outcome;
 use super::scene::{Common, Scene};
 use super::work::{CALL_JOB, RUN_JOB};
 use crate::model::recipient::RecipientRef;
-use crate::model::run::SourceType;
+use crate::model::run::{Run, RunStatus, SourceType};
+use crate::model::signal::Happened;
+use crate::model::time::Time;
 use crate::store::idempotency::Remembered;
 use crate::store::jobs::Line;
 use crate::store::{self, Env};
@@ -122,15 +124,32 @@ pub(super) async fn start(
     staged.write(change).await?;
     for outcome in outcomes {
         change.batch.add_run(&outcome.run);
-        add(change, outcome);
+        add(change, outcome, scene.now);
     }
     core.fan_out(order, cause, scene.now, change).await?;
     Ok(())
 }
 
+/// Adds what others may wait for: that the run has begun, that it is over, and the messages that it made.
+pub(super) fn tell(change: &mut Change, run: &Run, has_begun: bool, made: &[String], at: Time) {
+    let happened = Happened {
+        recipient: &run.recipient.key(),
+        workflow: &run.workflow,
+        run: Some(run.id),
+        has_begun,
+        is_over: run.status == RunStatus::Completed,
+        messages: made,
+        are_new: true,
+        at,
+    };
+    change.signal_happened(run.env, &happened);
+}
+
 /// Adds what a stretch changes besides its run, and the job that takes the run on.
-pub(super) fn add(change: &mut Change, Outcome { run, change: own, wake_at, line, .. }: Outcome) {
+pub(super) fn add(change: &mut Change, outcome: Outcome, now: Time) {
+    let Outcome { run, change: own, is_first, made, wake_at, line, .. } = outcome;
     change.append(own);
+    tell(change, &run, is_first, &made, now);
     if let Some(at) = wake_at {
         match line {
             Line::Own => change.add_job(RUN_JOB, &run.id.to_string(), at),

@@ -12,3 +12,4 @@ pub(super) mod fetch;
 pub(super) mod throttle;
 pub(super) mod trigger_workflow;
 pub(super) mod update;
+pub(super) mod wait_for_event;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::run::Stretch;
 use crate::model::ids::Ksuid;
@@ -79,6 +79,8 @@ pub(super) struct View {
     total_activities: Value,
     actors: Value,
     total_actors: Value,
+    /// What came of waits (W-SCP-24).
+    refs: Value,
 }
 
 impl View {
@@ -90,6 +92,7 @@ impl View {
             total_activities: Value::from(told.total_activities),
             actors: if mentions("actors") { told.actors(stretch) } else { Value::Null },
             total_actors: Value::from(told.total_actors),
+            refs: if mentions("refs") { json!(stretch.run.state.waited) } else { Value::Null },
         }
     }
 
@@ -97,6 +100,7 @@ impl View {
     pub(super) fn scope<'s>(&'s self, stretch: &'s Stretch<'_>, more: &[(&'s str, &'s Value)]) -> Scope<'s> {
         let mut roots = stretch.shared_roots();
         roots.extend([
+            ("refs", &self.refs),
             ("activities", &self.activities),
             ("total_activities", &self.total_activities),
             ("actors", &self.actors),

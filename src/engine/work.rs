@@ -4,15 +4,17 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::nested;
-use super::occurrence;
 use super::run::{Call, Input};
 use super::scene::{Common, Scene};
-use super::start::{TRIES, add};
+use super::start::{TRIES, add, tell};
 use super::version::followed;
+use super::{occurrence, signals};
 use crate::model::run::{EventStatus, Run};
+use crate::model::time::Time;
 use crate::outside::request::Request;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
+use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turn;
@@ -30,7 +32,9 @@ pub(super) const FINISHED: usize = 0;
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
-        RUN_JOB | CALL_JOB => resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await,
+        RUN_JOB | SIGNAL_JOB | CALL_JOB => {
+            resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await
+        }
         bulk::JOB => core.work_on_bulk(job).await,
         schedule::JOB => occurrence::occur(core, job).await,
         schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
@@ -46,19 +50,19 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
 /// because of an error is completed).
 pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
     for _ in 0..OVERTAKEN {
-        let mut batch = Batch::new();
-        batch.finish_job(job);
+        let mut change = Change::new();
+        change.batch.finish_job(job);
         match job.kind.as_str() {
-            RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut batch).await?,
-            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut batch).await?,
-            schedule::JOB => occurrence::abandon(core, job, &mut batch).await?,
-            fan_out::JOB => super::fan_out::abandon(job, &mut batch),
-            nested::JOB => nested::abandon(core, job, why, &mut batch).await?,
+            RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut change).await?,
+            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
+            schedule::JOB => occurrence::abandon(core, job, &mut change.batch).await?,
+            fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
+            nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
         }
-        match core.store.apply(batch).await {
+        match core.commit(change).await {
             Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
             Err(store::Error::Refused(_)) => {}
             Err(error) => return Err(error.into()),
@@ -67,7 +71,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
     Err(Failure("other changes kept coming in between".to_owned()))
 }
 
-async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Result<(), Failure> {
+async fn abandon_run(core: &Core, job: &Job, why: &str, change: &mut Change) -> Result<(), Failure> {
     let run = match core.store.run(&job.subject).await {
         // A row that cannot be read cannot be written either: the log has the reason.
         Err(store::Error::Damaged(_)) => None,
@@ -76,8 +80,8 @@ async fn abandon_run(core: &Core, job: &Job, why: &str, batch: &mut Batch) -> Re
     if let Some(mut run) = run.filter(|run| !run.status.is_final()) {
         let now = core.clock.now();
         run.halt(now, EventStatus::Error, "gave_up", Some(json!({"error": why})));
-        batch.update_run(&run, now);
-        run.state.awaited_batch().into_iter().for_each(|awaited| batch.give_up_batch(awaited));
+        let awaited = run.state.awaited_batch().map(str::to_owned);
+        over(&run, awaited.as_deref(), now, change);
     }
     Ok(())
 }
@@ -103,7 +107,7 @@ async fn resume(core: &Core, job: &Job) -> Result<(), Failure> {
         let whose = run.as_ref().map(|run| (run.env, run.recipient.key()));
         if let Some(run) = run {
             let env = run.env;
-            let mut went = go_on(core, run, call.clone(), &mut change).await?;
+            let mut went = go_on(core, run, job, call.clone(), &mut change).await?;
             if let Some(request) = went.ask {
                 // Nobody is kept waiting by the other server.
                 turn = Turn::default();
@@ -147,15 +151,31 @@ struct Went {
     ask: Option<Box<Request>>,
 }
 
+/// Adds the end of a run that has no steps left to take, and of the batch that it waited for.
+fn over(run: &Run, awaited: Option<&str>, now: Time, change: &mut Change) {
+    change.batch.end_wait(run.id);
+    change.batch.update_run(run, now);
+    awaited.into_iter().for_each(|batch| change.batch.give_up_batch(batch));
+    tell(change, run, false, &[], now);
+}
+
 /// Adds what the run's next stretch comes to.
-async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
+async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
+    let is_signal = job.kind == SIGNAL_JOB;
+    let wait = run.state.wait;
+    if is_signal && wait.is_none() {
+        // Another was first, or it was too late (W-WFE-25).
+        return Ok(Went::default());
+    }
     let awaited = run.state.awaited_batch().map(str::to_owned);
     if core.catalog.workflow(&run.workflow).is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);
-        change.batch.update_run(&run, now);
-        awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
+        if is_signal {
+            change.batch.cancel_wake_up(RUN_JOB, run.id);
+        }
+        over(&run, awaited.as_deref(), now, change);
         return Ok(Went::default());
     }
     let Some(environment) = core.catalog.environment(run.env) else {
@@ -172,9 +192,22 @@ async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Chang
         cancellation_key: run.cancellation_key.as_deref(),
     };
     let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
-    let input = scene.input(&run, &mut staged, refs(core, &run).await?).await?;
-    let input = Input { is_alone: true, call, ..input };
-    let outcomes = scene.facts.advance(&[(run, input)], &mut staged).await?;
+    let mut input = Input { is_alone: true, call, ..scene.input(&run, &mut staged, refs(core, &run).await?).await? };
+    if wait.is_some() {
+        input.heard = signals::heard(core, &run, job, is_signal).await?;
+    }
+    let (known, place) = (run.events.len(), run.state.position.clone());
+    let goes_on_waiting = |after: &Run| wait.is_some() && after.state.wait.is_some() && after.state.position == place;
+    let mut runs = [(run, input)];
+    let mut outcomes = scene.facts.advance(&runs, &mut staged).await?;
+    if is_signal && !outcomes.iter().any(|outcome| goes_on_waiting(&outcome.run)) {
+        let [(run, input)] = &mut runs;
+        let before = signals::before(core, run, job, &input.heard).await?;
+        if !before.is_empty() {
+            input.heard.splice(0..0, before);
+            outcomes = scene.facts.advance(&runs, &mut staged).await?;
+        }
+    }
     for (reference, profile) in outcomes.iter().flat_map(|outcome| &outcome.merges) {
         // The step has seen that it can be done.
         staged.merge(reference, profile, false, "").await.map_err(|error| Failure(error.to_string()))?;
@@ -183,17 +216,32 @@ async fn go_on(core: &Core, mut run: Run, call: Option<Call>, change: &mut Chang
     staged.write(change).await?;
     for mut outcome in outcomes {
         went.ask = outcome.ask.take();
+        let still_waits = goes_on_waiting(&outcome.run);
+        if is_signal && still_waits && outcome.run.events.len() == known {
+            continue;
+        }
+        // Always in this order, in which others come, too: the jobs, the wait, the run.
+        if is_signal && !still_waits {
+            change.batch.cancel_wake_up(RUN_JOB, outcome.run.id);
+        }
+        if wait.is_some() && !still_waits {
+            change.batch.end_wait(outcome.run.id);
+        }
         change.batch.update_run(&outcome.run, scene.now);
         if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
             // W-BAT-54: what came together ends with it, and nothing more joins.
             awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
         }
-        add(change, outcome);
+        if is_signal && still_waits {
+            // It is woken when it would have been anyway.
+            outcome.wake_at = None;
+        }
+        add(change, outcome, scene.now);
     }
     Ok(went)
 }
 
-/// What became of the messages of earlier steps (W-SCP-23).
+/// What became of the messages of earlier steps (W-SCP-23), and of earlier waits (W-SCP-24).
 async fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error> {
     let mut out = Map::new();
     for (step, ids) in &run.state.messages {
@@ -207,5 +255,6 @@ async fn refs(core: &Core, run: &Run) -> Result<Map<String, Value>, store::Error
         // A message that was produced and is gone has expired: nothing can be said of it (W-MSC-18).
         out.insert(step.clone(), json!({"expired": messages.len() < ids.len(), "messages": statuses}));
     }
+    out.extend(run.state.waited.iter().map(|(step, waited)| (step.clone(), json!(waited))));
     Ok(out)
 }

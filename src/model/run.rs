@@ -100,6 +100,12 @@ pub struct RunState {
     /// The messages each channel step produced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub messages: BTreeMap<String, Vec<String>>,
+    /// The wait for an event that is open; the position says of which step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+    /// What came of the waits that are over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited: BTreeMap<String, Waited>,
     /// The occurrence of a schedule that the run is (W-SCH-22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
@@ -139,6 +145,23 @@ pub struct ClosedBatch {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// A wait for an event (W-WFE-02). What happens outside it does not count (W-WFE-26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    pub since: Time,
+    pub until: Time,
+    /// How many events the record tells of.
+    #[serde(default)]
+    pub told: u32,
+}
+
+/// What came of a wait, as later steps see it (W-WFE-27).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waited {
+    pub matched: bool,
+    pub signal_variables: Value,
 }
 
 /// One entry of a run's record (W-RUN-12).
@@ -237,7 +260,16 @@ impl Run {
     pub fn halt(&mut self, at: Time, status: EventStatus, reason: &str, more: Option<Value>) {
         self.record(at, status, "run_halted", None, Some(reasoned(reason, more)));
         self.state.position = None;
+        self.state.wait = None;
         self.status = RunStatus::Completed;
+    }
+
+    /// Stops the run as a cancellation does, and records why (W-AMB-12).
+    pub fn cancel(&mut self, at: Time, reason: &str) {
+        self.record(at, EventStatus::Ok, "run_cancelled", None, Some(reasoned(reason, None)));
+        self.state.position = None;
+        self.state.wait = None;
+        self.status = RunStatus::Cancelled;
     }
 
     /// The recipient as the run's templates and conditions see it: with what it was started by (W-SCP-08).

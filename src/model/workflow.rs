@@ -22,6 +22,7 @@ pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
 pub use update::{Update, Updated, Whom};
+pub use wait_for_event::WaitForEvent;
 
 mod ai_agent;
 pub mod batch;
@@ -35,6 +36,7 @@ mod reader;
 mod send_windows;
 pub mod throttle;
 mod update;
+pub mod wait_for_event;
 
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
@@ -121,6 +123,8 @@ pub enum StepKind {
     TriggerWorkflow(TriggerWorkflow),
     /// Gathers runs, and goes on with one of them.
     Batch(BatchStep),
+    /// Waits until something happens to the recipient, or until it is too late.
+    WaitForEvent(WaitForEvent),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.

@@ -249,6 +249,8 @@ pub(super) enum Kind {
     Require,
     /// Gives rows back.
     Returning,
+    /// Gives back how many rows it changed.
+    Counted,
 }
 
 #[derive(Debug)]
@@ -256,6 +258,9 @@ pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
     pub(super) params: Vec<Param>,
     pub(super) kind: Kind,
+    /// A question about so many of the first parameters: without an answer the statement would change nothing. Where a
+    /// look costs less than a statement, it is asked first.
+    pub(super) look: Option<(&'static str, usize)>,
 }
 
 /// A change: statements that are applied together or not at all.
@@ -290,22 +295,35 @@ impl Batch {
 
     /// Adds a statement that changes any number of rows.
     pub fn push(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) {
-        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Plain });
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Plain, look: None });
     }
 
     /// Adds a statement that must change at least one row; if it does not, nothing of the batch is applied.
     pub fn guard(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) {
-        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Guard });
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Guard, look: None });
     }
 
     /// Adds a question that must have an answer; if it has none, nothing of the batch is applied.
     pub fn require(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) {
-        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Require });
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Require, look: None });
     }
 
     /// Adds a statement whose rows are given back; the number finds them in [`Applied`].
     pub fn returning(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param>) -> usize {
-        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Returning });
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Returning, look: None });
+        self.returning += 1;
+        self.returning - 1
+    }
+
+    /// Adds a statement that changes nothing in most batches; the number finds how many rows in [`Applied`]. `look` is a
+    /// question about so many of the first parameters, without an answer to which there is nothing to change.
+    pub fn count(
+        &mut self,
+        look: (&'static str, usize),
+        sql: impl Into<Cow<'static, str>>,
+        params: Vec<Param>,
+    ) -> usize {
+        self.statements.push(Statement { sql: sql.into(), params, kind: Kind::Counted, look: Some(look) });
         self.returning += 1;
         self.returning - 1
     }
@@ -332,6 +350,11 @@ impl Applied {
     /// The rows of the returning statement with this number.
     pub fn rows(&self, number: usize) -> &[Vec<Cell>] {
         self.answers.get(number).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many rows the counted statement with this number has changed.
+    pub fn changed(&self, number: usize) -> i64 {
+        self.rows(number).first().and_then(|cells| cells.first()).map_or(0, Cell::int)
     }
 }
 
@@ -483,6 +506,9 @@ impl Store {
     pub async fn apply(&self, batch: Batch) -> Result<Applied, Error> {
         #[cfg(test)]
         for statement in &batch.statements {
+            if let Some((question, many)) = statement.look {
+                self.note(question, &statement.params[..many]);
+            }
             self.note(&statement.sql, &statement.params);
         }
         let (reply, answer) = oneshot::channel();

@@ -24,6 +24,7 @@ const PHRASES: &[(&str, &str)] = &[
         "CASE WHEN json_typeof(e.value) = 'number' THEN CAST(CAST(e.value AS text) AS numeric) END = CAST(? AS bigint)",
     ),
     ("e.type = ?", "CASE WHEN json_typeof(e.value) IN ('boolean', 'null') THEN CAST(e.value AS text) END = ?"),
+    ("json_quote(", "to_json("),
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
     // Where others write at the same time: rows that somebody else has are passed over, and rows that must stay are held.
     ("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
@@ -76,6 +77,7 @@ pub(super) fn postgres(sql: &str, kind: Kind) -> String {
     match kind {
         Kind::Plain | Kind::Returning => sql,
         Kind::Guard => format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / count(*) FROM changed"),
+        Kind::Counted => format!("WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed"),
         Kind::Require => format!("SELECT 1 / count(*) FROM ({sql}) found"),
     }
 }

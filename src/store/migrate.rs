@@ -38,6 +38,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 6, name: "schedules", sql: include_str!("migrations/0006_schedules.sql"), postgres: "" },
     Migration { number: 7, name: "fan-out", sql: include_str!("migrations/0007_fan_out.sql"), postgres: "" },
     Migration { number: 8, name: "calls", sql: include_str!("migrations/0008_calls.sql"), postgres: "" },
+    Migration { number: 9, name: "waits", sql: include_str!("migrations/0009_waits.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -414,7 +414,7 @@ async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> R
         let mut applied = Applied::default();
         for statement in &batch.statements {
             let rows = rows.next().unwrap_or_default();
-            if statement.kind == Kind::Returning {
+            if matches!(statement.kind, Kind::Returning | Kind::Counted) {
                 applied.answers.push(rows.iter().map(cells).collect());
             }
         }

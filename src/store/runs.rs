@@ -163,15 +163,22 @@ impl Batch {
 
     /// Adds the cancellation of those of these runs that are not over by then, with their jobs. A worker that has read
     /// one before is overtaken (W-CAN-10); what is over spoils nothing. A run that will carry a batch on stays as long as
-    /// that is open (W-BAT-37). Gives back the number of the stopped ones' ids.
+    /// that is open (W-BAT-37), and one that waits for an event says so (W-CAN-13). Gives back the number of the stopped
+    /// ones' ids.
     pub fn cancel_runs(&mut self, ids: &[String], now: Time) -> usize {
         let event = |id: &String| RunEvent::new(id.as_bytes(), b"cancelled", now, "run_cancelled");
-        let runs = json(&ids.iter().map(|id| (id, event(id))).collect::<Vec<_>>());
+        // Of its step only the database knows the name, as JSON text; that of a null stands where it goes.
+        let wait = |id: &String| RunEvent {
+            step_type: Some("wait_for_event".to_owned()),
+            ..RunEvent::new(id.as_bytes(), b"wait cancelled", now, "wait_cancelled")
+        };
+        let runs = json(&ids.iter().map(|id| (id, event(id), wait(id))).collect::<Vec<_>>());
         let number = self.returning(
             format!(
                 "UPDATE runs SET rev = rev + 1, status = 'cancelled', updated_at = ?2, \
                  events = CASE events WHEN '[]' THEN '[' ELSE substr(events, 1, length(events) - 1) || ',' END \
-                 || CAST(j.value -> 1 AS TEXT) || ']' \
+                 || coalesce((SELECT replace(CAST(j.value -> 2 AS TEXT), '\"step_ref\":null', '\"step_ref\":' || w.step) || ',' \
+                 FROM waits w WHERE w.run = runs.id), '') || CAST(j.value -> 1 AS TEXT) || ']' \
                  FROM json_each(?1) j WHERE runs.id = j.value ->> 0 AND {UNFINISHED} \
                  AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run = runs.id AND b.is_open = 1 AND b.closes_at > ?2) RETURNING runs.id"
             ),
@@ -180,6 +187,11 @@ impl Batch {
         self.push(
             "DELETE FROM jobs WHERE subject IN (SELECT value FROM json_each(?1)) \
              AND EXISTS (SELECT 1 FROM runs r WHERE r.id = jobs.subject AND r.status = 'cancelled')",
+            vec![json(&ids)],
+        );
+        self.push(
+            "DELETE FROM waits WHERE run IN (SELECT value FROM json_each(?1)) \
+             AND EXISTS (SELECT 1 FROM runs r WHERE r.id = waits.run AND r.status = 'cancelled')",
             vec![json(&ids)],
         );
         number

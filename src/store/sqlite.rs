@@ -284,6 +284,12 @@ fn commit<'a>(connection: &mut Connection, batches: impl Iterator<Item = &'a Bat
 fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
     let mut applied = Applied::default();
     for (number, statement) in batch.statements.iter().enumerate() {
+        if let Some((question, many)) = statement.look
+            && !connection.prepare_cached(question)?.exists(rusqlite::params_from_iter(&statement.params[..many]))?
+        {
+            applied.answers.push(Vec::new());
+            continue;
+        }
         let mut prepared = connection.prepare_cached(&statement.sql)?;
         let params = rusqlite::params_from_iter(&statement.params);
         match statement.kind {
@@ -297,6 +303,10 @@ fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
                 if !prepared.exists(params)? {
                     return Err(Error::Refused(number));
                 }
+            }
+            Kind::Counted => {
+                let changed = i64::try_from(prepared.execute(params)?).unwrap_or(i64::MAX);
+                applied.answers.push(vec![vec![Cell::Int(changed)]]);
             }
             Kind::Returning => applied.answers.push(cells(&mut prepared.query(params)?)?),
         }

@@ -11,7 +11,8 @@ use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
 use crate::model::feed::{Counts, Filter, Head, Status};
 use crate::model::mark::Mark;
-use crate::model::recipient::{Object, User};
+use crate::model::recipient::{Object, RecipientRef, User};
+use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
 use crate::wire::cursor::{Cursor, Edge};
@@ -120,9 +121,59 @@ async fn what_is_asked_most_is_found_by_an_index() {
         batch.cancel_runs(&ids, now);
     })
     .await;
+    let waits_by_run = "sqlite_autoindex_waits_1 (run=?)";
     let (of_run, jobs) = ("batches_by_run (run=?)", "jobs_by_subject (subject=?)");
-    goes_by(&store, "a cancellation", &["sqlite_autoindex_runs_1 (id=?)", jobs, of_run]);
+    goes_by(&store, "a cancellation", &["sqlite_autoindex_runs_1 (id=?)", jobs, waits_by_run, of_run]);
     batches(&store, &apply).await;
+    let any = "waits_by_recipient (env=? AND recipient=?)";
+    let waits = "waits_by_recipient (env=? AND recipient=? AND topic=?)";
+    apply(&|batch| {
+        batch.signal_marks((1, "r", 1), &ids, Mark::Read, None, now);
+    })
+    .await;
+    goes_by(&store, "who waits for a mark", &[any, waits, BY_ID]);
+    apply(&|batch| {
+        batch.signal_marks_alone(1, &ids, Mark::Read, None, now);
+    })
+    .await;
+    goes_by(
+        &store,
+        "who waits for a mark in no feed",
+        &[BY_ID, "waits_by_recipient (env=?)", "waits_by_recipient (env=? AND recipient=? AND topic=? AND source=?)"],
+    );
+    let happened = Happened {
+        recipient: "r",
+        workflow: "w",
+        run: None,
+        has_begun: true,
+        is_over: true,
+        messages: &ids,
+        are_new: true,
+        at: now,
+    };
+    apply(&|batch| {
+        batch.signal_happened(1, &happened);
+    })
+    .await;
+    goes_by(&store, "who waits for a run", &[any, BY_ID]);
+    for (reference, way) in [
+        (RecipientRef::User("u".to_owned()), "sqlite_autoindex_users_1 (env=? AND id=?)"),
+        (RecipientRef::from_key("#c#o"), "sqlite_autoindex_objects_1 (env=? AND collection=? AND id=?)"),
+    ] {
+        apply(&|batch| {
+            batch.signal_update(1, &reference, now);
+        })
+        .await;
+        goes_by(&store, "who waits for an update", &[any, waits, way]);
+    }
+    apply(&|batch| {
+        batch.end_wait(uuid::Uuid::nil());
+        batch.cancel_wake_up("run", uuid::Uuid::nil());
+    })
+    .await;
+    goes_by(&store, "the end of a wait", &[waits_by_run, "jobs_by_subject (subject=?)"]);
+    store.signals(uuid::Uuid::nil()).await.unwrap();
+    goes_by(&store, "the signals of a run", &["jobs_by_subject (subject=?)"]);
     let claimed = [Job {
         id: 1,
         kind: String::new(),
@@ -205,6 +256,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_removals_1 (feed=?)",
             "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
+            "waits_by_recipient (env=? AND recipient=?)",
             "schedules_by_recipient (env=? AND recipient=?)",
             "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",

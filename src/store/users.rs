@@ -84,6 +84,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The channel data of a recipient, by channel.
+    pub async fn channel_data(&self, env: Env, recipient: &str) -> Result<Vec<(String, Value)>, Error> {
+        let sql = "SELECT channel, data FROM channel_data WHERE env = ?1 AND recipient = ?2 ORDER BY channel";
+        self.query(sql, &params![env, recipient], |row| Ok((row.string(0)?, row.json(1)?))).await
+    }
+}
+
 impl Batch {
     /// Adds a user as it now is; refused when it is no longer as it was `before` (none: not there).
     pub fn put_user(&mut self, env: Env, user: &User, before: Option<Time>) {
@@ -145,6 +153,7 @@ impl Batch {
             "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM subscriptions WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
             "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),

@@ -345,7 +345,7 @@ impl Work {
             match (feed, self.spec.action) {
                 (Some(feed), Action::Mark(mark)) => change.mark(&feed, &ids, mark, None, now),
                 (Some(feed), Action::Delete) => change.remove(&feed, &ids),
-                (None, Action::Mark(mark)) => change.batch.mark_alone(env, &ids, mark, None, now),
+                (None, Action::Mark(mark)) => change.mark_alone(env, &ids, mark, None, now),
                 (None, Action::Delete) => change.batch.remove_messages(env, &ids),
             }
         }

@@ -9,6 +9,8 @@ use crate::bus::{FeedEvent, News};
 use crate::model::feed::Head;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
+use crate::model::recipient::RecipientRef;
+use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::store::chunks::Found;
 use crate::store::feeds::head_after;
@@ -27,6 +29,8 @@ pub struct Change {
     feeds: Vec<Touched>,
     /// By line.
     wake_at: [Option<Time>; 2],
+    /// The statements that add jobs if somebody waits.
+    signals: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -62,8 +66,27 @@ impl Change {
 
     /// Adds a mark on messages of one feed.
     pub fn mark(&mut self, feed: &FeedName, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
+        self.signals.push(self.batch.signal_marks((feed.env, &feed.recipient, feed.id), ids, mark, data, now));
         let answer = self.batch.mark_in_feed(feed.id, ids, mark, data, now);
         self.touch(feed, answer);
+    }
+
+    /// Adds a mark on messages that stand in no feed.
+    pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
+        self.signals.push(self.batch.signal_marks_alone(env, ids, mark, data, now));
+        self.batch.mark_alone(env, ids, mark, data, now);
+    }
+
+    /// Adds what happened in a run or to its messages, behind what makes it so.
+    pub fn signal_happened(&mut self, env: Env, happened: &Happened<'_>) {
+        if happened.has_begun || happened.is_over || !happened.messages.is_empty() {
+            self.signals.push(self.batch.signal_happened(env, happened));
+        }
+    }
+
+    /// Adds that a recipient was changed before in this change.
+    pub fn signal_update(&mut self, env: Env, recipient: &RecipientRef, now: Time) {
+        self.signals.push(self.batch.signal_update(env, recipient, now));
     }
 
     /// Adds the removal of messages from one feed.
@@ -111,6 +134,7 @@ impl Change {
         let before = self.batch.append(other.batch);
         self.feeds
             .extend(other.feeds.into_iter().map(|touched| Touched { answer: touched.answer + before, ..touched }));
+        self.signals.extend(other.signals.into_iter().map(|answer| answer + before));
         for line in Line::ALL {
             if let Some(at) = other.wake_at[line.number()] {
                 self.wake(line, at);
@@ -149,12 +173,15 @@ pub(crate) fn by_feed(env: Env, messages: &[Found]) -> BTreeMap<Option<FeedName>
 impl Core {
     /// Applies `change`; once it is on disk, tells the feeds' bells and wakes the workers.
     pub async fn commit(&self, change: Change) -> Result<Applied, store::Error> {
-        let Change { batch, feeds, wake_at } = change;
+        let Change { batch, feeds, signals, wake_at } = change;
         let applied = self.store.apply(batch).await?;
         for touched in feeds {
             if let Some((head, newest_at)) = head_after(&applied, touched.answer) {
                 self.bus.publish(&touched.told(head, newest_at));
             }
+        }
+        if signals.iter().any(|answer| applied.changed(*answer) > 0) {
+            self.waker.due_in(Line::Own, self.clock.now());
         }
         for line in Line::ALL {
             if let Some(at) = wake_at[line.number()] {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::model::feed::{Filter, Head, Tenants};
 use crate::model::mark::Mark;
 use crate::model::message::Message;
-use crate::store::{Batch, Env};
+use crate::store::Env;
 
 use super::change::FeedName;
 use super::{Change, Core, Error};
@@ -66,9 +66,9 @@ impl Core {
             match feed {
                 Some(feed) => self.mark_feed(&feed, &ids, mark, data.as_deref()).await?,
                 None => {
-                    let mut batch = Batch::new();
-                    batch.mark_alone(env, &ids, mark, data.as_deref(), self.clock.now());
-                    self.store.apply(batch).await?;
+                    let mut change = Change::new();
+                    change.mark_alone(env, &ids, mark, data.as_deref(), self.clock.now());
+                    self.commit(change).await?;
                 }
             }
         }

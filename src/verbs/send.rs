@@ -6,6 +6,7 @@ use tracing::debug;
 use super::{Change, Core, OVERTAKEN};
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
+use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store;
@@ -25,6 +26,21 @@ impl Change {
         self.batch.add_message_event(&message.id, id.as_str(), "message.queued", &data, message.inserted_at);
         self.add_long_job(JOB, &message.id, &json!({"env": message.env}), at);
     }
+
+    /// Adds that a message has another delivery status since this change, behind what gives it.
+    pub fn signal_status(&mut self, message: &Message, at: Time) {
+        let happened = Happened {
+            recipient: &message.recipient.key(),
+            workflow: &message.workflow,
+            run: None,
+            has_begun: false,
+            is_over: false,
+            messages: std::slice::from_ref(&message.id),
+            are_new: false,
+            at,
+        };
+        self.signal_happened(message.env, &happened);
+    }
 }
 
 impl Core {
@@ -42,11 +58,13 @@ impl Core {
                 let now = self.clock.now();
                 if message.archived_at.is_some() {
                     change.batch.set_aside(&message, now);
+                    change.signal_status(&message, now);
                 } else {
                     change.batch.take_queued(&message);
                     let status = "delivered".to_owned();
-                    let sent = Message { status, inserted_at: now, updated_at: now, ..message };
+                    let sent = Message { status, inserted_at: now, updated_at: now, ..message.clone() };
                     change.add_message(unmarked(sent), true);
+                    change.signal_status(&message, now);
                 }
             }
             match self.commit(change).await {

@@ -382,7 +382,22 @@ impl<'a> Staged<'a> {
                 batch.require_as_it_was(self.env, reference, before);
             }
         }
+        for key in self.updated() {
+            change.signal_update(self.env, &RecipientRef::from_key(&key), self.now);
+        }
         if moved.is_empty() { Ok(()) } else { self.replan(moved, change).await }
+    }
+
+    /// The keys of the recipients that change, and were there before: for nobody else anything waits.
+    fn updated(&self) -> BTreeSet<String> {
+        let of_channels = self.channel_data.keys().map(|(recipient, _)| recipient.clone());
+        let is_new = |key: &String| match RecipientRef::from_key(key) {
+            RecipientRef::User(id) => self.users.get(&id).is_some_and(|entry| entry.before.is_none()),
+            RecipientRef::Object { collection, id } => {
+                self.objects.get(&(collection, id)).is_some_and(|entry| entry.before.is_none())
+            }
+        };
+        self.changed().chain(of_channels).filter(|key| !is_new(key)).collect()
     }
 
     /// Plans the schedules of these recipients anew. Whoever adds one at the same time relies on the zone that is changed

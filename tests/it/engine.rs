@@ -19,3 +19,4 @@ mod scope;
 mod statuses;
 mod throttles;
 mod updates;
+mod waits;

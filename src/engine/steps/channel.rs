@@ -117,6 +117,7 @@ fn feed(
         messages.as_array_mut().into_iter().for_each(|messages| messages.push(outcome.clone()));
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
+    stretch.made.push(message.id.clone());
     stretch.change.add_message(message, in_feed);
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
     Ok(())

@@ -42,11 +42,12 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// Known (W-WFD-14), and run by this version.
-const READY: [&str; 13] = [
+const READY: [&str; 14] = [
     "channel",
     "delay",
     "throttle",
     "batch",
+    "wait_for_event",
     "branch",
     "random_cohort",
     "update_data",
@@ -196,6 +197,9 @@ impl Reader<'_> {
                 (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }
             "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
+            "wait_for_event" => {
+                (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
+            }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
             later if LATER.contains(&later) => (Some(self.later(&node, later)), None),

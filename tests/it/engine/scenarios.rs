@@ -26,6 +26,8 @@
 //! | `unsaid: {run: 1, words: [..]}` | nothing of a run's record holds these words |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
+//! | `mark: {user: ann, as: read}` | marks the user's newest item, or their `item` counted from one, the newest first; `with` gives data |
+//! | `silent: secret` | no run's record holds the word |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `stored: {user: ann, has: {..}}` | members of what is stored of a user, or of an object by `collection` and `id` |
 //! | `preferences: {of: {user: ann}, are: {..}}` | their preference sets by id |
@@ -54,6 +56,7 @@ use bellwire::model::workflow::Workflow;
 use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
 use bellwire::verbs::identify::{Profile, RecipientRequest};
+use bellwire::verbs::mark::Reach;
 use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -236,6 +239,13 @@ impl Play<'_> {
             }
             "item" => self.item(place, what).await,
             "cancel" => self.cancel(place, what).await,
+            "mark" => self.mark(what).await,
+            "silent" => {
+                let word = what.as_str().expect("a word");
+                for run in self.world.runs().await {
+                    assert!(!json!(run.events).to_string().contains(word), "{place}: {:?}", run.events);
+                }
+            }
             "identify" => self.identify(what).await,
             "delete" => {
                 let user = what.as_str().expect("a user's id");
@@ -398,6 +408,16 @@ impl Play<'_> {
             };
             assert_eq!(&found, expected, "{place}: {member}");
         }
+    }
+
+    async fn mark(&self, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let user = what["user"].as_str().expect("whose item");
+        let item = what["item"].as_u64().unwrap_or(1) as usize;
+        let ids = [self.world.feed(user).await[item - 1].id.clone()];
+        let mark = what["as"].as_str().expect("a mark").parse().expect("a mark");
+        let core = &self.world.core;
+        core.mark(self.world.env, &ids, mark, what["with"].as_object(), &Reach::default()).await.unwrap();
     }
 
     async fn cancel(&self, place: &str, what: &Value) {
