@@ -666,7 +666,8 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch = json!({"name": "B", "steps": [{"type": "ai_agent", "ref": "b", "settings": {}}]}).to_string();
+        let batch =
+            json!({"name": "B", "steps": [{"type": "update_audience", "ref": "b", "settings": {}}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");

@@ -652,7 +652,7 @@ mod tests {
                 feed(json!({"template": {}, "conditions": {"all": [{"variable": "data.a", "operator": "?"}]}})),
                 {"type": "delay", "ref": "delay_1", "settings": {"duration": "5 minutes"}},
                 {"type": "branch", "ref": "branch_1", "branches": [
-                    {"conditions": when("data.a"), "steps": [{"type": "ai_agent", "ref": "ai_agent_1", "settings": {}}]},
+                    {"conditions": when("data.a"), "steps": [{"type": "update_audience", "ref": "audience_1", "settings": {}}]},
                     {"conditions": {"all": [{"variable": "data.a", "operator": "?"}]}}
                 ]}
             ]
