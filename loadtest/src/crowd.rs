@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::socket::{Refused, Socket};
 use crate::swarm::Ticket;
 use crate::target::{Side, Target};
-use crate::watch::{Watch, histogram, markers};
+use crate::watch::{Watch, histogram, markers, number_after, version};
 
 /// The size of the buffer that all sockets read into.
 const SCRATCH: usize = 64 << 10;
@@ -384,26 +384,10 @@ impl Client {
     }
 }
 
-/// The version of the feed that a push brings; none in what is no push of a feed.
-fn version(payload: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(payload).ok()?;
-    let (event, rest) = text.split_once(r#""feed."#)?;
-    // In a push the event is the fourth of five: nothing before it holds an object.
-    if event.contains('{') {
-        return None;
-    }
-    number_after(rest, r#""version":"#)
-}
-
 /// How long the server asks its clients to wait before they dial again.
 fn spread(reply: &str) -> Option<Spread> {
     let (_, rest) = reply.split_once(r#""reconnect_ms":["#)?;
     Some((number_after(rest, "")?, number_after(rest, ",")?))
-}
-
-fn number_after<T: std::str::FromStr>(text: &str, sign: &str) -> Option<T> {
-    let (_, rest) = text.split_once(sign)?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// A number from 0 to 1 that differs from client to client and from try to try, and is the same in every run (SplitMix64).
@@ -439,12 +423,6 @@ mod tests {
         assert_eq!(client.hear(delta(4, &[7]).as_bytes(), 13), 0);
         client.hear(delta(5, &[]).as_bytes(), 14);
         assert_eq!((client.version, client.whole_at), (Some(5), Some(13)));
-    }
-
-    #[test]
-    fn only_a_push_of_a_feed_brings_a_version() {
-        assert_eq!(version(delta(42, &[]).as_bytes()), Some(42));
-        assert_eq!(version(br#"["1","1","feeds:c:u","phx_reply",{"response":{"version":7},"x":"feed."}]"#), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::bare::record::{Record, Store};
 use crate::bare::redis;
 use crate::http::Pool;
+use crate::letters::Letters;
 use crate::progress::Progress;
 use crate::server;
 use crate::target::Target;
@@ -36,6 +37,7 @@ enum Way {
     Http(Pool),
     Control { stream: TcpStream, store: Store, frame_bytes: usize, buffer: Vec<u8> },
     Redis { stream: OwnedWriteHalf, frame_bytes: usize, buffer: Vec<u8> },
+    Letters { stream: OwnedWriteHalf, letters: Box<Letters>, buffer: Vec<u8> },
 }
 
 /// Requests that were not answered with success.
@@ -64,15 +66,7 @@ impl Publisher {
     /// For the bare program, `store` says what it does before a push and `frame_bytes` how large its frames are.
     pub(crate) async fn open(target: &Target, store: Store, frame_bytes: usize) -> Result<Publisher> {
         if let Some(bus) = target.bus().filter(|_| store == Store::Nothing) {
-            let stream = TcpStream::connect(bus).await.context("cannot reach Redis")?;
-            stream.set_nodelay(true)?;
-            let (mut answers, stream) = stream.into_split();
-            tokio::task::spawn_local(async move {
-                // How many heard each: nobody asks.
-                let mut scratch = vec![0; 1 << 14];
-                while answers.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
-            });
-            let way = Way::Redis { stream, frame_bytes, buffer: Vec::new() };
+            let way = Way::Redis { stream: voice(bus).await?, frame_bytes, buffer: Vec::new() };
             return Ok(Publisher { way, failures: Rc::default() });
         }
         let way = match (target.pool(CONNECTIONS).await?, target.control()) {
@@ -85,6 +79,12 @@ impl Publisher {
             }
             (None, None) => bail!("the target takes no orders"),
         };
+        Ok(Publisher { way, failures: Rc::default() })
+    }
+
+    /// Publishes letters at a Redis, in the nodes' stead.
+    pub(crate) async fn of_letters(bus: &str, letters: Letters) -> Result<Publisher> {
+        let way = Way::Letters { stream: voice(bus).await?, letters: Box::new(letters), buffer: Vec::new() };
         Ok(Publisher { way, failures: Rc::default() })
     }
 
@@ -124,8 +124,27 @@ impl Publisher {
                 }
                 Ok(stream.write_all(buffer).await?)
             }
+            Way::Letters { stream, letters, buffer } => {
+                buffer.clear();
+                for user in users {
+                    letters.publish(buffer, *user, at);
+                }
+                Ok(stream.write_all(buffer).await?)
+            }
         }
     }
+}
+
+/// A connection to a Redis whose answers nobody reads: they say how many heard.
+async fn voice(bus: &str) -> Result<OwnedWriteHalf> {
+    let stream = TcpStream::connect(bus).await.context("cannot reach Redis")?;
+    stream.set_nodelay(true)?;
+    let (mut answers, stream) = stream.into_split();
+    tokio::task::spawn_local(async move {
+        let mut scratch = vec![0; 1 << 14];
+        while answers.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
+    });
+    Ok(stream)
 }
 
 /// A trigger for `users` whose items carry the marker of `at`.

@@ -105,12 +105,12 @@ impl Round {
         self.values.push((Figure { name: name.into(), unit, better: Better::Lower }, value));
     }
 
-    /// The usual percentiles of a latency in microseconds.
+    /// The usual percentiles of a latency in microseconds. The first that is reported is the one in the picture.
     pub(crate) fn percentiles(&mut self, name: &str, latency: Histogram<u64>) {
         for (label, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
             self.less(format!("{name} {label}"), "ms", latency.value_at_quantile(quantile) as f64 / 1_000.0);
         }
-        self.latency = Some(latency);
+        self.latency.get_or_insert(latency);
     }
 
     pub(crate) fn disturbed(&mut self, noise: Noise) {

@@ -169,10 +169,10 @@ async fn join(opening: &Opening, door: &Door, index: u32) -> Result<Socket> {
     let mut reply = None;
     while reply.is_none() {
         let open = socket
-            .read(&opening.scratch, |text| {
-                if reply.is_none() {
-                    reply = Some(String::from_utf8_lossy(text).into_owned());
-                }
+            .read(&opening.scratch, |text| match &reply {
+                None => reply = Some(String::from_utf8_lossy(text).into_owned()),
+                // What follows the reply may come with it.
+                Some(_) => opening.watch.text(door.user, text),
             })
             .await?;
         if !open {

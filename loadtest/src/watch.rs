@@ -11,6 +11,8 @@ const SIGN: u8 = b'@';
 const DIGITS: usize = 16;
 /// Latencies are kept in microseconds, up to a minute, with three digits.
 const LONGEST_US: u64 = 60_000_000;
+/// Bytes of a push before its version ends.
+const PUSH_HEAD: usize = 512;
 
 /// Shared by every socket task of the thread.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Watch {
     frames: Cell<u64>,
     closed: Cell<u64>,
     latency: RefCell<Histogram<u64>>,
+    /// The version of each user's feed, as far as it was told.
+    versions: RefCell<Vec<i64>>,
     /// For marks: when each user's was due, zero when none is under way.
     due: RefCell<Vec<u64>>,
     /// Whoever waits is woken when this many have been delivered, or a socket is closed.
@@ -40,6 +44,7 @@ impl Watch {
             frames: Cell::default(),
             closed: Cell::default(),
             latency: RefCell::new(histogram()),
+            versions: RefCell::new(vec![0; users as usize]),
             due: RefCell::new(vec![0; users as usize]),
             awaited: Cell::new(u64::MAX),
             arrived: Notify::new(),
@@ -69,6 +74,9 @@ impl Watch {
     /// Takes in one text frame of `user`.
     pub(crate) fn text(&self, user: u32, payload: &[u8]) {
         let now = self.now();
+        if let (Some(version), Some(known)) = (version(payload), self.versions.borrow_mut().get_mut(user as usize)) {
+            *known = version.max(*known);
+        }
         let mut last = 0;
         for at in markers(payload) {
             // An item repeats its data, and with it its marker, in several of its members.
@@ -129,6 +137,11 @@ impl Watch {
         self.bytes.get().checked_div(self.frames.get())
     }
 
+    /// The version of each user's feed.
+    pub(crate) fn versions(&self) -> Vec<i64> {
+        self.versions.borrow().clone()
+    }
+
     /// The latencies of this part.
     pub(crate) fn latency(&self) -> Histogram<u64> {
         self.latency.borrow().clone()
@@ -182,9 +195,38 @@ pub(crate) fn markers(payload: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
+/// The version of the feed that a push brings; none in what is no push of a feed.
+pub(crate) fn version(payload: &[u8]) -> Option<i64> {
+    // A push names its event and its version right at its beginning.
+    let text = &payload[..payload.len().min(PUSH_HEAD)];
+    let event = memchr::memmem::find(text, br#""feed."#)?;
+    // The event is the fourth of five: nothing before it holds an object.
+    if memchr::memchr(b'{', &text[..event]).is_some() {
+        return None;
+    }
+    number_after(&String::from_utf8_lossy(&text[event..]), r#""version":"#)
+}
+
+/// The number behind a sign.
+pub(crate) fn number_after<T: std::str::FromStr>(text: &str, sign: &str) -> Option<T> {
+    let (_, rest) = text.split_once(sign)?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_push_of_a_feed_brings_a_version() {
+        let delta = br#"["1",null,"feeds:c:u","feed.delta",{"since":1,"version":42,"counts":{}}]"#;
+        assert_eq!(version(delta), Some(42));
+        assert_eq!(version(br#"["1","1","feeds:c:u","phx_reply",{"response":{"version":7},"x":"feed."}]"#), None);
+        let watch = Watch::new(2);
+        watch.text(1, delta);
+        watch.text(1, br#"["1",null,"feeds:c:u","feed.snapshot",{"version":41}]"#);
+        assert_eq!(watch.versions(), [0, 42], "it does not run backwards");
+    }
 
     #[test]
     fn an_item_that_repeats_its_marker_counts_once_and_two_items_twice() {

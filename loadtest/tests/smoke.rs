@@ -5,6 +5,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+#[path = "smoke/servers.rs"]
+mod servers;
+
+use servers::Servers;
+
 /// The server that the same `cargo test --workspace` has built, beside this program.
 fn server() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_loadtest")).with_file_name("bellwire");
@@ -15,7 +20,8 @@ fn server() -> PathBuf {
 /// Runs a scenario for one round; answers what the server reached in it, by figure.
 #[track_caller]
 fn reached(scenario: &[&str]) -> Vec<(String, f64)> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("smoke-{}", scenario[0]));
+    let nodes = if scenario.contains(&"--nodes") { "-nodes" } else { "" };
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("smoke-{}{nodes}", scenario[0]));
     std::fs::create_dir_all(&directory).expect("a directory for the run");
     let json = directory.join("figures.json");
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
@@ -45,6 +51,10 @@ fn expect(figures: &[(String, f64)], name: &str) {
     assert!(found.is_some_and(|(_, value)| *value > 0.0), "`{name}` in {figures:?}");
 }
 
+fn value(figures: &[(String, f64)], name: &str) -> Option<f64> {
+    figures.iter().find(|(figure, _)| figure == name).map(|(_, value)| *value)
+}
+
 #[test]
 fn sockets_connect() {
     expect(&reached(&["connect", "--sockets", "50", "--concurrency", "10"]), "server CPU per connect");
@@ -55,8 +65,35 @@ fn pushes_arrive() {
     let sizes = ["--users", "4", "--sockets-per-user", "3", "--batch", "2", "--rate", "100", "--seconds", "1"];
     let figures = reached(&[&["push"][..], &sizes].concat());
     expect(&figures, "deliveries per server core");
-    let lost = figures.iter().find(|(figure, _)| figure == "lost deliveries");
-    assert_eq!(lost.map(|(_, value)| *value), Some(0.0));
+    assert_eq!(value(&figures, "lost deliveries"), Some(0.0));
+}
+
+/// What a node hears of another by way of Redis, and what that costs Redis.
+#[test]
+fn pushes_arrive_on_another_node() {
+    let servers = Servers::start("smoke-push");
+    let nodes = ["--nodes", "2", "--store", &servers.store, "--bus", &servers.bus];
+    let sizes = ["--users", "4", "--sockets-per-user", "3", "--batch", "2", "--rate", "100", "--seconds", "1"];
+    let figures = reached(&[&["push"][..], &sizes, &nodes].concat());
+    expect(&figures, "deliveries per server core");
+    expect(&figures, "deliveries per server core, news alone");
+    expect(&figures, "publish to frame p50");
+    expect(&figures, "Redis per 100,000 events: CPU");
+    assert_eq!(value(&figures, "lost deliveries"), Some(0.0));
+}
+
+/// Nobody is refused, and nothing that was told is missing, whenever the clients of a node that dies come back.
+#[test]
+fn clients_of_a_dead_node_are_whole_on_another() {
+    let servers = Servers::start("smoke-reconnect");
+    let nodes = ["--nodes", "3", "--store", &servers.store, "--bus", &servers.bus];
+    for returns in [["--return", "as-told"], ["--return", "at-once"]] {
+        let sizes = ["--clients", "30", "--on-dead", "20", "--rate", "50", "--seconds", "2"];
+        let figures = reached(&[&["reconnect"][..], &sizes, &returns, &nodes].concat());
+        expect(&figures, "kill to whole p99");
+        assert_eq!(value(&figures, "items never told"), Some(0.0));
+        assert_eq!(value(&figures, "refusals"), Some(0.0));
+    }
 }
 
 #[test]

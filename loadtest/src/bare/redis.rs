@@ -24,25 +24,30 @@ fn line(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
 
 /// Reads what stands at the head of `bytes`: how many bytes it is, and its words; numbers are words, too.
 pub(crate) fn read(bytes: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
-    let (head, mut at) = line(bytes, 0)?;
-    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
-    if head.first() != Some(&b'*') {
-        return Some((at, vec![head]));
-    }
+    let (head, next) = line(bytes, 0)?;
+    let (count, mut at) = match head.strip_prefix(b"*") {
+        Some(count) => (number(count)?, next),
+        None => (1, 0),
+    };
     let mut words = Vec::new();
-    for _ in 0..number(&head[1..])? {
+    for _ in 0..count {
         let (head, next) = line(bytes, at)?;
         at = next;
-        if head.first() == Some(&b'$') {
-            let length = number(&head[1..])?;
-            words.push(bytes.get(at..at + length)?);
-            at += length + 2;
-            bytes.get(..at)?;
-        } else {
-            words.push(head);
+        match head.strip_prefix(b"$") {
+            Some(length) => {
+                let length = number(length)?;
+                words.push(bytes.get(at..at + length)?);
+                at += length + 2;
+                bytes.get(..at)?;
+            }
+            None => words.push(head),
         }
     }
     Some((at, words))
+}
+
+fn number(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The user and the text of a message.
@@ -68,5 +73,6 @@ mod tests {
         let (used, words) = read(&bytes[confirmed..]).expect("a message");
         assert_eq!((confirmed + used, message(&words)), (bytes.len(), Some((7, &b"a\r\nb"[..]))));
         assert_eq!(read(b":1\r\n:2\r\n"), Some((4, vec![&b":1"[..]])));
+        assert_eq!(read(b"$3\r\na\r\n\r\n:2\r\n"), Some((9, vec![&b"a\r\n"[..]])), "a text by itself");
     }
 }
