@@ -231,7 +231,7 @@ impl Default for Config {
             hub: Hub {
                 ping_after_seconds: 45,
                 close_after_seconds: 75,
-                accept_per_second: 5_000,
+                accept_per_second: 10_000,
                 accept_burst: 10_000,
                 drain_spread_seconds: 10,
             },

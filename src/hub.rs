@@ -109,7 +109,7 @@ impl Default for Settings {
             ping_after_seconds: 45,
             close_after_seconds: 75,
             sweep: Duration::from_secs(4),
-            accept_per_second: 5_000,
+            accept_per_second: 10_000,
             accept_burst: 10_000,
             drain_spread: Duration::from_secs(10),
         }
