@@ -60,7 +60,7 @@ const READY: [&str; 14] = [
 ];
 
 /// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 2] = ["wait_for_event", "update_audience"];
+const LATER: [&str; 1] = ["update_audience"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
