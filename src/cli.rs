@@ -5,6 +5,7 @@ mod health;
 mod keys;
 mod rows;
 mod runs;
+mod schema;
 mod serve;
 mod simulate;
 #[cfg(feature = "otel")]
@@ -54,6 +55,9 @@ enum Command {
     /// Look at runs.
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Print the JSON Schema of a file, so that editors complete and check it.
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Make, list and revoke API keys and signing keys; the server may be running.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -141,6 +145,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(place) => check::check(&place),
         Command::Simulate(asked) => block_on(simulate::simulate(&asked)),
         Command::Runs(command) => block_on(runs::run(command)),
+        Command::Schema(command) => schema::print(&command),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Token(command) => block_on(token::run(command)),
         Command::Backup(asked) => block_on(backup(&asked)),

@@ -38,6 +38,10 @@ pub mod throttle;
 mod update;
 pub mod wait_for_event;
 
+/// The JSON Schema of `workflow.json` (draft 2020-12), as editors read it: what is accepted here conforms to it. What a
+/// schema cannot say, such as whether Liquid can be read, is left to [`Workflow::parse`].
+pub const SCHEMA: &str = include_str!("workflow/schema.json");
+
 /// A valid workflow; [`Workflow::parse`] is the way to get one.
 #[derive(Debug)]
 pub struct Workflow {

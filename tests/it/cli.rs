@@ -5,6 +5,7 @@ mod dev;
 mod health;
 mod keys;
 mod runs;
+mod schema;
 mod serve;
 mod simulate;
 
