@@ -1,6 +1,7 @@
 //! Clients that come back when their node dies: each keeps its cursor, dials another node and catches up.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -357,18 +358,13 @@ impl Client {
     /// Takes in a frame; answers how many of its items had come before.
     fn hear(&mut self, payload: &[u8], now: u64) -> u32 {
         let Some(version) = version(payload) else { return 0 };
-        let (mut twice, known) = (0, self.has.len());
-        for at in markers(payload) {
-            if self.has[..known].contains(&at) {
-                twice += 1;
-            } else if !self.has[known..].contains(&at) {
-                // An item repeats its data, and with it its marker, in several of its members.
-                self.has.push(at);
-            }
-        }
+        // An item repeats its data, and with it its marker, in several of its members.
+        let items: BTreeSet<u64> = markers(payload).collect();
+        let (before, fresh): (Vec<u64>, Vec<u64>) = items.into_iter().partition(|at| self.has.contains(at));
+        self.has.extend(fresh);
         self.version = self.version.max(Some(version));
         self.catch_up(now);
-        twice
+        before.len() as u32
     }
 
     /// It is in, and has what it was told first.
