@@ -85,6 +85,9 @@ async fn sample(carrier: Option<&Carrier<'_>>) -> Result<Option<Sample>> {
     }
 }
 
+/// Deliveries that are under way to a socket at most, when pushing as fast as possible.
+const UNDER_WAY: u32 = 4;
+
 /// What is pushed, and to whom.
 struct Load<'a> {
     run: &'a Run,
@@ -98,10 +101,13 @@ impl Load<'_> {
     async fn flood(&self, publisher: &mut Publisher, how: &str, round: &mut Round) -> Result<u64> {
         let Load { run, options, target, swarm } = self;
         let mut rota = Rota::new(options.users, options.batch);
+        // No socket is to fall behind by more than its node keeps for it: what is stored nowhere cannot be read again.
+        let window =
+            options.window.min(options.users.saturating_mul(options.sockets_per_user).saturating_mul(UNDER_WAY));
         let part = async |publisher: &mut Publisher, rota: &mut Rota, seconds| {
             swarm.watch.begin();
             let per_user = options.sockets_per_user;
-            flood(publisher, &swarm.watch, rota, per_user, options.window, seconds, &run.progress).await
+            flood(publisher, &swarm.watch, rota, per_user, window, seconds, &run.progress).await
         };
         let expected = u64::from(options.seconds) * 90_000;
         run.progress.part(format!("warm up{how}"), expected / u64::from(options.seconds));
