@@ -69,7 +69,9 @@ async fn two_at_once_open_one_batch() {
     one.unwrap();
     two.unwrap();
     world.pass(60).await;
-    assert_eq!(told(&world).await, ["2: 1 2"], "W-BAT-01 W-BAT-02");
+    let told = told(&world).await;
+    // Whichever was first.
+    assert!(told == ["2: 1 2"] || told == ["2: 2 1"], "W-BAT-01 W-BAT-02: {told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +84,8 @@ async fn of_two_that_come_first_after_one_went_ahead_one_carries_the_batch() {
     one.unwrap();
     two.unwrap();
     world.pass(60).await;
-    assert_eq!(told(&world).await, ["1: 0", "2: 1 2"], "W-BAT-42");
+    let told = told(&world).await;
+    assert!(told == ["1: 0", "2: 1 2"] || told == ["1: 0", "2: 2 1"], "W-BAT-42: {told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,9 +98,14 @@ async fn of_two_that_take_the_last_place_one_opens_another_batch() {
     one.unwrap();
     two.unwrap();
     world.pass(0).await;
-    assert_eq!(told(&world).await, ["2: 1 2"], "W-BAT-27");
+    // Whichever was first.
+    let (full, next) = match told(&world).await == ["2: 1 3"] {
+        true => ("2: 1 3", "1: 2"),
+        false => ("2: 1 2", "1: 3"),
+    };
+    assert_eq!(told(&world).await, [full], "W-BAT-27");
     world.pass(60).await;
-    assert_eq!(told(&world).await, ["2: 1 2", "1: 3"], "W-BAT-27");
+    assert_eq!(told(&world).await, [full, next], "W-BAT-27");
 }
 
 /// The worker has taken the job up, and finds that the window has moved on.
