@@ -54,6 +54,8 @@ pub(super) struct Weather {
     pub(super) read: i64,
     pub(super) write: i64,
     pub(super) news: i64,
+    /// How long what a node asks of the bus takes at most, on its way and back.
+    pub(super) bus: i64,
     /// How many in a hundred reads and transactions fail.
     pub(super) failing: i64,
     /// How many in a hundred news are lost, come twice, or can't be read where they come.
@@ -63,8 +65,16 @@ pub(super) struct Weather {
 }
 
 impl Weather {
-    pub(super) const CALM: Weather =
-        Weather { read: 5 * MILLI, write: 5 * MILLI, news: 5 * MILLI, failing: 0, lost: 0, doubled: 0, garbled: 0 };
+    pub(super) const CALM: Weather = Weather {
+        read: 5 * MILLI,
+        write: 5 * MILLI,
+        news: 5 * MILLI,
+        bus: 5 * MILLI,
+        failing: 0,
+        lost: 0,
+        doubled: 0,
+        garbled: 0,
+    };
 }
 
 /// A transaction that somebody wants.

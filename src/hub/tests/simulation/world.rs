@@ -54,6 +54,8 @@ const BURSTS_ENDED: i64 = SECOND / 4;
 /// every client has come back; where there is a sweep, two of them and more.
 const REST: i64 = 12 * SECOND;
 const REST_WITH_SWEEP: i64 = 16 * SECOND;
+/// How long things change at most. A storm that lasts longer is for a node that sleeps through it.
+const LIVELY: i64 = 15 * SECOND;
 /// How long after everybody went nothing may be left.
 const LEAVING: i64 = 20 * SECOND;
 /// How long a stock client looks at most, and how old news may be that it hears: together, less than a burst.
@@ -232,6 +234,8 @@ struct Conn {
     busy: Option<u64>,
     writing: VecDeque<Frame>,
     slow_until: i64,
+    /// Until when its task gets no turn.
+    waits_until: i64,
     /// Its outbox was filled, so that news may come late.
     was_filled: bool,
     up_at: i64,
@@ -306,10 +310,11 @@ impl<'a> World<'a> {
             read: dice.pick(&[2, 40, 400]) * MILLI,
             write: dice.pick(&[2, 40, 400]) * MILLI,
             news: dice.pick(&[2, 40, 2_000]) * MILLI,
+            bus: dice.pick(&[40, 400, 2_000]) * MILLI,
             failing: dice.pick(&[0, 0, 3, 20]),
             lost: if is_lossy { dice.pick(&[0, 10, 50]) } else { 0 },
             doubled: dice.pick(&[0, 10, 40]),
-            garbled: dice.pick(&[0, 0, 10]),
+            garbled: dice.pick(&[0, 0, 10, 60]),
         };
         let feeds = dice.roll(1..4) as usize;
         let names: Vec<Name> = FEEDS[..feeds]
@@ -317,7 +322,10 @@ impl<'a> World<'a> {
             .map(|(channel, user)| Name { env: 1, channel: *channel, user: (*user).into() })
             .collect();
         let nodes = if mode == Mode::Alone { 1 } else { dice.roll(2..5) as usize };
-        let storm_until = dice.pick(&[2, 6, 15]) * SECOND;
+        let storm_until = match mode {
+            Mode::Swept if dice.chance(15) => dice.roll(130 * SECOND..220 * SECOND),
+            _ => dice.pick(&[2, 6, 15]) * SECOND,
+        };
         let clients: Vec<Client> = (0..dice.roll(2..7) as usize)
             .map(|number| {
                 let feed = dice.roll(0..feeds as i64) as usize;
@@ -627,8 +635,9 @@ impl<'a> World<'a> {
 
     /// Decides what will happen until all is calm.
     fn plan(&mut self) {
+        let lively = self.storm_until.min(LIVELY);
         for client in 0..self.clients.len() {
-            let at = self.lag(self.storm_until / 2);
+            let at = self.lag(lively / 2);
             self.push(at, Entry::Dial(client));
             let at = self.roll(0..2 * SECOND);
             self.push(at, Entry::Act(client));
@@ -636,7 +645,7 @@ impl<'a> World<'a> {
         let mut at = 0;
         for _ in 0..self.roll(4..24) {
             let most = self.ground().dice.pick(&[30, 300, 3_000]) * MILLI;
-            at = (at + self.roll(0..most)) % self.storm_until;
+            at = (at + self.roll(0..most)) % lively;
             self.push(at, Entry::Writer);
         }
         let faults: &[Fault] = match self.mode {
@@ -665,8 +674,12 @@ impl<'a> World<'a> {
         };
         for _ in 0..self.roll(0..6) {
             let fault = self.ground().dice.pick(faults);
-            let at = self.roll(0..self.storm_until);
+            let at = self.roll(0..lively);
             self.push(at, Entry::Fault(fault));
+        }
+        if self.storm_until > LIVELY {
+            let at = self.roll(0..LIVELY / 2);
+            self.push(at, Entry::Fault(Fault::Sleep));
         }
     }
 }

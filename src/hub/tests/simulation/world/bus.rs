@@ -17,7 +17,8 @@ impl World<'_> {
 
     /// When something comes by the lane that is sent now: behind all that was sent before.
     fn in_order(&mut self, life: Life) -> i64 {
-        let (now, lag) = (self.now(), self.lag(40 * MILLI));
+        let most = self.ground().weather.bus;
+        let (now, lag) = (self.now(), self.lag(most));
         let lane = &mut self.nodes[life.node].lane;
         lane.at = lane.at.max(now + lag);
         lane.at

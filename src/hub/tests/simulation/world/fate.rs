@@ -80,7 +80,7 @@ impl World<'_> {
                 self.freeze(node, lag);
             }
             Fault::Sleep => {
-                let lag = self.roll(30 * SECOND..200 * SECOND);
+                let lag = self.roll(30 * SECOND..210 * SECOND);
                 self.freeze(node, lag);
             }
             Fault::LaneLost => self.cut_lane(node),

@@ -24,6 +24,7 @@ impl World<'_> {
             busy: None,
             writing: VecDeque::new(),
             slow_until: 0,
+            waits_until: 0,
             was_filled: false,
             up_at: 0,
             down_at: 0,
@@ -111,26 +112,32 @@ impl World<'_> {
         self.note(|| format!("client {client} loses socket {id}"));
         self.clients[client].conn = None;
         self.clients[client].is_joined = false;
-        self.soon(2 * SECOND, Entry::Gone(id));
+        // The server may learn it long after the client.
+        let lag = if self.chance(50) { self.roll(0..4 * SECOND) } else { self.lag(2 * SECOND) };
+        self.push(lag, Entry::Gone(id));
         self.come_back(client);
     }
 
     /// Dials again after a while.
     fn come_back(&mut self, client: usize) {
-        let most = if self.is_calm { SECOND } else { 3 * SECOND };
-        let lag = 50 * MILLI + self.lag(most);
+        let lag = match self.is_calm {
+            false if self.chance(30) => self.roll(SECOND..6 * SECOND),
+            false => 50 * MILLI + self.lag(3 * SECOND),
+            true => 50 * MILLI + self.lag(SECOND),
+        };
         self.push(lag, Entry::Dial(client));
     }
 
     /// A client does something of its own.
     pub(super) fn act(&mut self, client: usize) {
-        if self.is_calm {
+        if self.is_calm || self.now() > LIVELY {
             return;
         }
         let next = 50 * MILLI + self.lag(4 * SECOND);
         self.push(next, Entry::Act(client));
         let Some(conn) = self.clients[client].conn.filter(|_| self.clients[client].is_joined) else { return };
         let dice = self.roll(0..100);
+        let is_slow = self.conns.get(&conn).is_some_and(|conn| self.now() < conn.slow_until);
         match (&self.clients[client].kind, dice) {
             (_, ..12) => self.lose(conn),
             (_, 12..22) => self.leave_and_join(client, conn),
@@ -139,6 +146,13 @@ impl World<'_> {
                 let join = self.clients[client].join();
                 self.note(|| format!("client {client} joins over its join: {join}"));
                 self.send_up(conn, join);
+            }
+            (Kind::Stock(_), 27..50) if dice >= 40 || is_slow => {
+                // A new token: it leaves, closes, and comes on another socket.
+                let leave = self.clients[client].leave();
+                self.note(|| format!("client {client} leaves for another socket"));
+                self.send_up(conn, leave);
+                self.lose(conn);
             }
             (_, 27..40) => self.slow_down(conn),
             (Kind::Own(own), 40..65) if !own.items.is_empty() => {
@@ -165,13 +179,6 @@ impl World<'_> {
                 }
                 self.note(|| format!("client {client} says {frame}"));
                 self.send_up(conn, frame);
-            }
-            (Kind::Stock(_), 40..50) => {
-                // A new token: it leaves, closes, and comes on another socket.
-                let leave = self.clients[client].leave();
-                self.note(|| format!("client {client} leaves for another socket"));
-                self.send_up(conn, leave);
-                self.lose(conn);
             }
             (Kind::Stock(stock), 50..60) if stock.bells.len() < 3 => self.mount(client, conn),
             _ => {}
@@ -201,17 +208,28 @@ impl World<'_> {
         let bell = stock.mount(client, variant);
         self.leave_and_join(client, conn);
         self.begin_to_look(client, bell);
+        // So that something changes while it looks.
+        if self.chance(50) {
+            self.soon(LOOK, Entry::Writer);
+        }
     }
 
     /// The client takes nothing in for a while, and much is told to it.
     fn slow_down(&mut self, id: u64) {
-        let (now, lag, fills) = (self.now(), self.roll(10 * MILLI..3 * SECOND), self.chance(70));
+        let (now, lag, dice) = (self.now(), self.roll(10 * MILLI..3 * SECOND), self.roll(0..100));
         let filler = Arc::clone(&self.tools.filler);
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        let head: Arc<str> = "[null".into();
+        if dice < 20 {
+            // Much is told to it at once, before the server looks after it again.
+            (conn.waits_until, conn.was_filled) = (now + lag, true);
+            conn.link.tell(&[filler], &head);
+            self.note(|| format!("socket {id} gets no turn for {} ms", lag / MILLI));
+            return self.push(lag, Entry::Turn(id));
+        }
         conn.slow_until = now + lag;
-        if fills {
+        if dice < 75 {
             conn.was_filled = true;
-            let head: Arc<str> = "[null".into();
             // The first is being written, the second fills the outbox.
             conn.writing.push_back(Frame::Shared { head: Arc::clone(&head), push: Arc::clone(&filler) });
             conn.link.tell(&[filler], &head);

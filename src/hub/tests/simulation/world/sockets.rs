@@ -24,7 +24,7 @@ impl World<'_> {
     /// As a socket's task does: goes on with what has come, then writes what waits.
     pub(super) fn turn(&mut self, id: u64) {
         loop {
-            let Some(conn) = self.conns.get(&id) else { return };
+            let Some(conn) = self.conns.get(&id).filter(|conn| self.now() >= conn.waits_until) else { return };
             let is_blocked = !conn.writing.is_empty();
             if !is_blocked {
                 self.go_on(id);
