@@ -131,14 +131,18 @@ struct Asking {
 impl Asking {
     async fn run(self, vsn: Vsn) {
         if let Err(error) = self.answer(vsn).await {
-            let Request { name, join_ref, reference, .. } = &*self.request;
             if let Error::Store(inside) = &error {
-                complain(&self.link, name, inside, "a push on a feed failed");
+                complain(&self.link, &self.request.name, inside, "a push on a feed failed");
             }
             let (reason, code) = explain(&error);
-            let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), &reason, code);
-            self.link.answer(Frame::Text(text));
+            self.refuse(vsn, &reason, code);
         }
+    }
+
+    fn refuse(&self, vsn: Vsn, reason: &str, code: &str) {
+        let Request { name, join_ref, reference, .. } = &*self.request;
+        let text = refuse(vsn, join_ref.as_deref(), reference.as_deref(), &name.topic(), reason, code);
+        self.link.answer(Frame::Text(text));
     }
 
     async fn answer(&self, vsn: Vsn) -> Result<(), Error> {
@@ -164,13 +168,15 @@ impl Asking {
         let (house, name) = (&*self.house, &self.request.name);
         let (Some(topic), Some(view)) = (self.registry.topic(name), self.view()) else { return Ok(()) };
         let Some(own) = &view.own else { return Ok(()) };
-        for attempt in 1..=ANEW {
+        for _ in 0..ANEW {
             let reading = house.read(name, since).await?;
             let (version, _, response) = own.since(house, name, reading, since, true).await?;
-            if topic.answer_with(&self.link, version, &self.reply(vsn, &response), attempt == ANEW) {
-                break;
+            if topic.answer_with(&self.link, version, &self.reply(vsn, &response)) {
+                return Ok(());
             }
         }
+        // An older answer would take back what it was told, and nothing would bring that again.
+        self.refuse(vsn, "The feed changes faster than it can be read: ask again.", "conflict");
         Ok(())
     }
 

@@ -311,10 +311,10 @@ impl Topic {
 
     /// Gives an answer that itself tells of everything up to `version`; false if its socket has meanwhile been told of
     /// more, so that the answer must be made anew.
-    pub(crate) fn answer_with(&self, link: &Arc<Link>, version: i64, frame: &Frame, is_last: bool) -> bool {
+    pub(crate) fn answer_with(&self, link: &Arc<Link>, version: i64, frame: &Frame) -> bool {
         let mut state = self.lock();
         if let Some(member) = state.member(link) {
-            if member.told.is_some_and(|told| told > version) && !is_last {
+            if member.told.is_some_and(|told| told > version) {
                 return false;
             }
             member.told = Some(member.told.map_or(version, |told| told.max(version)));
