@@ -75,7 +75,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Tools, World};
 
 /// Seeds that are tried each time.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 4_000;
 
 /// Lives through one seed; what went wrong, if anything did, and what happened if that is wanted.
 fn live(tools: &Tools, seed: u64, is_traced: bool) -> (Result<(), String>, Vec<String>) {

@@ -8,6 +8,9 @@ use crate::model::feed::{Archived, Counts, Filter, Status};
 use crate::model::message::Message;
 use crate::model::time::Time;
 
+/// Ways in which a client may ask for its feed.
+pub(super) const VARIANTS: i64 = 20;
+
 /// A client, with what it knows.
 pub(super) struct Client {
     pub(super) feed: usize,
@@ -346,9 +349,10 @@ impl Stock {
 impl Bell {
     fn new(number: usize, at: usize, variant: usize) -> Bell {
         let tenant = |tenant: &str| Filter { tenant: Some(tenant.to_owned()), ..Filter::default() };
-        let (options, filter) = match variant % 4 {
+        let (options, filter) = match variant % 5 {
             0 | 1 => ("", Filter::default()),
             2 => (r#""tenant":"acme""#, tenant("acme")),
+            3 => (r#""has_tenant":true"#, Filter { has_tenant: Some(true), ..Filter::default() }),
             _ => (r#""archived":"include""#, Filter { archived: Archived::Include, ..Filter::default() }),
         };
         Bell {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::clients::{Client, Kind};
+use super::clients::{Client, Kind, VARIANTS};
 use super::database::{Database, Write, wide};
 use super::dice::Dice;
 use super::stage::{Ground, LANE, Life, MILLI, Order, SECOND, Stage, Weather, lock, time_at, unavailable};
@@ -47,7 +47,7 @@ const CHANNELS: [Uuid; 2] = [Uuid::from_u128(0xC1), Uuid::from_u128(0xC2)];
 const FEEDS: [(Uuid, &str); 3] = [(CHANNELS[0], "ann"), (CHANNELS[1], "ann"), (CHANNELS[0], "bob")];
 /// As configured: how often nodes sweep, how long a user stays watched, and how exact the time of bursts is.
 const SWEEP: Duration = Duration::from_secs(5);
-const GRACE: Duration = Duration::from_secs(12);
+const GRACE: i64 = 12 * SECOND;
 const PASS: i64 = SECOND / 16;
 const BURSTS_ENDED: i64 = SECOND / 4;
 /// How long all is calm before everything must be known: until every node has seen that it was cut off from the bus, and
@@ -273,6 +273,8 @@ pub(super) struct World<'a> {
     origin: Instant,
     ground: Arc<Mutex<Ground>>,
     mode: Mode,
+    /// How long a user stays watched.
+    grace: i64,
     storm_until: i64,
     is_calm: bool,
     queue: BTreeMap<(i64, u64), Box<Entry>>,
@@ -306,13 +308,21 @@ impl<'a> World<'a> {
         let mut dice = Dice::new(seed);
         let mode = dice.pick(&[Mode::Alone, Mode::Told, Mode::Told, Mode::Swept, Mode::Swept]);
         let is_lossy = mode == Mode::Swept;
+        // A night through which a node sleeps, so long that the others forget what it has not seen.
+        let is_night = is_lossy && dice.chance(15);
         let weather = Weather {
             read: dice.pick(&[2, 40, 400]) * MILLI,
             write: dice.pick(&[2, 40, 400]) * MILLI,
             news: dice.pick(&[2, 40, 2_000]) * MILLI,
-            bus: dice.pick(&[40, 400, 2_000]) * MILLI,
-            failing: dice.pick(&[0, 0, 3, 20]),
-            lost: if is_lossy { dice.pick(&[0, 10, 50]) } else { 0 },
+            bus: dice.pick(&[40, 400, 4_500]) * MILLI,
+            failing: if is_night { 0 } else { dice.pick(&[0, 0, 3, 20]) },
+            lost: if is_night {
+                50
+            } else if is_lossy {
+                dice.pick(&[0, 10, 50])
+            } else {
+                0
+            },
             doubled: dice.pick(&[0, 10, 40]),
             garbled: dice.pick(&[0, 0, 10, 60]),
         };
@@ -322,14 +332,15 @@ impl<'a> World<'a> {
             .map(|(channel, user)| Name { env: 1, channel: *channel, user: (*user).into() })
             .collect();
         let nodes = if mode == Mode::Alone { 1 } else { dice.roll(2..5) as usize };
-        let storm_until = match mode {
-            Mode::Swept if dice.chance(15) => dice.roll(130 * SECOND..220 * SECOND),
-            _ => dice.pick(&[2, 6, 15]) * SECOND,
+        let storm_until = match is_night {
+            true => dice.roll(130 * SECOND..220 * SECOND),
+            false => dice.pick(&[2, 6, 15]) * SECOND,
         };
+        let grace = dice.pick(&[SECOND / 2, GRACE]);
         let clients: Vec<Client> = (0..dice.roll(2..7) as usize)
             .map(|number| {
                 let feed = dice.roll(0..feeds as i64) as usize;
-                Client::new(number, feed, names[feed].topic(), dice.chance(60), dice.roll(0..4) as usize)
+                Client::new(number, feed, names[feed].topic(), dice.chance(60), dice.roll(0..VARIANTS) as usize)
             })
             .collect();
         let ground = Ground {
@@ -351,6 +362,7 @@ impl<'a> World<'a> {
             origin: Instant::now(),
             ground: Arc::new(Mutex::new(ground)),
             mode,
+            grace,
             storm_until,
             is_calm: false,
             queue: BTreeMap::new(),
@@ -532,7 +544,7 @@ impl<'a> World<'a> {
             self.soon(2 * MILLI, Entry::Attend(life));
         }
         for life in released {
-            let lag = GRACE.as_micros() as i64 + self.roll(0..SECOND);
+            let lag = self.grace + self.roll(0..SECOND);
             self.push(lag, Entry::Tidy(life));
         }
         let mut rung = std::mem::take(&mut *lock(&self.rung));
@@ -615,7 +627,8 @@ impl<'a> World<'a> {
                 }
             }
             Entry::Tidy(life) => {
-                let woken = self.watched(life, |watched, now| watched.expire(now, GRACE)).unwrap_or_default();
+                let grace = Duration::from_micros(self.grace.unsigned_abs());
+                let woken = self.watched(life, |watched, now| watched.expire(now, grace)).unwrap_or_default();
                 if !woken.is_empty() {
                     self.push(0, Entry::Attend(life));
                 }
@@ -663,7 +676,6 @@ impl<'a> World<'a> {
             Mode::Swept => &[
                 Fault::Crash,
                 Fault::Freeze,
-                Fault::Sleep,
                 Fault::LaneLost,
                 Fault::BusAway,
                 Fault::Unserved,

@@ -80,12 +80,12 @@ impl World<'_> {
                 self.freeze(node, lag);
             }
             Fault::Sleep => {
-                let lag = self.roll(30 * SECOND..210 * SECOND);
+                let lag = self.roll(105 * SECOND..210 * SECOND);
                 self.freeze(node, lag);
             }
             Fault::LaneLost => self.cut_lane(node),
             Fault::BusAway => {
-                let lag = self.lag(8 * SECOND);
+                let lag = if self.chance(50) { self.roll(SECOND..8 * SECOND) } else { self.lag(8 * SECOND) };
                 self.broker.away_until = self.now() + lag;
                 (0..self.nodes.len()).for_each(|node| self.cut_lane(node));
             }
@@ -127,7 +127,7 @@ impl World<'_> {
         for conn in conns {
             // Clients that hear nothing give up.
             let patience = self.roll(2 * SECOND..5 * SECOND);
-            if patience < lag && self.chance(70) {
+            if patience < lag && self.chance(50) {
                 self.push(patience, Entry::Lost(conn));
             }
         }

@@ -203,7 +203,7 @@ impl World<'_> {
 
     /// A second feed of the same topic mounts in a stock client.
     fn mount(&mut self, client: usize, conn: u64) {
-        let variant = self.roll(0..4) as usize;
+        let variant = self.roll(0..VARIANTS) as usize;
         let Kind::Stock(stock) = &mut self.clients[client].kind else { return };
         let bell = stock.mount(client, variant);
         self.leave_and_join(client, conn);
@@ -220,7 +220,7 @@ impl World<'_> {
         let filler = Arc::clone(&self.tools.filler);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let head: Arc<str> = "[null".into();
-        if dice < 20 {
+        if dice < 15 {
             // Much is told to it at once, before the server looks after it again.
             (conn.waits_until, conn.was_filled) = (now + lag, true);
             conn.link.tell(&[filler], &head);
@@ -228,7 +228,7 @@ impl World<'_> {
             return self.push(lag, Entry::Turn(id));
         }
         conn.slow_until = now + lag;
-        if dice < 75 {
+        if dice < 55 {
             conn.was_filled = true;
             // The first is being written, the second fills the outbox.
             conn.writing.push_back(Frame::Shared { head: Arc::clone(&head), push: Arc::clone(&filler) });
