@@ -351,7 +351,6 @@ impl Registry {
             if let Some(error) = failure {
                 let Name { env, channel, .. } = &topic.name;
                 error!(env, channel.id = %channel, %error, "a feed could not be read for its sockets; it is tried again");
-                topic.retry();
                 house.pause().await;
             }
         }

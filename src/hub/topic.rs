@@ -348,7 +348,8 @@ impl Topic {
         Some(questions)
     }
 
-    /// Tells what was found out, to all who still want just that. What one who came meanwhile came with may be newer.
+    /// Tells what was found out, to all who still want just that; what was not is found out with the next questions. What
+    /// one who came meanwhile came with may be newer.
     pub(crate) fn tell(&self, found: &[(Question, Told)], now: Time) -> Duties {
         let mut tally = Tally::default();
         let mut state = self.lock();
@@ -375,11 +376,6 @@ impl Topic {
         state.wants_catch_up |= is_behind;
         state.give_answers();
         Duties { begins_burst: state.begins_burst(is_unheard), wants_catch_up: false, tally }
-    }
-
-    /// The catch-up failed and will try again.
-    pub(crate) fn retry(&self) {
-        self.lock().wants_catch_up = true;
     }
 
     /// The catch-up broke off: the next change starts another.
