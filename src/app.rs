@@ -119,7 +119,7 @@ impl App {
         };
         let address = listener.local_addr().map_err(|error| StartError::Said(format!("no address: {error}")))?;
         let origin = config.origin(address);
-        let place = config.store.place();
+        let place = config.store.place().map_err(StartError::Said)?;
         let lock = match &place {
             Place::File(path) => Some(prepare(path)?),
             Place::Postgres(_) => None,

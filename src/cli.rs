@@ -187,7 +187,7 @@ impl Database {
 
     /// The database, which must be there.
     async fn open(&self) -> Result<Store, Failure> {
-        let place = self.load()?.store.place();
+        let place = self.load()?.store.place().map_err(Failure)?;
         if let store::Place::File(path) = &place
             && !path.exists()
         {

@@ -398,13 +398,13 @@ impl StorePlace {
     /// A PostgreSQL database at another address, with everything else as it is here.
     pub fn at(&self, url: &str) -> Result<Place, String> {
         let other = StorePlace { url: Some(Secret::new(url)), ..self.clone() };
-        place(&other).map_err(|(key, message)| format!("{key} {message}"))
+        other.place()
     }
 
-    /// Where the store is.
-    pub fn place(&self) -> Place {
-        // What is wrong with it was said when it was read.
-        place(self).unwrap_or_else(|_| Place::File(self.path.clone()))
+    /// Where the store is. What is wrong with its address was said when that was read; a file that it names may be gone
+    /// since.
+    pub fn place(&self) -> Result<Place, String> {
+        place(self).map_err(|(key, message)| format!("`{key}` of [store] {message}."))
     }
 }
 
@@ -816,7 +816,7 @@ mod tests {
             secret_vars = { TOKEN = "geheim" }
         "#;
         let config = read(text, &[]).expect("a sound configuration");
-        let shown = format!("{config:?} {:?}", config.store.place());
+        let shown = format!("{config:?} {:?}", config.store.place().expect("a database"));
         assert!(!shown.contains("geheim") && shown.contains("TOKEN"), "{shown}");
         let telling = crate::http::Telling { token: config.metrics.token, ..Default::default() };
         assert!(!format!("{telling:?}").contains("geheim"));

@@ -106,7 +106,7 @@ async fn create(asked: Create) -> Result<(), Failure> {
             asked.env
         )));
     }
-    let place = config.store.place();
+    let place = config.store.place().map_err(Failure)?;
     if let Place::File(path) = &place
         && let Some(directory) = path.parent()
     {

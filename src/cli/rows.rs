@@ -31,7 +31,7 @@ pub(super) struct CopyArgs {
 
 /// Brings the schema up to date.
 pub(super) async fn migrate(database: &Database) -> Result<ExitCode, Failure> {
-    let place = database.load()?.store.place();
+    let place = database.load()?.store.place().map_err(Failure)?;
     // A running server knows its own schema only.
     let lock = match &place {
         Place::File(path) => Some(prepare(path)?),
@@ -51,9 +51,10 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
         return Err(Failure(format!("There is no database {}: name the file to copy.", from.display())));
     }
     let to = match &asked.to {
-        Some(url) => store.at(url).map_err(Failure)?,
+        Some(url) => store.at(url),
         None => store.place(),
     };
+    let to = to.map_err(Failure)?;
     if matches!(to, Place::File(_)) {
         return Err(Failure(
             "Say where to copy to: `url` of [store], BELLWIRE_STORE_URL, or a second argument.".to_owned(),

@@ -217,4 +217,11 @@ mod tests {
         assert!(key == "ca_file" && message.contains("holds no certificate"), "{message}");
         assert!(place(&store("postgresql://u@h/d?sslmode=require")).is_ok());
     }
+    /// A node went on with a database of its own, empty, where its certificates had been put elsewhere.
+    #[test]
+    fn certificates_that_are_gone_make_no_other_database_of_it() {
+        let gone = StorePlace { ca_file: Some("gone.pem".into()), ..store("postgres://u@h/d?sslmode=verify-full") };
+        let said = gone.place().expect_err("nothing to go on with");
+        assert!(said.starts_with("`ca_file` of [store] `gone.pem` can't be read"), "{said}");
+    }
 }

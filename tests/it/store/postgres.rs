@@ -448,7 +448,7 @@ async fn a_server_is_spoken_to_encrypted_and_trusted_as_the_address_says() {
             server.port
         );
         let config = bellwire::config::Config::parse(&text, "b.toml".as_ref(), Time::default(), Vec::new()).unwrap();
-        let store = Store::connect(&config.store.place()).await.map_err(|error| error.to_string())?;
+        let store = Store::connect(&config.store.place()?).await.map_err(|error| error.to_string())?;
         let ask = "SELECT CAST(ssl AS int) FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         Ok::<_, String>(store.query(ask, &[], |row| row.int(0)).await.unwrap()[0])
     };
