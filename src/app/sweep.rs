@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::learn_which_are_active;
 use crate::clock::Clock;
 use crate::hub::Registry;
+use crate::model::time::Time;
 use crate::store::changes::Trail;
 use crate::store::{self, Batch};
 use crate::verbs::Core;
@@ -56,8 +57,8 @@ pub(super) async fn sweep(core: Arc<Core>, registry: Registry, every: Duration, 
 async fn keep_time(said_ahead: &mut i64, core: &Core) -> Result<(), store::Error> {
     let asked_at = core.clock.now();
     let time = core.store.time().await?;
-    if !(asked_at..=core.clock.now()).contains(&time) {
-        core.clock.set(time);
+    if let Some(agreed) = agreed(asked_at, time, core.clock.now()) {
+        core.clock.set(agreed);
     }
     let ahead_seconds = Clock::system().now().seconds() - time.seconds();
     if (ahead_seconds - *said_ahead).abs() > WRONG_SECONDS {
@@ -72,6 +73,16 @@ async fn keep_time(said_ahead: &mut i64, core: &Core) -> Result<(), store::Error
         }
     }
     Ok(())
+}
+
+/// What a clock has to be set to that showed `asked_at` before the database said `time`, and shows `now`; none if they agree
+/// as far as can be told. No further than it must be: an answer that was long under way says little.
+fn agreed(asked_at: Time, time: Time, now: Time) -> Option<Time> {
+    match () {
+        () if time < asked_at => Some(now.plus_micros(time.micros() - asked_at.micros())),
+        () if time > now => Some(time),
+        () => None,
+    }
 }
 
 async fn look(trail: &mut Trail, core: &Core, registry: &Registry) -> Result<(), store::Error> {
@@ -89,4 +100,19 @@ async fn look(trail: &mut Trail, core: &Core, registry: &Registry) -> Result<(),
         core.store.apply(batch).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that was a millisecond ahead, and had its answer after five seconds, was five seconds behind then.
+    #[test]
+    fn a_clock_is_set_no_further_than_it_must_be() {
+        let at = |millis: i64| Time::from_micros(millis * 1_000);
+        assert_eq!(agreed(at(100), at(100), at(100)), None);
+        assert_eq!(agreed(at(100), at(4_000), at(5_100)), None, "somewhere in between");
+        assert_eq!(agreed(at(100), at(99), at(5_100)), Some(at(5_099)), "it is ahead by a millisecond at least");
+        assert_eq!(agreed(at(100), at(5_200), at(5_100)), Some(at(5_200)), "it is behind");
+    }
 }
