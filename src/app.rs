@@ -380,8 +380,9 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
         batch.forget_answers(core.clock.now());
         batch.forget_throttles(core.clock.now());
         batch.forget_batches(core.clock.now());
+        batch.forget_removals();
         if let Err(fault) = core.store.apply(batch).await {
-            error!(error = %fault, "old idempotency keys, throttles and empty batches could not be forgotten; the next try is in an hour");
+            error!(error = %fault, "old idempotency keys, throttles, empty batches and removals could not be forgotten; the next try is in an hour");
         }
     }
 }

@@ -424,6 +424,15 @@ impl Batch {
         number
     }
 
+    /// Adds that removals are forgotten of which nobody who resumes can learn any more. Twice as many versions are kept as
+    /// are asked for: a resume may be under way.
+    pub fn forget_removals(&mut self) {
+        self.push(
+            "DELETE FROM removals WHERE version <= (SELECT f.version - ?1 FROM feeds f WHERE f.id = removals.feed)",
+            params![2 * RESUME_LIMIT],
+        );
+    }
+
     /// Adds that messages of one feed show these actors, a JSON array, from now on. Gives back the number of the feed's
     /// head afterwards; there is none where none of the messages was there.
     pub fn show_actors_in_feed(&mut self, feed: i64, ids: &[String], actors: &str, now: Time) -> usize {

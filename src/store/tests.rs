@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
-use super::jobs::{Job, Line};
+use super::feeds::RESUME_LIMIT;
+use super::jobs::{Job, Line, MOST_COUNTED};
 use super::messages::MessageFilter;
 use super::subscriptions::Among;
 use super::{Batch, Store};
@@ -360,4 +361,45 @@ fn operation() -> BulkOperation {
         completed_at: None,
         failed_at: None,
     }
+}
+
+/// Figures are asked for every few seconds, and went through every timer each time.
+#[tokio::test]
+async fn a_million_timers_are_not_counted_whenever_figures_are_asked_for() {
+    let directory = std::env::temp_dir().join(format!("bellwire-jobs-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let store = Store::open(&directory.join("db")).unwrap();
+    let mut batch = Batch::new();
+    batch.push(
+        "INSERT INTO jobs (kind, subject, due_at) WITH RECURSIVE timers(n) AS \
+         (SELECT 1 UNION ALL SELECT n + 1 FROM timers WHERE n <= ?1) SELECT 'run', n, n FROM timers",
+        crate::params![MOST_COUNTED],
+    );
+    store.apply(batch).await.unwrap();
+    let counted = i64::try_from(MOST_COUNTED).unwrap();
+    assert_eq!(store.job_backlog().await.unwrap(), (counted, Some(Time::from_micros(1))));
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// They were kept for ever.
+#[tokio::test]
+async fn removals_are_kept_for_those_who_resume_and_no_longer() {
+    let directory = std::env::temp_dir().join(format!("bellwire-removals-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let store = Store::open(&directory.join("db")).unwrap();
+    let mut batch = Batch::new();
+    batch.push(
+        "INSERT INTO feeds (id, env, channel, recipient, version, last_at, total, unread, unseen, archived, archived_unread, \
+         archived_unseen) VALUES (1, 1, 'c', 'ann', ?1 + 7, 0, 0, 0, 0, 0, 0, 0), (2, 1, 'c', 'bob', 7, 0, 0, 0, 0, 0, 0, 0)",
+        crate::params![2 * RESUME_LIMIT],
+    );
+    batch.push(
+        "INSERT INTO removals (feed, version, message) VALUES (1, 6, 'a'), (1, 7, 'b'), (1, 8, 'c'), (2, 7, 'd')",
+        Vec::new(),
+    );
+    batch.forget_removals();
+    store.apply(batch).await.unwrap();
+    let left = store.scan("SELECT message FROM removals ORDER BY message", Vec::new(), |row| row.string(0)).await;
+    assert_eq!(left.unwrap(), ["c", "d"]);
+    std::fs::remove_dir_all(directory).unwrap();
 }
