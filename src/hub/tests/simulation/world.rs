@@ -690,8 +690,12 @@ impl<'a> World<'a> {
             self.push(at, Entry::Fault(fault));
         }
         if self.storm_until > LIVELY {
-            let at = self.roll(0..LIVELY / 2);
+            let at = self.roll(LIVELY / 3..LIVELY * 2 / 3);
             self.push(at, Entry::Fault(Fault::Sleep));
+            for _ in 0..4 {
+                let at = self.roll(at..LIVELY);
+                self.push(at, Entry::Writer);
+            }
         }
     }
 }

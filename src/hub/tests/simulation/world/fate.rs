@@ -91,7 +91,8 @@ impl World<'_> {
             }
             Fault::Unserved => self.unserve(node),
             Fault::Outage | Fault::DatabaseCrash => {
-                let lag = self.lag(3 * SECOND);
+                // A database that is back before anybody asks leaves no trace but what it has forgotten.
+                let lag = self.lag(if fault == Fault::Outage { 3 * SECOND } else { SECOND / 4 });
                 let mut ground = self.ground();
                 ground.outage_until = ground.now + lag;
                 if fault == Fault::DatabaseCrash {
