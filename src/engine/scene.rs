@@ -110,39 +110,27 @@ impl<'a> Scene<'a> {
         staged: &mut Staged<'_>,
         refs: Map<String, Value>,
     ) -> Result<Input<'a>, store::Error> {
-        let Some(mut recipient) = staged.scope(&run.recipient).await? else {
-            let preferences = Preferences::default();
-            let own_sets = OwnSets::default();
-            return Ok(Input {
-                scene: self,
-                recipient: None,
-                preferences,
-                own_sets,
-                refs,
-                is_alone: false,
-                call: None,
-                heard: Vec::new(),
-            });
+        let mut input = Input {
+            scene: self,
+            recipient: None,
+            preferences: Preferences::default(),
+            own_sets: OwnSets::default(),
+            refs,
+            is_alone: false,
+            call: None,
+            heard: Vec::new(),
         };
+        let Some(mut recipient) = staged.scope(&run.recipient).await? else { return Ok(input) };
         if let Some(followed) = &run.state.followed {
             let object = staged.scope(&RecipientRef::from_key(&followed.object)).await?;
             recipient["subscription"] = followed.to_scope(object);
         }
         let mut recipient = run.with_origin(recipient);
-        let own_sets = own_sets(run, staged).await?;
-        let preferences = own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
-        recipient["preferences"] = preferences.to_json();
-        let recipient = Some(recipient);
-        Ok(Input {
-            scene: self,
-            recipient,
-            preferences,
-            own_sets,
-            refs,
-            is_alone: false,
-            call: None,
-            heard: Vec::new(),
-        })
+        input.own_sets = own_sets(run, staged).await?;
+        input.preferences = input.own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
+        recipient["preferences"] = input.preferences.to_json();
+        input.recipient = Some(recipient);
+        Ok(input)
     }
 }
 
