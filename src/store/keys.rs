@@ -31,6 +31,7 @@ pub struct SigningKeysStamp(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownKey {
     pub key: ApiKeyRow,
+    /// Of a public key's.
     pub signing: SigningKeysStamp,
 }
 
@@ -50,14 +51,17 @@ pub struct SigningKeyRow {
     pub retired_at: Option<Time>,
 }
 
-/// The keys with the digests of a list, each with the stamp of its environment's signing keys.
-const KNOWN_KEYS: &str = "SELECT k.digest, k.env, k.kind, k.name, k.hint, k.created_at, k.revoked_at, \
-     (SELECT count(*) || ',' || count(s.retired_at) || ',' || coalesce(max(s.created_at), 0) || ',' || \
-     coalesce(max(s.retired_at), 0) FROM signing_keys s WHERE s.env = k.env) \
-     FROM api_keys k WHERE k.digest IN (SELECT value FROM json_each(?1))";
-
-fn list(digests: &[&str]) -> String {
-    serde_json::to_string(digests).unwrap_or_default()
+/// Keys by their digests, public ones with the stamp of their environment's signing keys: nobody signs for a secret key.
+macro_rules! known_keys {
+    ($digests:literal) => {
+        concat!(
+            "SELECT k.digest, k.env, k.kind, k.name, k.hint, k.created_at, k.revoked_at, CASE k.kind WHEN 'public' THEN \
+             (SELECT count(*) || ',' || count(s.retired_at) || ',' || coalesce(max(s.created_at), 0) || ',' || \
+             coalesce(max(s.retired_at), 0) FROM signing_keys s WHERE s.env = k.env) ELSE '' END \
+             FROM api_keys k WHERE k.digest ",
+            $digests
+        )
+    };
 }
 
 fn known_key(row: &Row<'_>) -> Result<KnownKey, Error> {
@@ -67,8 +71,9 @@ fn known_key(row: &Row<'_>) -> Result<KnownKey, Error> {
 /// Answers questions about many keys by one reading. In a crowd most ask for the same.
 pub(super) async fn answer(driver: &Driver, digests: Vec<String>) -> Vec<Result<Option<KnownKey>, Error>> {
     let asked: BTreeSet<&str> = digests.iter().map(String::as_str).collect();
-    let asked: Vec<&str> = asked.into_iter().collect();
-    match driver.query(KNOWN_KEYS, &params![list(&asked)], known_key).await {
+    let list = serde_json::to_string(&asked).unwrap_or_default();
+    let sql = known_keys!("IN (SELECT value FROM json_each(?1))");
+    match driver.query(sql, &params![list], known_key).await {
         Ok(known) => {
             let by_digest: HashMap<&str, &KnownKey> = known.iter().map(|known| (&*known.key.digest, known)).collect();
             digests.iter().map(|digest| Ok(by_digest.get(&**digest).copied().cloned())).collect()
@@ -115,7 +120,7 @@ impl Store {
     pub async fn known_key(&self, digest: &str) -> Result<Option<KnownKey>, Error> {
         match self.desks() {
             Some(desks) => desks.keys.ask(digest.to_owned()).await,
-            None => self.query_one(KNOWN_KEYS, &params![list(&[digest])], known_key).await,
+            None => self.query_one(known_keys!("= ?1"), &params![digest], known_key).await,
         }
     }
 

@@ -14,26 +14,47 @@ use crate::model::signal::{Happened, RECIPIENT_UPDATED};
 use crate::model::time::Time;
 use crate::params;
 
+macro_rules! signal_job {
+    () => {
+        "signal"
+    };
+}
+
 /// The kind of job that brings a signal to a run. Its subject is the run's id, as of every job of a run's.
-pub const SIGNAL_JOB: &str = "signal";
+pub const SIGNAL_JOB: &str = signal_job!();
 
 /// Whether anything waits for a recipient.
 const ANY: &str = "SELECT 1 FROM waits WHERE env = ?1 AND recipient = ?2";
 
-/// A job for each run that waits: with what is told `about` what happened `at` that instant, to those found in `from`.
-fn told(about: &str, at: &str, from: &str) -> String {
-    format!(
-        "INSERT INTO jobs (kind, subject, due_at, progress) SELECT '{SIGNAL_JOB}', w.run, CAST({at} AS BIGINT), \
-         '{{\"step\":' || w.step || ',\"topic\":' || CAST(json_quote(w.topic) AS TEXT) || ',\"at\":' || \
-         CAST(CAST({at} AS BIGINT) AS TEXT) || ',\"about\":{{' || {about} || '}}}}' FROM {from}"
-    )
+/// A job for each run that waits: with what is told `about` what happened `at` that instant, to those found in `from`. Every
+/// trigger brings one along: it is spelled once.
+macro_rules! told {
+    ($about:expr, $at:literal, $from:expr) => {
+        concat!(
+            "INSERT INTO jobs (kind, subject, due_at, progress) SELECT '",
+            signal_job!(),
+            "', w.run, CAST(",
+            $at,
+            " AS BIGINT), '{\"step\":' || w.step || ',\"topic\":' || CAST(json_quote(w.topic) AS TEXT) || ',\"at\":' || \
+             CAST(CAST(",
+            $at,
+            " AS BIGINT) AS TEXT) || ',\"about\":{' || ",
+            $about,
+            " || '}}' FROM ",
+            $from
+        )
+    };
 }
 
 /// What is told about a message, off its row.
-const OF_MESSAGE: &str = "'\"message_id\":' || CAST(json_quote(m.id) AS TEXT) || ',\"channel_id\":' || CAST(json_quote(m.channel) AS TEXT) \
-     || ',\"tenant_id\":' || coalesce(CAST(json_quote(m.tenant) AS TEXT), 'null') || ',\"step_ref\":' || CAST(json_quote(m.step_ref) AS TEXT) \
-     || ',\"source_key\":' || CAST(json_quote(m.workflow) AS TEXT) || ',\"scheduled_at\":' || coalesce(CAST(m.scheduled_at AS TEXT), 'null') \
-     || ',\"is_sandboxed\":' || CASE m.status WHEN 'not_sent' THEN 'true' ELSE 'false' END";
+macro_rules! of_message {
+    () => {
+        "'\"message_id\":' || CAST(json_quote(m.id) AS TEXT) || ',\"channel_id\":' || CAST(json_quote(m.channel) AS TEXT) \
+         || ',\"tenant_id\":' || coalesce(CAST(json_quote(m.tenant) AS TEXT), 'null') || ',\"step_ref\":' || CAST(json_quote(m.step_ref) AS TEXT) \
+         || ',\"source_key\":' || CAST(json_quote(m.workflow) AS TEXT) || ',\"scheduled_at\":' || coalesce(CAST(m.scheduled_at AS TEXT), 'null') \
+         || ',\"is_sandboxed\":' || CASE m.status WHEN 'not_sent' THEN 'true' ELSE 'false' END"
+    };
+}
 
 impl Store {
     /// The signals that are on their way to a run: each with the number of its job, in the order in which they came.
@@ -64,17 +85,23 @@ impl Batch {
 
     /// Adds what happened in a run or to its messages, behind what makes it so. Gives back the number of how many jobs there are.
     pub fn signal_happened(&mut self, env: Env, happened: &Happened<'_>) -> usize {
-        let from = "waits w LEFT JOIN messages m ON m.id IN (SELECT value FROM json_each(?4)) \
+        let sql = told!(
+            concat!(
+                "CASE WHEN m.id IS NULL THEN '\"run\":\"' || CAST(?8 AS TEXT) || '\"' ELSE ",
+                of_message!(),
+                " END"
+            ),
+            "?5",
+            "waits w LEFT JOIN messages m ON m.id IN (SELECT value FROM json_each(?4)) \
              AND (w.topic = 'message.' || m.status OR w.topic = ?9) \
              WHERE w.env = ?1 AND w.recipient = ?2 AND w.source = ?3 AND w.run <> ?8 \
-             AND (m.id IS NOT NULL OR w.topic IN (?6, ?7))";
-        let about =
-            format!("CASE WHEN m.id IS NULL THEN '\"run\":\"' || CAST(?8 AS TEXT) || '\"' ELSE {OF_MESSAGE} END");
+             AND (m.id IS NOT NULL OR w.topic IN (?6, ?7))"
+        );
         let topic = |topic: &'static str, happens: bool| if happens { topic } else { "" };
         let Happened { recipient, workflow, run, .. } = happened;
         self.count(
             (ANY, 2),
-            told(&about, "?5", from),
+            sql,
             params![
                 env,
                 *recipient,
@@ -99,14 +126,15 @@ impl Batch {
         data: Option<&str>,
         now: Time,
     ) -> usize {
-        let from = format!(
+        let sql = told!(
+            concat!("'\"data\":' || CAST(?6 AS TEXT) || ',' || ", of_message!()),
+            "?5",
             "waits w CROSS JOIN messages m WHERE w.env = ?1 AND w.recipient = ?2 AND w.topic = ?3 \
-             AND m.id IN (SELECT value FROM json_each(?4)) AND +m.feed = ?7 AND m.workflow = w.source{}",
-            changes(mark)
+             AND m.id IN (SELECT value FROM json_each(?4)) AND +m.feed = ?7 AND m.workflow = w.source"
         );
         self.count(
             (ANY, 2),
-            told(&format!("'\"data\":' || CAST(?6 AS TEXT) || ',' || {OF_MESSAGE}"), "?5", &from),
+            format!("{sql}{}", changes(mark)),
             params![
                 env,
                 recipient,
@@ -122,14 +150,15 @@ impl Batch {
     /// Adds that messages which stand in no feed get a mark; it stands before the mark itself. Gives back the number of
     /// how many jobs there are.
     pub fn signal_marks_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
-        let from = format!(
+        let sql = told!(
+            concat!("'\"data\":' || CAST(?5 AS TEXT) || ',' || ", of_message!()),
+            "?4",
             "messages m CROSS JOIN waits w WHERE +m.env = ?1 AND m.feed IS NULL AND m.id IN (SELECT value FROM json_each(?3)) \
-             AND w.env = ?1 AND w.recipient = m.recipient AND w.topic = ?2 AND w.source = m.workflow{}",
-            changes(mark)
+             AND w.env = ?1 AND w.recipient = m.recipient AND w.topic = ?2 AND w.source = m.workflow"
         );
         self.count(
             ("SELECT 1 FROM waits WHERE env = ?1", 1),
-            told(&format!("'\"data\":' || CAST(?5 AS TEXT) || ',' || {OF_MESSAGE}"), "?4", &from),
+            format!("{sql}{}", changes(mark)),
             params![
                 env,
                 format!("message.{}", mark.name()),
@@ -142,19 +171,24 @@ impl Batch {
 
     /// Adds that a recipient is as it stands now, behind what changes it. Gives back the number of how many jobs there are.
     pub fn signal_update(&mut self, env: Env, recipient: &RecipientRef, now: Time) -> usize {
-        let waits = format!("w.env = ?1 AND w.recipient = ?2 AND w.topic = '{RECIPIENT_UPDATED}'");
-        let mut params = params![env, recipient.key(), now];
-        let from = match recipient {
-            RecipientRef::User(_) => {
-                format!("waits w CROSS JOIN users r WHERE {waits} AND r.env = w.env AND r.id = w.recipient")
-            }
+        let mut params = params![env, recipient.key(), now, RECIPIENT_UPDATED];
+        let sql = match recipient {
+            RecipientRef::User(_) => told!(
+                "'\"properties\":' || r.properties",
+                "?3",
+                "waits w CROSS JOIN users r WHERE w.env = ?1 AND w.recipient = ?2 AND w.topic = ?4 \
+                 AND r.env = w.env AND r.id = w.recipient"
+            ),
             RecipientRef::Object { collection, id } => {
                 params.extend(params![collection, id]);
-                format!(
-                    "waits w CROSS JOIN objects r WHERE {waits} AND r.env = w.env AND r.collection = ?4 AND r.id = ?5"
+                told!(
+                    "'\"properties\":' || r.properties",
+                    "?3",
+                    "waits w CROSS JOIN objects r WHERE w.env = ?1 AND w.recipient = ?2 AND w.topic = ?4 \
+                     AND r.env = w.env AND r.collection = ?5 AND r.id = ?6"
                 )
             }
         };
-        self.count((ANY, 2), told("'\"properties\":' || r.properties", "?3", &from), params)
+        self.count((ANY, 2), sql, params)
     }
 }
