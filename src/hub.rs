@@ -17,6 +17,7 @@ pub mod registry;
 
 mod acts;
 mod channels;
+mod frames;
 mod gate;
 mod house;
 mod outbox;

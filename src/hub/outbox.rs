@@ -2,11 +2,11 @@
 //!
 //! No channel and no timer per socket: an empty outbox holds no memory, and the sweep looks after the waiting.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
+use super::frames::Frames;
 use super::passes::Standing;
 use super::{MALFORMED, RESTARTS, REVOKED, TOKEN_ENDED};
 use crate::model::time::Time;
@@ -121,7 +121,7 @@ pub(crate) struct Link {
 
 #[derive(Default)]
 struct Outbox {
-    queue: VecDeque<Frame>,
+    queue: Frames,
     bytes: usize,
     waker: Option<Waker>,
     end: Option<End>,
@@ -138,7 +138,7 @@ struct Outbox {
 /// What the socket's task finds in its outbox.
 #[derive(Default)]
 pub(crate) struct Orders {
-    pub(crate) frames: VecDeque<Frame>,
+    pub(crate) frames: Frames,
     pub(crate) end: Option<End>,
     pub(crate) ping: bool,
     /// Pushes were refused, or come late: once what was accepted is written, there is room for what was not.
@@ -247,7 +247,7 @@ impl Link {
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> VecDeque<Frame> {
+    pub(crate) fn take(&self) -> Frames {
         self.lock().take()
     }
 
@@ -309,15 +309,12 @@ impl Outbox {
             return false;
         }
         let is_first = self.queue.is_empty();
-        if is_first {
-            self.queue.reserve_exact(1);
-        }
         self.bytes += frame.len();
         self.queue.push_back(frame);
         is_first
     }
 
-    fn take(&mut self) -> VecDeque<Frame> {
+    fn take(&mut self) -> Frames {
         self.bytes = 0;
         std::mem::take(&mut self.queue)
     }

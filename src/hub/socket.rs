@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::acts::{self, Desk};
 use super::channels::feed::Name;
+use super::frames::Frames;
 use super::outbox::{End, Frame, Link};
 use super::session::{Out, Session};
 use super::{Inner, reason};
@@ -44,7 +45,7 @@ pub(crate) struct Socket {
     most_incoming: usize,
     link: Arc<Link>,
     talk: Talk,
-    writing: VecDeque<Frame>,
+    writing: Frames,
     /// Bytes of the first of `writing` that are written.
     written: usize,
     busy: Option<Busy>,
@@ -95,7 +96,7 @@ impl Socket {
             most_incoming,
             link,
             talk,
-            writing: VecDeque::new(),
+            writing: Frames::default(),
             written: 0,
             busy: None,
             phase: Phase::Open,
@@ -111,15 +112,12 @@ impl Socket {
             self.ended.get_or_insert(Ended::Here(end));
             return Turn::Over;
         }
-        match self.writing.is_empty() {
-            true => self.writing = orders.frames,
-            false => self.writing.extend(orders.frames),
-        }
+        self.writing.append(orders.frames);
         if orders.ping {
             self.writing.push_back(Frame::Control(Opcode::Ping, Vec::new()));
         }
         match self.write(cx) {
-            Poll::Ready(Ok(())) => self.writing = VecDeque::new(),
+            Poll::Ready(Ok(())) => self.writing = Frames::default(),
             Poll::Ready(Err(_)) => return Turn::Over,
             Poll::Pending => return Turn::Wait,
         }
@@ -250,7 +248,7 @@ impl Socket {
         if let Talk::Feeds { acts, .. } = &mut self.talk {
             *acts = VecDeque::new();
         }
-        self.writing.extend(self.link.take());
+        self.writing.append(self.link.take());
         self.writing.push_back(Frame::Control(Opcode::Close, payload));
     }
 
@@ -303,7 +301,7 @@ impl Socket {
     /// Puts into `buffer` what is written next.
     fn gather(&self, buffer: &mut ReadBuf<'_>) {
         let mut skip = self.written;
-        for frame in &self.writing {
+        for frame in self.writing.iter() {
             let mut head = [0; MOST_HEAD];
             let length = spell_head(frame.opcode(), frame.len(), &mut head);
             let (first, second) = frame.parts();
