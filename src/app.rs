@@ -442,3 +442,15 @@ fn directory(file: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_in_development_may_steps_reach_what_is_not_public() {
+        let config = Config::default();
+        assert!(!way_out(&config, Mode::Serve).policy.private);
+        assert!(way_out(&config, Mode::Development).policy.private);
+    }
+}

@@ -3,6 +3,7 @@
 pub mod policy;
 pub mod record;
 pub mod request;
+pub mod script;
 
 use std::future::Future;
 use std::io;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use policy::Policy;
 use request::{Fault, Host, Request, Response};
+use script::Script;
 
 /// The longest head of an answer.
 const HEAD_BYTES: usize = 64 << 10;
@@ -45,7 +47,15 @@ pub struct Settings {
 
 /// The way to servers of others.
 #[derive(Debug, Clone)]
-pub struct Outside(Option<Arc<Way>>);
+pub struct Outside(Means);
+
+#[derive(Debug, Clone)]
+enum Means {
+    /// They are called.
+    Way(Arc<Way>),
+    /// Nobody is.
+    Script(Arc<Script>),
+}
 
 #[derive(Debug)]
 struct Way {
@@ -61,31 +71,37 @@ pub struct Reply {
     pub result: Result<Response, Fault>,
 }
 
-/// Nobody is called.
+/// Nobody is called, and nobody answers.
 impl Default for Outside {
     fn default() -> Self {
-        Outside(None)
+        Outside::scripted(Script::default())
     }
 }
 
 impl Outside {
     /// A way out.
     pub fn new(settings: Settings) -> Self {
-        Outside(Some(Arc::new(Way { settings, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) })))
+        Outside(Means::Way(Arc::new(Way { settings, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) })))
+    }
+
+    /// Answers that come from a script, in no time.
+    pub fn scripted(script: Script) -> Self {
+        Outside(Means::Script(Arc::new(script)))
     }
 
     /// Sends a request once, and waits for its answer as long as it may take. Redirects are not followed.
     pub async fn send(&self, request: Request) -> Reply {
-        let begun = Instant::now();
-        let result = match &self.0 {
-            None => Err(Fault::fatal("nobody is called from here")),
-            Some(way) => {
-                let limit = way.settings.timeout;
-                let late =
-                    || Fault::passing(format!("there was no complete response within {} s", limit.as_secs_f64()));
-                timeout(limit, way.exchange(&request)).await.unwrap_or_else(|_| Err(late()))
+        let way = match &self.0 {
+            Means::Script(script) => {
+                let result = script.answer(&request);
+                return Reply { request, duration_ms: 0, result };
             }
+            Means::Way(way) => way,
         };
+        let begun = Instant::now();
+        let limit = way.settings.timeout;
+        let late = || Fault::passing(format!("there was no complete response within {} s", limit.as_secs_f64()));
+        let result = timeout(limit, way.exchange(&request)).await.unwrap_or_else(|_| Err(late()));
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Reply { request, duration_ms, result }
     }

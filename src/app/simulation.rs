@@ -22,6 +22,7 @@ use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run, RunStatus};
 use crate::model::time::Time;
 use crate::outside::Outside;
+use crate::outside::script::{Answer, Script};
 use crate::queue::{LEASE_SECONDS, Waker};
 use crate::store::runs::RunFilter;
 use crate::store::{Env, Store};
@@ -106,7 +107,7 @@ impl Simulation {
             bus: Bus::local(|_| {}),
             clock: Clock::manual(at),
             waker: Waker::default(),
-            // What would be fetched is said, and nobody is called.
+            // Nobody is called: see `answer`.
             outside: Outside::default(),
             catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
@@ -126,6 +127,13 @@ impl Simulation {
                 Err(format!("There is no workflow `{workflow}`; there is {}.", all.join(", ")))
             }
         }
+    }
+
+    /// Has steps that fetch something answered so; nobody is called.
+    pub fn answer(&mut self, answers: &[Value]) -> Result<(), String> {
+        let answers = answers.iter().map(Answer::parse).collect::<Result<_, _>>()?;
+        self.core.outside = Outside::scripted(Script::new(answers));
+        Ok(())
     }
 
     /// The time it is.

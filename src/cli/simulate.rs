@@ -26,6 +26,9 @@ pub(super) struct Asked {
     /// A file with a recipient, or a list of several, as triggers identify them inline.
     #[arg(long = "recipient", value_name = "FILE")]
     recipients: Vec<PathBuf>,
+    /// A file with what another server answers to an `http_fetch` step, or a list of several answers.
+    #[arg(long = "answer", value_name = "FILE")]
+    answers: Vec<PathBuf>,
     /// How far the clock is turned on after the last event: 90s, 30m, 1h, 7d, 2w [default: not at all].
     #[arg(long, value_name = "DURATION")]
     advance: Option<String>,
@@ -49,6 +52,10 @@ An event is the body of a trigger: {\"recipients\": [\"ann\"], \"data\": {..}}. 
   \"workflow\": \"other\"     that another workflow is triggered
   \"cancel\": \"key\"         that it cancels the runs that carry this key, of the `recipients` named or of all
 
+Nobody is called: a step that fetches gets the answer whose `url` is its own, or fails. {\"url\": \"https://api.example.com/me\",
+\"status\": 200, \"body\": {..}} may also say the `method`; a `url` with * at its end fits all that begin so. Of several that fit,
+each is given once, in turn, and the last from then on.
+
 The same input gives the same timeline. What is made by chance, as ids are, has a name instead: id-1, id-2.";
 
 /// Plays the events and prints what comes of them.
@@ -60,6 +67,7 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     let events = documents(&asked.events)?;
     let mut simulation = Simulation::new(config, &asked.env, at).await?;
     simulation.find(&asked.workflow).map_err(Failure)?;
+    simulation.answer(&documents(&asked.answers)?).map_err(Failure)?;
     let mut everybody = Vec::new();
     for recipient in documents(&asked.recipients)? {
         everybody.push(json!(simulation.introduce(&recipient).await.map_err(Failure)?));

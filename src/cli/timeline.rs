@@ -2,7 +2,7 @@
 
 use bellwire::app::simulation::Entry;
 use bellwire::model::time::Time;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Failure, say};
 
@@ -61,6 +61,11 @@ fn summary(entry: &Entry) -> (String, Vec<String>) {
                     details.extend(branch["conditions"].as_array().into_iter().flatten().map(condition));
                 }
             }
+            // Who was asked for what, and what they said; who was changed, and how.
+            Value::Object(request) if name == "request" => details.extend(exchange('>', request)),
+            Value::Object(response) if name == "response" => details.extend(exchange('<', response)),
+            Value::Object(after) if name == "after" => details.extend(changes(&entry.data["before"], after)),
+            Value::Object(_) if name == "before" => {}
             Value::String(text) => words.push(format!("{name}={text}")),
             other => words.push(format!("{name}={other}")),
         }
@@ -72,6 +77,28 @@ fn summary(entry: &Entry) -> (String, Vec<String>) {
     }
     let words = words.join(" ");
     (if words.is_empty() { words } else { format!("  {words}") }, details)
+}
+
+/// A request, or a response: what it is, its headers, its body.
+fn exchange(mark: char, what: &Map<String, Value>) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let said: Vec<String> =
+        ["method", "url", "status"].into_iter().filter_map(|name| what.get(name)).map(text).collect();
+    let headers = what.get("headers").and_then(Value::as_object).into_iter().flatten();
+    let headers = headers.map(|(name, value)| format!("{name}: {}", text(value)));
+    let body = what.get("body").and_then(Value::as_str).into_iter().flat_map(str::lines).map(str::to_owned);
+    std::iter::once(said.join(" ")).chain(headers).chain(body).map(|line| format!("{mark} {line}")).collect()
+}
+
+/// What has become of the members of somebody who was changed, as far as they are others.
+fn changes(before: &Value, after: &Map<String, Value>) -> Vec<String> {
+    let none = Map::new();
+    let before = before.as_object().unwrap_or(&none);
+    let is_told = |name: &&String| before.get(*name) != after.get(*name) && *name != "updated_at";
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    let show = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    let names = after.keys().chain(gone).filter(is_told);
+    names.map(|name| format!("{name}: {} -> {}", show(before.get(name)), show(after.get(name)))).collect()
 }
 
 fn condition(condition: &Value) -> String {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Dir;
+use crate::stub::{Answer, Stub};
 use crate::world::{World, document, tell};
 
 #[tokio::test]
@@ -38,4 +39,33 @@ async fn a_run_says_what_it_did_and_why() {
     let nothing = dir.run(&["runs", "show", "--data", &home, "11111111-2222-4333-8444-555555555555"]);
     assert_eq!(nothing.code, Some(1));
     assert!(nothing.err.contains("There is no run `11111111-2222-4333-8444-555555555555`"), "{}", nothing.err);
+}
+
+/// What a step asked of another server and what came, and whom a step changed and how; nothing that lets somebody in.
+#[tokio::test]
+async fn what_steps_fetched_and_changed_is_told() {
+    let stub = Stub::start(|_, _| Answer::json(json!({"plan": "pro"}))).await;
+    let steps = json!([
+        {"type": "http_fetch", "ref": "fetch", "settings": {"url": stub.url("/plan?of={{ recipient.id }}"),
+            "headers": [{"key": "authorization", "value": "Bearer geheim"}]}},
+        {"type": "update_user", "ref": "note", "settings": {"recipient_mode": "current",
+            "update_properties": r#"{"plan": "{{ data.plan }}"}"#}},
+    ]);
+    let world = World::embedded(&[("story", document(steps))]).await;
+    world.trigger("story", json!({"recipients": [{"id": "ann", "plan": "free"}]})).await.unwrap();
+    world.pass(0).await;
+    let dir = Dir::new("runs-fetched");
+    let home = world.file().parent().unwrap().display().to_string();
+    let said = dir.ask(&["runs", "show", "--data", &home, &world.run().await.id.to_string()]);
+    for line in [
+        "fetch              fetch_succeeded  duration_ms=",
+        &format!("            > GET {}\n", stub.url("/plan?of=ann")),
+        "            > authorization: [redacted]\n",
+        "            < 200\n",
+        "            < {\"plan\":\"pro\"}\n",
+        "note               user_updated  recipient=ann\n            plan: \"free\" -> \"pro\"\n",
+    ] {
+        assert!(said.contains(line), "{line}\nis not in\n{said}");
+    }
+    assert!(!said.contains("geheim"), "{said}");
 }

@@ -90,3 +90,77 @@ fn what_cannot_be_played_is_said() {
         assert!(done.err.contains(said), "{args:?}: {}", done.err);
     }
 }
+
+const FETCHING: &str = r#"{"name": "Fetching", "steps": [
+    {"type": "http_fetch", "ref": "fetch", "settings": {"method": "post", "url": "https://api.example.com/{{ recipient.id }}",
+        "headers": [{"key": "authorization", "value": "Bearer geheim"}], "body": "{\"n\": {{ data.n }}}"}},
+    {"type": "update_data", "ref": "add", "settings": {"data": "{\"sum\": {{ data.more | plus: data.n }}}"}},
+    {"type": "update_user", "ref": "note", "settings": {"recipient_mode": "current",
+        "update_properties": "{\"sum\": {{ data.sum }}}"}},
+    {"type": "trigger_workflow", "ref": "next", "settings": {"workflow_key": "next", "data": "{\"sum\": {{ data.sum }}}"}},
+    {"type": "ai_agent", "ref": "think", "settings": {"model": "some:model", "request_prompt": "hi", "response_type": "text"}}
+]}"#;
+
+/// Nobody is called: what others would say is among the input, and every attempt is told with what was sent and came.
+#[test]
+fn what_others_would_answer_is_played_too() {
+    let dir = Dir::new("simulate-fetch");
+    dir.write("workflows/fetching/workflow.json", FETCHING);
+    dir.write("workflows/next/workflow.json", r#"{"name": "Next", "steps": []}"#);
+    dir.write("event.json", r#"{"recipients": [{"id": "ann"}], "data": {"n": 1}}"#);
+    let answers = r#"[{"url": "https://api.example.com/*", "status": 503},
+        {"url": "https://api.example.com/ann", "method": "post", "body": {"more": 2}}]"#;
+    dir.write("answers.json", answers);
+    let play = |more: &[&str]| {
+        let args = ["simulate", "fetching", "--event", "event.json", "--workflows", "workflows", "--advance", "1m"];
+        dir.ask(&[&args[..], more].concat())
+    };
+    let said = play(&["--answer", "answers.json"]);
+    let expected = r#"Monday, 2026-01-05 (UTC)
+09:00:00  fetching                          triggered  data={"n":1} recipients=[{"id":"ann"}]
+09:00:00  ann #1         fetch              ! fetch_failed  duration_ms=0 error=the server answered 503; 200, 201 and 204 are good retry_at=2026-01-05T09:00:30.000000Z
+            > POST https://api.example.com/ann
+            > accept: application/json
+            > authorization: [redacted]
+            > content-type: application/json
+            > idempotency-key: id-1
+            > {"n": 1}
+            < 503
+09:00:30  ann #1         fetch              fetch_succeeded  duration_ms=0 merged=["more"]
+            > POST https://api.example.com/ann
+            > accept: application/json
+            > authorization: [redacted]
+            > content-type: application/json
+            > idempotency-key: id-1
+            > {"n": 1}
+            < 200
+            < {"more":2}
+09:00:30  ann #1         add                data_updated  merged={"sum":3}
+09:00:30  ann #1         note               user_updated  recipient=ann
+            sum: not set -> 3
+09:00:30  ann #1         next               workflow_triggered  workflow=next workflow_run_id=id-2
+09:00:30  ann #1         think              ! step_failed  error=this version can ask no model, and so not `some:model`
+09:00:30  ann #1                            run_halted  reason=step_failed
+09:00:30  ann #1                            run_completed
+09:00:30  ann #2                            run_completed
+09:01:00  the end
+"#;
+    assert_eq!(said, expected);
+    assert_eq!(play(&["--answer", "answers.json"]), said, "a second time");
+    let said = play(&[]);
+    let refusal =
+        "! fetch_failed  duration_ms=0 error=nobody is called from here, and there is no answer to this request";
+    assert!(said.contains(refusal) && said.contains("run_halted  reason=step_failed"), "{said}");
+    dir.write("answers.json", r#"{"url": "nowhere"}"#);
+    let wrong = dir.run(&[
+        "simulate",
+        "fetching",
+        "--event",
+        "event.json",
+        "--workflows",
+        "workflows",
+        "--answer",
+        "answers.json",
+    ]);
+    assert!(wrong.err.contains("the answer's `url` is invalid"), "{}", wrong.err);
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwire::config::Fetch;
 use bellwire::engine::work::{abandon, work};
 use bellwire::model::environment::Settings;
 use bellwire::model::run::{Run, RunStatus};
@@ -13,6 +14,8 @@ use bellwire::queue::{self, Queue, WORKERS};
 use bellwire::sign::webhook::signature;
 use bellwire::store::jobs::{Job, Line};
 use bellwire::verbs::Core;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -539,4 +542,56 @@ async fn a_call_that_is_given_up_ends_its_run() {
     abandon(&world.core, &job, "the disk is full").await.unwrap();
     assert_eq!(record(&world.run().await), ["run_halted:gave_up"]);
     assert_eq!(world.core.store.next_job_at().await.unwrap(), None::<Time>);
+}
+
+/// W-AMB-34: over TLS a server is who its certificate says, and somebody vouches for that; else there is no connection.
+#[tokio::test]
+async fn a_server_with_tls_is_asked_if_its_certificate_is_trusted() {
+    let directory = std::env::temp_dir().join(format!("bellwire-fetch-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).unwrap();
+    let make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=stub \
+                -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem";
+    let made = std::process::Command::new("sh").args(["-c", make]).current_dir(&directory).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let certificate = directory.join("cert.pem");
+    let acceptor = {
+        let chain = vec![CertificateDer::from_pem_file(&certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(directory.join("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let settings = builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        tokio_rustls::TlsAcceptor::from(Arc::new(settings))
+    };
+    let stub = Stub::serve(
+        |seen, _| Answer::json(json!({"n": seen.headers.len()})),
+        move |stream| {
+            let acceptor = acceptor.clone();
+            async move { acceptor.accept(stream).await.ok() }
+        },
+    )
+    .await;
+    let port = stub.address.port();
+    for (host, ca_file, fault) in [
+        ("localhost", Some(certificate.clone()), None),
+        ("127.0.0.1", Some(certificate.clone()), Some("no encrypted connection: ")),
+        ("localhost", None, Some("no encrypted connection: ")),
+    ] {
+        let before = stub.seen().len();
+        let fetch = Fetch { private: true, ca_file, ..Fetch::default() };
+        let mut world = world(json!({"url": format!("https://{host}:{port}/")})).await;
+        world.core.outside = Outside::new(fetch.settings());
+        world.trigger("story", for_ann(json!({}))).await.unwrap();
+        world.pass(0).await;
+        let run = world.run().await;
+        match fault {
+            None => assert_eq!(record(&run), ["fetch_succeeded", "message_enqueued"], "{:?}", run.events),
+            Some(fault) => {
+                let error = said(&run, "fetch_failed")["error"].as_str().unwrap().to_owned();
+                assert!(error.starts_with(fault), "{host}: {error}");
+                assert_eq!(run.status, RunStatus::Paused, "W-AMB-34: it is tried again");
+            }
+        }
+        assert_eq!(stub.seen().len() - before, usize::from(fault.is_none()), "{host}: nothing is said to a stranger");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
