@@ -39,6 +39,8 @@ impl Cpu {
 pub(crate) struct Memory {
     pub(crate) anonymous: f64,
     pub(crate) resident: f64,
+    /// The most that was resident since the start, or since it was forgotten.
+    pub(crate) peak: f64,
 }
 
 /// The clocks of the measured process, of this one and of the machine, at one instant.
@@ -139,7 +141,12 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
         let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name} in status"))?;
         Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
     };
-    Ok(Memory { anonymous: kib("RssAnon:")?, resident: kib("VmRSS:")? })
+    Ok(Memory { anonymous: kib("RssAnon:")?, resident: kib("VmRSS:")?, peak: kib("VmHWM:")? })
+}
+
+/// Forgets the most memory that a process has had.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").with_context(|| format!("the peak of {pid} cannot be forgotten"))
 }
 
 /// Refuses a test that would run into the limit of open files half way.

@@ -18,6 +18,7 @@ mod run;
 mod scenario;
 mod server;
 mod socket;
+mod stub;
 mod svg;
 mod swarm;
 mod target;
@@ -97,6 +98,7 @@ async fn measure(run: &Run, scenario: &Scenario) -> Result<Vec<Outcome>> {
         Scenario::Push(options) => scenario::push::run(run, options).await?,
         Scenario::Trigger(options) => scenario::trigger::run(run, options).await?,
         Scenario::Fanout(options) => scenario::fanout::run(run, options).await?,
+        Scenario::Engine(options) => scenario::engine::run(run, options).await?,
         Scenario::Feed(options) => scenario::feed::run(run, options).await?,
         Scenario::Mark(options) => scenario::mark::run(run, options).await?,
         Scenario::Reconnect(options) => scenario::reconnect::run(run, options).await?,

@@ -80,6 +80,8 @@ pub(crate) enum Scenario {
     Trigger(Trigger),
     /// One trigger with many recipients: the time until every one of them has the frame
     Fanout(Fanout),
+    /// Workflows: runs per second, simple and of five steps; many timers that are due at once; the followers of one object
+    Engine(Engine),
     /// Read a page of a feed with its counts, from feeds of growing size
     Feed(Feed),
     /// Mark messages: marks per second, and the time until the reader's other device knows
@@ -172,6 +174,37 @@ pub(crate) struct Fanout {
     /// Triggers per round, one after the other
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) repeat: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Engine {
+    /// Connections that each wait for one answer before the next trigger
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) callers: u32,
+    /// Recipients named by one trigger
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) recipients: u32,
+    /// Recipients whom the runs of one step, those of five, and the timers go round
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) users: u32,
+    /// Seconds of the runs of one step, and of the pushes before the timers are due
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
+    pub(crate) seconds: u32,
+    /// Runs of five steps, ten of which come together for each recipient
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) runs: u32,
+    /// Runs that are delayed until the same second
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) timers: u32,
+    /// Triggers per second, for others with an open socket, before and while the timers are due
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// Of them, so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) listeners: u32,
+    /// Followers of the object; another has a tenth of them
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) followers: u32,
 }
 
 #[derive(Debug, Clone, Args)]

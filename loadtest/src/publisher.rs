@@ -97,7 +97,7 @@ impl Publisher {
         match &mut self.way {
             Way::Http(pool) => {
                 let mut connection = pool.take().await?;
-                let (path, body) = (server::trigger_path(), trigger_body(users, at));
+                let (path, body) = (server::trigger_path(server::WORKFLOW), trigger_body(users, at));
                 let (pool, failures) = (pool.clone(), Rc::clone(&self.failures));
                 tokio::task::spawn_local(async move {
                     match connection.call(Method::POST, &path, body).await {

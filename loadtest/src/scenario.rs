@@ -1,6 +1,7 @@
 //! The scenarios: each has its sides do the same work in turn.
 
 pub(crate) mod connect;
+pub(crate) mod engine;
 pub(crate) mod fanout;
 pub(crate) mod feed;
 pub(crate) mod limit;

@@ -19,7 +19,14 @@ use crate::swarm::Ticket;
 
 const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
 const ENVIRONMENT: &str = "development";
-const WORKFLOW: &str = "build-finished";
+/// What almost every trigger is for: one item.
+pub(crate) const WORKFLOW: &str = "build-finished";
+/// A branch, a batch of ten, a fetch, an item; and an item for whoever goes the other way.
+pub(crate) const FIVE_STEPS: &str = "five-steps";
+/// An item once the time has come that the trigger's data names.
+pub(crate) const LATER: &str = "later";
+/// Activities that close a batch of [`FIVE_STEPS`].
+pub(crate) const BATCH: u32 = 10;
 /// Long enough for the largest database a scenario leaves behind.
 const START: Duration = Duration::from_secs(20);
 /// The last second of the century: tokens outlive every run, and no clock is needed to mint them.
@@ -143,9 +150,9 @@ pub(crate) fn name(user: u32) -> String {
     format!("u{user}")
 }
 
-/// Path of the trigger.
-pub(crate) fn trigger_path() -> String {
-    format!("/v1/workflows/{WORKFLOW}/trigger")
+/// Path of a workflow's trigger.
+pub(crate) fn trigger_path(workflow: &str) -> String {
+    format!("/v1/workflows/{workflow}/trigger")
 }
 
 /// Path of the newest page of a user's feed, with its counts.
@@ -173,7 +180,7 @@ impl Signing {
     }
 }
 
-/// Writes the configuration and the one workflow; answers the configuration's path.
+/// Writes the configuration and the workflows; answers the configuration's path.
 fn lay_out(room: &Path, address: SocketAddr, common: &Common, roles: Roles) -> Result<PathBuf> {
     let (workflows, path) = (room.join("workflows"), room.join("bellwire.toml"));
     let store = common.store.as_ref().map(|url| format!("url = {url:?}\n")).unwrap_or_default();
@@ -184,28 +191,57 @@ fn lay_out(room: &Path, address: SocketAddr, common: &Common, roles: Roles) -> R
         Roles::Equal => "",
     };
     let config = format!(
-        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n{store}\n[bus]\n{bus}\n[workflows]\ndir = {workflows:?}\n\n[limits]\nenabled = false\n\n\
+        "[server]\nlisten = \"{address}\"\n\n[store]\npath = {:?}\n{store}\n[bus]\n{bus}\n[workflows]\ndir = {workflows:?}\n\n[fetch]\nprivate = true\n\n[limits]\nenabled = false\n\n\
          {hub}[environments.{ENVIRONMENT}]\n\n[[channels]]\nid = \"{CHANNEL}\"\nkey = \"in-app-feed\"\ntype = \"in_app_feed\"\n\
          name = \"Feed\"\n",
         room.join("bellwire.db"),
     );
-    let workflow = json!({
-        "name": "Build finished",
-        "trigger_frequency": "every_trigger",
-        "__readonly": {"key": WORKFLOW, "active": true, "valid": true},
-        "steps": [{
-            "type": "channel", "ref": "in_app_feed_1", "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+    for (key, steps) in workflows_with_steps() {
+        let workflow = json!({
+            "name": key,
+            "trigger_frequency": "every_trigger",
+            "__readonly": {"key": key, "active": true, "valid": true},
+            "steps": steps
+        });
+        let home = workflows.join(key);
+        fs::create_dir_all(&home)?;
+        fs::write(home.join("workflow.json"), serde_json::to_string_pretty(&workflow)?)?;
+    }
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
+fn workflows_with_steps() -> [(&'static str, Value); 3] {
+    let item = |name: &str| {
+        json!({
+            "type": "channel", "ref": name, "channel_key": "in-app-feed", "channel_type": "in_app_feed",
             "template": {
                 "markdown_body": "Build **finished**: every test passed, the package is ready to be tried",
                 "action_url": "/builds/1734"
             }
-        }]
+        })
+    };
+    let gather = json!({
+        "type": "batch", "ref": "batch_1",
+        "settings": {"batch_window": {"unit": "hours", "value": 1}, "batch_items_max_limit": BATCH}
     });
-    let home = workflows.join(WORKFLOW);
-    fs::create_dir_all(&home)?;
-    fs::write(home.join("workflow.json"), serde_json::to_string_pretty(&workflow)?)?;
-    fs::write(&path, config)?;
-    Ok(path)
+    let fetch = json!({
+        "type": "http_fetch", "ref": "http_fetch_1", "settings": {"method": "get", "url": "{{ data.from }}"}
+    });
+    let branch = json!({
+        "type": "branch", "ref": "branch_1",
+        "branches": [
+            {"name": "Builds", "terminates": false, "steps": [gather, fetch, item("gathered")],
+             "conditions": {"all": [{"variable": "data.build", "operator": "equal_to", "argument": "1734"}]}},
+            {"name": "Default", "terminates": false, "steps": [item("else")]}
+        ]
+    });
+    let pause = json!({"type": "delay", "ref": "delay_1", "settings": {"delay_until_field_path": "data.due"}});
+    [
+        (WORKFLOW, json!([item("in_app_feed_1")])),
+        (FIVE_STEPS, json!([branch])),
+        (LATER, json!([pause, item("in_app_feed_1")])),
+    ]
 }
 
 /// Has the server's own command make a key, and answers the JSON it prints.

@@ -30,6 +30,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Which sockets to open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
+    /// The first of the users.
+    pub(crate) first: u32,
     pub(crate) users: u32,
     pub(crate) sockets_per_user: u32,
     pub(crate) concurrency: u32,
@@ -71,7 +73,7 @@ impl Swarm {
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for index in 0..plan.sockets() {
-            let user = index % plan.users;
+            let user = plan.first + index % plan.users;
             tasks.spawn_local(live(Rc::clone(&opening), target.door(user), index));
         }
         while opening.joined.get() < plan.sockets() {
@@ -97,7 +99,7 @@ impl Swarm {
 impl Opening {
     fn new(plan: Plan) -> Opening {
         Opening {
-            watch: Rc::new(Watch::new(plan.users)),
+            watch: Rc::new(Watch::new(plan.first + plan.users)),
             scratch: RefCell::new(vec![0; SCRATCH]),
             permits: Semaphore::new(plan.concurrency as usize),
             joined: Cell::default(),

@@ -110,6 +110,16 @@ fn one_trigger_reaches_many() {
 }
 
 #[test]
+fn workflows_run() {
+    let sizes = ["--users", "20", "--recipients", "10", "--callers", "2", "--seconds", "1", "--runs", "400"];
+    let more = ["--timers", "100", "--listeners", "5", "--rate", "50", "--followers", "300"];
+    let figures = reached(&[&["engine"][..], &sizes, &more].concat());
+    for name in ["simple runs", "runs of five steps", "due timers done", "followers told"] {
+        expect(&figures, name);
+    }
+}
+
+#[test]
 fn feeds_are_read() {
     reached(&["feed", "--items", "10,100", "--reads", "20", "--callers", "4"]);
 }

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record::Store;
 use super::{end_with_parent, tell};
-use crate::options::BareRows;
+use crate::machine::{Reading, Usage};
+use crate::options::{BareRows, Common};
 
 /// The server's own tables: what is written here is as wide and as indexed as there.
 const SCHEMA: &str = include_str!("../../../src/store/migrations/0001_first.sql");
@@ -190,6 +191,27 @@ fn tell_all(done: Vec<Then>, committed: Option<&mpsc::Sender<Vec<Then>>>) {
 pub(crate) struct Done {
     pub(crate) writes: u64,
     pub(crate) seconds: f64,
+}
+
+/// Has a child write rows for so many seconds; answers what it wrote and what that took.
+pub(crate) async fn measure(
+    common: &Common,
+    room: &Path,
+    callers: u32,
+    users: u32,
+    seconds: u32,
+) -> Result<(Done, Usage)> {
+    let arguments = [
+        ("--rows", room.display().to_string()),
+        ("--callers", callers.to_string()),
+        ("--users", users.to_string()),
+        ("--seconds", seconds.to_string()),
+    ];
+    let arguments: Vec<String> = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+    let (mut process, _): (_, Done) = super::start(common, "bare-rows", &arguments, room).await?;
+    let reading = Reading::take(process.pid())?;
+    let done: Done = process.line().await?;
+    Ok((done, reading.usage(process.pid())?))
 }
 
 /// The hidden command: callers in this process, each waiting for one commit before the next write.

@@ -29,10 +29,11 @@ async fn turn(run: &Run, options: &Connect, side: Side) -> Result<Round> {
     let sockets = f64::from(options.sockets);
     run.progress.part(format!("{}: connect", side.name()), options.sockets.into());
     // The first socket pays for what is set up once.
-    let warm = Swarm::open(&target, Plan { users: 1, sockets_per_user: 1, concurrency: 1 }, &run.progress).await?;
+    let warm =
+        Swarm::open(&target, Plan { first: 0, users: 1, sockets_per_user: 1, concurrency: 1 }, &run.progress).await?;
     tokio::time::sleep(PAUSE).await;
     let (memory, reading) = (machine::memory(target.pid())?, Reading::take(target.pid())?);
-    let plan = Plan { users: options.sockets, sockets_per_user: 1, concurrency: options.concurrency };
+    let plan = Plan { first: 0, users: options.sockets, sockets_per_user: 1, concurrency: options.concurrency };
     let swarm = Swarm::open(&target, plan, &run.progress).await?;
     // What follows a join, such as its snapshot, is part of a connect.
     tokio::time::sleep(PAUSE).await;

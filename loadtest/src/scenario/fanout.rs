@@ -25,7 +25,7 @@ pub(crate) async fn run(run: &Run, options: &Fanout) -> Result<Outcome> {
 async fn turn(run: &Run, options: &Fanout, side: Side) -> Result<Round> {
     let target = Target::start(side, &run.common, &run.room(side)?, Join::Bellwire, true).await?;
     target.identify(options.recipients).await?;
-    let plan = Plan { users: options.recipients, sockets_per_user: 1, concurrency: HANDSHAKES };
+    let plan = Plan { first: 0, users: options.recipients, sockets_per_user: 1, concurrency: HANDSHAKES };
     let swarm = Swarm::open(&target, plan, &run.progress).await?;
     let mut publisher = Publisher::open(&target, Store::Item, run.frame_bytes.get() as usize).await?;
     let mut rota = Rota::new(options.recipients, options.recipients);

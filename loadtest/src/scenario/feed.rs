@@ -63,7 +63,9 @@ async fn fill_one(run: &Run, target: &Target, callers: u32, user: u32, items: u3
             let mut connection = pool.take().await?;
             while done.get() < items {
                 done.set(done.get() + 1);
-                connection.call(Method::POST, &server::trigger_path(), trigger_body(&[user], 0)).await?;
+                connection
+                    .call(Method::POST, &server::trigger_path(server::WORKFLOW), trigger_body(&[user], 0))
+                    .await?;
             }
             Ok(())
         });

@@ -34,7 +34,7 @@ pub(crate) async fn run(run: &Run, options: &Mark) -> Result<Outcome> {
 async fn turn(run: &Run, options: &Mark, side: Side) -> Result<Round> {
     let target = Target::start(side, &run.common, &run.room(side)?, Join::Bellwire, true).await?;
     target.identify(options.users).await?;
-    let plan = Plan { users: options.users, sockets_per_user: 1, concurrency: HANDSHAKES };
+    let plan = Plan { first: 0, users: options.users, sockets_per_user: 1, concurrency: HANDSHAKES };
     let swarm = Swarm::open(&target, plan, &run.progress).await?;
     let frame_bytes = run.frame_bytes.get() as usize;
     give_everyone_a_message(&target, &swarm, options.users, frame_bytes).await?;

@@ -42,7 +42,8 @@ pub(crate) async fn run(run: &Run, options: &Push) -> Result<Outcome> {
 async fn turn(run: &Run, options: &Push, side: Side) -> Result<Round> {
     let target = Target::start(side, &run.common, &run.room(side)?, Join::Bellwire, false).await?;
     target.identify(options.users).await?;
-    let plan = Plan { users: options.users, sockets_per_user: options.sockets_per_user, concurrency: HANDSHAKES };
+    let plan =
+        Plan { first: 0, users: options.users, sockets_per_user: options.sockets_per_user, concurrency: HANDSHAKES };
     run.progress.part(format!("{}: open sockets", side.name()), plan.sockets().into());
     let carrier = Carrier::of(&run.common);
     let before = sample(carrier.as_ref()).await?;

@@ -202,7 +202,8 @@ impl Triggers {
         let (users, at, open) = (users.to_vec(), self.crowd.watch().now(), Rc::clone(&self.open));
         open.set(open.get() + 1);
         tokio::task::spawn_local(async move {
-            match connection.call(Method::POST, &server::trigger_path(), trigger_body(&users, at)).await {
+            match connection.call(Method::POST, &server::trigger_path(server::WORKFLOW), trigger_body(&users, at)).await
+            {
                 Ok(_) => crowd.told(&users, at),
                 Err(error) => failures.note(&error),
             }

@@ -9,9 +9,8 @@ use hyper::Method;
 use tokio::task::JoinSet;
 
 use super::{HANDSHAKES, PAUSE};
-use crate::bare;
 use crate::bare::record::Store;
-use crate::bare::rows::Done;
+use crate::bare::rows;
 use crate::disk;
 use crate::http::Pool;
 use crate::machine::{self, Reading, Usage};
@@ -60,17 +59,7 @@ async fn turn(run: &Run, options: &Trigger, side: Side) -> Result<Round> {
 
 /// Group commits of rows in the bare program's own process.
 async fn flood_bare(run: &Run, options: &Trigger, room: &std::path::Path, round: &mut Round) -> Result<()> {
-    let arguments = [
-        ("--rows", room.display().to_string()),
-        ("--callers", options.callers.to_string()),
-        ("--users", options.users.to_string()),
-        ("--seconds", options.seconds.to_string()),
-    ];
-    let arguments: Vec<String> = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-    let (mut process, _): (_, Done) = bare::start(&run.common, "bare-rows", &arguments, room).await?;
-    let reading = Reading::take(process.pid())?;
-    let done: Done = process.line().await?;
-    let usage = reading.usage(process.pid())?;
+    let (done, usage) = rows::measure(&run.common, room, options.callers, options.users, options.seconds).await?;
     rates(round, done.writes as f64, done.seconds, usage);
     Ok(())
 }
@@ -100,7 +89,9 @@ async fn call(pool: &Pool, options: &Trigger, seconds: u32, progress: &Progress)
             let mut connection = pool.take().await?;
             let mut user = caller % users;
             while Instant::now() < until {
-                connection.call(Method::POST, &server::trigger_path(), trigger_body(&[user], 0)).await?;
+                connection
+                    .call(Method::POST, &server::trigger_path(server::WORKFLOW), trigger_body(&[user], 0))
+                    .await?;
                 answered.set(answered.get() + 1);
                 user = (user + step) % users;
             }
@@ -136,7 +127,7 @@ async fn latency(
     round: &mut Round,
 ) -> Result<()> {
     let disk = disk::probe(room).await?;
-    let plan = Plan { users: options.listeners, sockets_per_user: 1, concurrency: HANDSHAKES };
+    let plan = Plan { first: 0, users: options.listeners, sockets_per_user: 1, concurrency: HANDSHAKES };
     let swarm = Swarm::open(target, plan, &run.progress).await?;
     let frame_bytes = run.frame_bytes.get() as usize;
     let mut publisher = Publisher::open(target, Store::Item, frame_bytes).await?;
