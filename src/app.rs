@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::channels::Declared;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT};
-use crate::engine::work::{abandon, work};
+use crate::engine::work::{abandon, is_joint, work, work_together};
 use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
@@ -354,18 +354,23 @@ fn spawn_queue(core: &Arc<Core>, line: Line, workers: usize, stopped: watch::Rec
         metrics: core.metrics.jobs.clone(),
         line,
         workers,
+        is_joint,
         call: move || caller.bus.call(),
     };
-    let (worker, closer) = (Arc::clone(core), Arc::clone(core));
+    let (worker, leader, closer) = (Arc::clone(core), Arc::clone(core), Arc::clone(core));
     let work = move |job| {
         let core = Arc::clone(&worker);
         async move { work(&core, &job).await }
+    };
+    let together = move |jobs| {
+        let core = Arc::clone(&leader);
+        async move { work_together(&core, jobs).await }
     };
     let abandon = move |job, why: String| {
         let core = Arc::clone(&closer);
         async move { abandon(&core, &job, &why).await }
     };
-    tokio::spawn(queue::run(queue, stopped, work, abandon))
+    tokio::spawn(queue::run(queue, stopped, work, together, abandon))
 }
 
 /// Sweeps away what has run out, until it is time to stop.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error, error_span, warn};
@@ -30,6 +30,8 @@ const RENEW: Duration = Duration::from_secs(10);
 const CLAIM: usize = 64;
 /// Jobs of this server's own worked on at once.
 pub const WORKERS: usize = 16;
+/// Crowds worked on at once: more would only stand in the way of what others write.
+const CROWDS: usize = 1;
 /// How often others are called for help, at most.
 const CALL: Duration = Duration::from_secs(1);
 /// The longest a worker sleeps without looking.
@@ -95,23 +97,41 @@ pub struct Queue<C> {
     pub line: Line,
     /// How many of them at once.
     pub workers: usize,
+    /// Whether a job is done together with others like it, where many are due.
+    pub is_joint: fn(&Job) -> bool,
     /// Asks others for help, when more is due than can be taken at once.
     pub call: C,
 }
 
 /// Works on due jobs until `stop` says so, then hands back those that were not begun, and waits for those under way.
-/// `work` finishes its job in its own batch; `abandon` ends one that has failed too often, and is told why.
-pub async fn run<C, W, A, F, G>(queue: Queue<C>, mut stop: watch::Receiver<bool>, work: W, abandon: A)
-where
+/// `work` finishes its job in its own batch; `together` finishes a crowd in one, and gives back those that are to be done
+/// one by one; `abandon` ends one that has failed too often, and is told why.
+pub async fn run<C, W, T, A, F, H, G>(
+    queue: Queue<C>,
+    mut stop: watch::Receiver<bool>,
+    work: W,
+    together: T,
+    abandon: A,
+) where
     C: Fn() + Send,
     W: Fn(Job) -> F + Clone + Send + 'static,
+    T: Fn(Vec<Job>) -> H + Clone + Send + 'static,
     A: Fn(Job, String) -> G + Clone + Send + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
+    H: Future<Output = Vec<Job>> + Send + 'static,
     G: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let Queue { store, clock, waker, metrics, line, workers, call } = queue;
+    let Queue { store, clock, waker, metrics, line, workers, is_joint, call } = queue;
     let desk = Desk { store, clock, waker, metrics, line, renew: RENEW, node: Uuid::new_v4() };
-    let slots = Arc::new(Semaphore::new(workers));
+    let (slots, crowds) = (Arc::new(Semaphore::new(workers)), Arc::new(Semaphore::new(CROWDS)));
+    // Whoever does jobs one by one begins each as soon as there is a slot, and hands back the rest when it is time to stop.
+    let one_by_one = {
+        let (desk, slots) = (desk.clone(), Arc::clone(&slots));
+        move |jobs: Vec<Job>, stop: watch::Receiver<bool>| {
+            let (desk, slots, work, abandon) = (desk.clone(), Arc::clone(&slots), work.clone(), abandon.clone());
+            async move { desk.begin_each(jobs, &slots, stop, work, abandon).await }
+        }
+    };
     let mut round = 0u64;
     let mut called_at: Option<Instant> = None;
     while !is_stopped(&stop) {
@@ -126,35 +146,44 @@ where
             }
             continue;
         };
-        let mut claimed = VecDeque::from(claimed);
         let found = claimed.len();
         // Whoever was called goes on for as long as there is much to do.
         if found == CLAIM && called_at.is_none_or(|at| at.elapsed() >= CALL) {
             called_at = Some(Instant::now());
             call();
         }
-        while !claimed.is_empty() {
-            // Waiting for a slot is waiting for work that ends.
-            let slot = tokio::select! {
-                biased;
-                _ = stop.wait_for(|is_stopped| *is_stopped) => break,
-                slot = Arc::clone(&slots).acquire_owned() => slot,
-            };
-            let (Some(job), Ok(slot)) = (claimed.pop_front(), slot) else { break };
-            let (desk, work, abandon) = (desk.clone(), work.clone(), abandon.clone());
-            let span = error_span!("job", job.id = job.id, job.kind = %job.kind, subject = %job.subject);
-            let turn = async move {
-                desk.see_to(job, work, abandon).await;
-                drop(slot);
-            };
-            tokio::spawn(turn.instrument(span));
+        let (mut crowd, mut alone): (Vec<Job>, Vec<Job>) = claimed.into_iter().partition(is_joint);
+        if crowd.len() == 1 {
+            alone.append(&mut crowd);
         }
-        desk.hand_back(claimed.into()).await;
+        if let (false, Some(place)) = (crowd.is_empty(), place(&crowds, &mut stop).await) {
+            let (desk, together, one_by_one, stop) = (desk.clone(), together.clone(), one_by_one.clone(), stop.clone());
+            tokio::spawn(async move {
+                let left = desk.see_to_all(crowd, together).await;
+                one_by_one(left, stop).await;
+                drop(place);
+            });
+        } else {
+            // It is time to stop: they are handed back.
+            alone.append(&mut crowd);
+        }
+        one_by_one(alone, stop.clone()).await;
         if found < room {
             desk.sleep(&mut stop).await;
         }
     }
-    let _ = slots.acquire_many(u32::try_from(workers).unwrap_or(u32::MAX)).await;
+    for (places, all) in [(crowds, CROWDS), (slots, workers)] {
+        let _ = places.acquire_many(u32::try_from(all).unwrap_or(u32::MAX)).await;
+    }
+}
+
+/// Waits for a place among those who work, which is waiting for work that ends; none when it is time to stop.
+async fn place(places: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|is_stopped| *is_stopped) => None,
+        place = Arc::clone(places).acquire_owned() => place.ok(),
+    }
 }
 
 /// Whether it is time to stop; so it is, too, when nobody is left to say so.
@@ -221,6 +250,58 @@ impl Desk {
             () = tokio::time::sleep(until) => {}
             _ = stop.changed() => {}
         }
+    }
+
+    /// Begins each of these jobs as soon as there is a slot; those that are left when it is time to stop are handed back.
+    async fn begin_each<W, A, F, G>(
+        &self,
+        jobs: Vec<Job>,
+        slots: &Arc<Semaphore>,
+        mut stop: watch::Receiver<bool>,
+        work: W,
+        abandon: A,
+    ) where
+        W: Fn(Job) -> F + Clone + Send + 'static,
+        A: Fn(Job, String) -> G + Clone + Send + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+        G: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let mut jobs = VecDeque::from(jobs);
+        while !jobs.is_empty() {
+            let Some(slot) = place(slots, &mut stop).await else { break };
+            let Some(job) = jobs.pop_front() else { break };
+            let (desk, work, abandon) = (self.clone(), work.clone(), abandon.clone());
+            let span = error_span!("job", job.id = job.id, job.kind = %job.kind, subject = %job.subject);
+            let turn = async move {
+                desk.see_to(job, work, abandon).await;
+                drop(slot);
+            };
+            tokio::spawn(turn.instrument(span));
+        }
+        self.hand_back(jobs.into()).await;
+    }
+
+    /// Does a crowd of jobs in one go; gives back those that are still to be done.
+    async fn see_to_all<H>(&self, crowd: Vec<Job>, together: impl FnOnce(Vec<Job>) -> H + Send + 'static) -> Vec<Job>
+    where
+        H: Future<Output = Vec<Job>> + Send + 'static,
+    {
+        let own = crowd.clone();
+        let mut task = tokio::spawn(async move { together(own).await }.in_current_span());
+        let left = loop {
+            tokio::select! {
+                ended = &mut task => break ended,
+                () = tokio::time::sleep(self.renew) => for job in &crowd { self.keep(job).await },
+            }
+        };
+        let left = left.unwrap_or_else(|fault| {
+            // Alone, each is tried again, and told of with its id.
+            warn!(jobs = crowd.len(), error = %panicked(fault), "jobs that were done together failed; they are done one by one");
+            crowd.clone()
+        });
+        let is_done = |job: &&Job| !left.iter().any(|one| one.id == job.id);
+        crowd.iter().filter(is_done).for_each(|job| self.metrics.ended(&job.kind, JobEnd::Done));
+        left
     }
 
     /// Does one job: it ends, it is tried again later, or it is given up.

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::scene::{Common, Scene};
 use super::start::{add, tell};
+use super::work::AT_A_STRETCH;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run};
 use crate::model::subscription::Followed;
@@ -59,6 +60,20 @@ pub struct Work {
     order: FanOutOrder,
     data: Vec<Arc<TriggerData>>,
     progress: Progress,
+    /// The part behind it, if it has been thought through.
+    next: Option<Part>,
+}
+
+/// A part that is thought through.
+#[derive(Debug)]
+struct Part {
+    change: Change,
+    /// How far the fan-out is with it, and how it stands then.
+    progress: Progress,
+    after: FanOut,
+    /// Whom it reaches, by key.
+    reached: HashSet<String>,
+    is_last: bool,
 }
 
 /// Who is next, and how far the fan-out is then.
@@ -73,6 +88,10 @@ struct Reached {
     follower: Follower,
     object: String,
     data: usize,
+}
+
+fn count(runs: usize) -> i64 {
+    i64::try_from(runs).unwrap_or(i64::MAX)
 }
 
 impl Work {
@@ -91,21 +110,34 @@ impl Work {
         let progress = job.progress.as_deref().unwrap_or_default();
         let progress = serde_json::from_str(progress).map_err(|error| unreadable(error.to_string()))?;
         let data = std::mem::take(&mut order.data).into_iter().map(|data| Arc::new(TriggerData::new(data))).collect();
-        Ok(Some(Work { job: job.clone(), order, data, progress }))
+        Ok(Some(Work { job: job.clone(), order, data, progress, next: None }))
     }
 
     /// Does one part. Whether there is more to do; for whoever has lost the claim there is not.
     pub async fn goes_on(&mut self, core: &Core) -> Result<bool, Failure> {
         for _ in 0..OVERTAKEN {
-            // Read before anything else: what is cancelled from here on refuses the part.
-            let state = core.store.fan_out(&self.job.subject).await?;
-            let Some(state) = state.filter(|state| !state.is_cancelled) else { return self.end_cancelled(core).await };
-            let chunk = self.look(core).await?;
-            let change = self.change(core, &chunk, &state).await?;
-            match core.commit(change).await {
+            let part = match self.next.take() {
+                Some(part) => part,
+                None => {
+                    // Read before anything else: what is cancelled from here on refuses the part.
+                    let state = core.store.fan_out(&self.job.subject).await?;
+                    let Some(state) = state.filter(|state| !state.is_cancelled) else {
+                        return self.end_cancelled(core).await;
+                    };
+                    self.part(core, &self.progress, &state, &HashSet::new()).await?
+                }
+            };
+            let Part { change, progress, after, reached, is_last } = part;
+            // While one part is written, the next is thought through as if it were written already; whatever comes in
+            // between refuses both.
+            let next =
+                async { if is_last { Ok(None) } else { self.part(core, &progress, &after, &reached).await.map(Some) } };
+            let (written, next) = tokio::join!(core.commit(change), next);
+            match written {
                 Ok(_) => {
-                    self.progress = chunk.progress;
-                    return Ok(!chunk.is_last);
+                    self.progress = progress;
+                    self.next = next?;
+                    return Ok(!is_last);
                 }
                 Err(store::Error::Refused(CLAIM)) => return Ok(false),
                 // Something was cancelled, or somebody has gone or follows no more: look again.
@@ -114,6 +146,23 @@ impl Work {
             }
         }
         Err(Failure("other changes of the recipients kept coming in between".to_owned()))
+    }
+
+    /// Thinks a part through: what comes behind `progress`, where the fan-out stands so. `reached` are those whom the part
+    /// before reaches, of whom the database may not know yet.
+    async fn part(
+        &self,
+        core: &Core,
+        progress: &Progress,
+        state: &FanOut,
+        reached: &HashSet<String>,
+    ) -> Result<Part, Failure> {
+        let chunk = self.look(core, progress).await?;
+        let new = self.not_reached_yet(core, &chunk.followers, reached).await?;
+        let after = FanOut { rev: state.rev + 1, started: state.started + count(new.len()), ..state.clone() };
+        let reached = new.iter().map(|reached| reached.follower.key.clone()).collect();
+        let change = self.change(core, &chunk, new, state).await?;
+        Ok(Part { change, progress: chunk.progress, after, reached, is_last: chunk.is_last })
     }
 
     async fn end_cancelled(&self, core: &Core) -> Result<bool, Failure> {
@@ -133,8 +182,8 @@ impl Work {
 
     /// Looks for who is next: followers of the objects in the order in which they were named, those of each before those
     /// of the objects that follow it (W-FAN-05, W-FAN-10, W-AMB-09).
-    async fn look(&self, core: &Core) -> Result<Chunk, store::Error> {
-        let mut chunk = Chunk { followers: Vec::new(), progress: self.progress.clone(), is_last: false };
+    async fn look(&self, core: &Core, from: &Progress) -> Result<Chunk, store::Error> {
+        let mut chunk = Chunk { followers: Vec::new(), progress: from.clone(), is_last: false };
         let mut lanes = 0;
         while let Some(parent) = self.order.parents.get(chunk.progress.parent) {
             let room = self.room(parent.data).saturating_sub(chunk.followers.len());
@@ -175,14 +224,13 @@ impl Work {
     }
 
     /// Everything that a part does.
-    async fn change(&self, core: &Core, chunk: &Chunk, state: &FanOut) -> Result<Change, Failure> {
+    async fn change(&self, core: &Core, chunk: &Chunk, new: Vec<&Reached>, state: &FanOut) -> Result<Change, Failure> {
         let mut change = Change::new();
         let until = core.clock.now().plus_seconds(LEASE_SECONDS);
         match chunk.is_last {
             true => change.batch.finish_job(&self.job),
             false => change.batch.advance_job(&self.job, &chunk.progress.to_json(), until),
         }
-        let new = self.not_reached_yet(core, &chunk.followers).await?;
         change.batch.advance_fan_out(state, new.len());
         if chunk.is_last {
             change.batch.end_fan_out(&self.job.subject);
@@ -198,8 +246,13 @@ impl Work {
 
     /// Those who have not been reached before, each once; never the actor (W-FAN-07), nor whose run was cancelled before
     /// it began (W-CAN-04).
-    async fn not_reached_yet<'c>(&self, core: &Core, found: &'c [Reached]) -> Result<Vec<&'c Reached>, store::Error> {
-        let mut seen: HashSet<&str> = self.order.actor.as_deref().into_iter().collect();
+    async fn not_reached_yet<'c>(
+        &self,
+        core: &Core,
+        found: &'c [Reached],
+        reached: &HashSet<String>,
+    ) -> Result<Vec<&'c Reached>, store::Error> {
+        let mut seen: HashSet<&str> = reached.iter().map(String::as_str).chain(self.order.actor.as_deref()).collect();
         let new: Vec<&Reached> = found.iter().filter(|reached| seen.insert(&reached.follower.key)).collect();
         let ids: Vec<String> = new.iter().map(|reached| self.order.run_id(&reached.follower.key).to_string()).collect();
         let keys: Vec<&str> = new.iter().map(|reached| reached.follower.key.as_str()).collect();
@@ -248,7 +301,11 @@ impl Work {
             let input = scene.input(&run, &mut staged, Map::new()).await?;
             all.push((run, input));
         }
-        let outcomes = scene.facts.advance(&all, &mut staged).await?;
+        let mut outcomes = Vec::with_capacity(all.len());
+        for some in all.chunks(AT_A_STRETCH) {
+            outcomes.extend(scene.facts.advance(some, &mut staged).await?);
+            tokio::task::yield_now().await;
+        }
         staged.write(change).await?;
         for outcome in outcomes {
             change.batch.add_run(&outcome.run);

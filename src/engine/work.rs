@@ -1,5 +1,8 @@
 //! The worker: takes runs on when their time has come.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
@@ -11,6 +14,7 @@ use super::version::followed;
 use super::{occurrence, signals};
 use crate::model::run::{EventStatus, Run};
 use crate::model::time::Time;
+use crate::model::workflow::Workflow;
 use crate::outside::request::Request;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
@@ -43,6 +47,109 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         nested::JOB => nested::work(core, job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
+    }
+}
+
+/// Runs that are thought through before others have their turn.
+pub(super) const AT_A_STRETCH: usize = 16;
+
+/// Whether a job is done by [`work_together`] where many are due: what takes a run on, and calls nobody.
+pub fn is_joint(job: &Job) -> bool {
+    job.kind == RUN_JOB
+}
+
+/// Takes the runs of many claimed jobs on in one transaction, as a thousand delays that end in the same second ask for.
+/// Gives back the jobs that have to be done one by one: those of runs that wait for an event or change somebody, and all
+/// of them where something else was faster.
+pub async fn work_together(core: &Core, jobs: Vec<Job>) -> Vec<Job> {
+    match taken_on(core, &jobs).await {
+        Ok(left) => left,
+        Err(failure) => {
+            // Each tells of it by itself, with its run.
+            debug!(jobs = jobs.len(), error = %failure, "runs could not be taken on together");
+            jobs
+        }
+    }
+}
+
+/// A run that is taken on with others, and the batch that it waits for.
+struct Member<'j> {
+    job: &'j Job,
+    run: Run,
+    awaited: Option<String>,
+    workflow: Arc<Workflow>,
+}
+
+async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
+    let ids: Vec<&str> = jobs.iter().map(|job| &*job.subject).collect();
+    let runs = core.store.runs_by_ids(&ids).await?;
+    let mut runs: HashMap<String, Run> = runs.into_iter().map(|run| (run.id.to_string(), run)).collect();
+    let (mut left, mut members) = (Vec::new(), Vec::<Member<'_>>::new());
+    for job in jobs {
+        // The rest is told apart from what is plain: it has ways of its own.
+        let plain = runs.remove(&job.subject).filter(|run| {
+            !run.status.is_final() && run.state.wait.is_none() && core.catalog.workflow(&run.workflow).is_some()
+        });
+        let member = match plain {
+            Some(mut run) if members.first().is_none_or(|first| first.run.env == run.env) => {
+                let awaited = run.state.awaited_batch().map(str::to_owned);
+                followed(core, &mut run).await?.map(|workflow| Member { job, run, awaited, workflow })
+            }
+            _ => None,
+        };
+        match member {
+            Some(member) => members.push(member),
+            None => left.push(job.clone()),
+        }
+    }
+    let Some(env) = members.first().map(|first| first.run.env) else { return Ok(left) };
+    let Some(environment) = core.catalog.environment(env) else { return Ok(jobs.to_vec()) };
+    let mut staged = Staged::new(core, env);
+    let users: Vec<&str> = members.iter().filter_map(|member| member.run.recipient.user_id()).collect();
+    staged.preload(&users).await?;
+    let (mut ends, mut parts) = (Vec::new(), Change::new());
+    for (number, member) in members.iter().enumerate() {
+        if number % AT_A_STRETCH == 0 {
+            tokio::task::yield_now().await;
+        }
+        let Member { job, run, awaited, workflow } = member;
+        let common = Common {
+            actor: run.actor.as_ref(),
+            tenant: run.tenant.as_deref(),
+            cancellation_key: run.cancellation_key.as_deref(),
+        };
+        let scene = Scene::set(core, environment, workflow, common, &mut staged).await?;
+        let input = scene.input(run, &mut staged, refs(core, run).await?).await?;
+        let input = Input { is_alone: true, ..input };
+        let outcomes = scene.facts.advance(&[(run.clone(), input)], &mut staged).await?;
+        let Some(outcome) = outcomes.into_iter().next().filter(|outcome| outcome.merges.is_empty()) else {
+            left.push((*job).clone());
+            continue;
+        };
+        parts.batch.update_run(&outcome.run, scene.now);
+        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
+            // W-BAT-54: what came together ends with it, and nothing more joins.
+            awaited.iter().for_each(|batch| parts.batch.give_up_batch(batch));
+        }
+        add(&mut parts, outcome, scene.now);
+        ends.push(*job);
+    }
+    if ends.is_empty() {
+        return Ok(left);
+    }
+    // Always in this order, in which others come, too: the jobs, whom the runs are for, the runs.
+    let mut change = Change::new();
+    ends.iter().for_each(|job| change.batch.finish_job(job));
+    staged.write(&mut change).await?;
+    change.append(parts);
+    match core.commit(change).await {
+        Ok(_) => {
+            debug!(runs = ends.len(), "took runs on together");
+            Ok(left)
+        }
+        // One was cancelled, taken up by others, or is overtaken: nothing is done yet, and each goes its own way.
+        Err(store::Error::Refused(_)) => Ok(jobs.to_vec()),
+        Err(error) => Err(error.into()),
     }
 }
 

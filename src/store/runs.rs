@@ -68,6 +68,12 @@ impl Store {
         self.query_one(&sql, &params![id], run).await
     }
 
+    /// Those of these runs that are there, in whatever environment and order.
+    pub async fn runs_by_ids(&self, ids: &[&str]) -> Result<Vec<Run>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE id IN (SELECT value FROM json_each(?1))");
+        self.scan(sql, params![json(&ids)], run).await
+    }
+
     /// The runs of one trigger, in whatever environment: the first thousand by their ids.
     pub async fn runs_of(&self, workflow_run: &str) -> Result<Vec<Run>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM runs WHERE workflow_run = ?1 ORDER BY id LIMIT 1000");

@@ -29,6 +29,8 @@ struct Desk {
     running: Option<JoinHandle<()>>,
     done: Arc<Mutex<Vec<String>>>,
     abandoned: Arc<Mutex<Vec<(String, String)>>>,
+    /// How many jobs were to be done together each time.
+    crowds: Arc<Mutex<Vec<usize>>>,
     directory: PathBuf,
 }
 
@@ -51,6 +53,7 @@ impl Desk {
             running: None,
             done: Arc::default(),
             abandoned: Arc::default(),
+            crowds: Arc::default(),
             directory,
         }
     }
@@ -94,9 +97,24 @@ impl Desk {
             metrics: Jobs::default(),
             line: Line::Own,
             workers: WORKERS,
+            is_joint: |job| job.kind == "joint",
             call: move || others.iter().for_each(|other| other.due(now)),
         };
-        self.running = Some(tokio::spawn(queue::run(queue, self.stop.subscribe(), work, abandon)));
+        let (store, crowds) = (self.store.clone(), Arc::clone(&self.crowds));
+        let together = move |jobs: Vec<Job>| {
+            let (store, crowds) = (store.clone(), Arc::clone(&crowds));
+            async move {
+                crowds.lock().unwrap().push(jobs.len());
+                assert!(jobs.iter().all(|job| job.subject != "999"), "the one that nobody can do with others");
+                let is_odd = |job: &Job| job.subject.parse::<usize>().unwrap() % 2 == 1;
+                let (left, done): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_odd);
+                let mut batch = Batch::new();
+                done.iter().for_each(|job| batch.finish_job(job));
+                store.apply(batch).await.unwrap();
+                left
+            }
+        };
+        self.running = Some(tokio::spawn(queue::run(queue, self.stop.subscribe(), work, together, abandon)));
     }
 
     /// Waits until this holds; what has not come about by then never will.
@@ -236,6 +254,47 @@ async fn a_job_is_done_when_it_is_due_and_not_before() {
     desk.until(async |desk: &Desk| desk.done() == 2).await;
     let late_by = late_by.lock().unwrap().clone();
     assert!(late_by.iter().all(|late| (0..5_000_000).contains(late)), "W-ENG-16, W-DLY-15: {late_by:?} us late");
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_that_are_better_done_together_are_and_what_is_left_of_them_is_done_one_by_one() {
+    let mut desk = Desk::new();
+    desk.add("joint", 10).await;
+    desk.add("alone", 3).await;
+    desk.run(|job| async move {
+        let is_odd = job.subject.parse::<usize>().unwrap() % 2 == 1;
+        assert!(job.kind == "alone" || is_odd, "{job:?}");
+        Ok(())
+    });
+    desk.until(async |desk| desk.count("1 = 1").await == 0 && desk.done() == 8).await;
+    assert_eq!(*desk.crowds.lock().unwrap(), [10], "all that were claimed at once");
+    let mut done = desk.done.lock().unwrap().clone();
+    done.sort();
+    assert_eq!(done, ["0", "1", "1", "2", "3", "5", "7", "9"]);
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_among_many_costs_nobody_anything() {
+    let mut desk = Desk::new();
+    desk.add("joint", 4).await;
+    let mut batch = Batch::new();
+    batch.add_job("joint", "999", START);
+    desk.store.apply(batch).await.unwrap();
+    desk.run(|_| async { Ok(()) });
+    desk.until(async |desk| desk.count("1 = 1").await == 0 && desk.done() == 5).await;
+    assert_eq!(desk.done(), 5, "each was done by itself");
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn one_job_is_no_crowd() {
+    let mut desk = Desk::new();
+    desk.add("joint", 1).await;
+    desk.run(|_| async { Ok(()) });
+    desk.until(async |desk| desk.count("1 = 1").await == 0 && desk.done() == 1).await;
+    assert_eq!((desk.done(), desk.crowds.lock().unwrap().len()), (1, 0));
     desk.stop().await;
 }
 

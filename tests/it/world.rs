@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellwire::bus::{Bus, FeedEvent};
 use bellwire::clock::Clock;
 use bellwire::engine::start::{Answer, Asked, trigger};
-use bellwire::engine::work::work;
+use bellwire::engine::work::{is_joint, work, work_together};
 use bellwire::model::channel::Channel;
 use bellwire::model::channel_group::ChannelGroup;
 use bellwire::model::environment::{Environment, Settings};
@@ -19,6 +19,7 @@ use bellwire::model::workflow::Workflow;
 use bellwire::queue::Waker;
 use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::feeds::Changes;
+use bellwire::store::jobs::Job;
 use bellwire::store::runs::RunFilter;
 use bellwire::store::{Batch, Store};
 use bellwire::verbs::{Catalog, Core, Error};
@@ -259,16 +260,20 @@ impl World {
         ids
     }
 
-    /// Turns the clock on and does every job that falls due, in order; answers how many there were.
+    /// Turns the clock on and does every job that falls due, as a queue does: in order, but for those that are done
+    /// together. Answers how many there were.
     pub async fn pass(&self, seconds: i64) -> usize {
         let until = self.core.clock.now().plus_seconds(seconds);
         let mut done = 0;
         while let Some(at) = self.core.store.next_job_at().await.unwrap().filter(|at| *at <= until) {
             self.core.clock.set(at.max(self.core.clock.now()));
             let now = self.core.clock.now();
-            for job in self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap() {
+            let claimed = self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap();
+            done += claimed.len();
+            let (crowd, alone): (Vec<Job>, Vec<Job>) = claimed.into_iter().partition(is_joint);
+            let left = if crowd.len() > 1 { work_together(&self.core, crowd).await } else { crowd };
+            for job in left.into_iter().chain(alone) {
                 work(&self.core, &job).await.expect("a job that can be done");
-                done += 1;
             }
         }
         self.core.clock.set(until);

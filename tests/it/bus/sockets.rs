@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bellwire::bus::{Bus, Settings};
 use bellwire::clock::Clock;
-use bellwire::engine::work::{abandon, work};
+use bellwire::engine::work::{abandon, is_joint, work, work_together};
 use bellwire::http::{self, Face};
 use bellwire::hub::{self, Hub, Registry};
 use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
@@ -144,14 +144,20 @@ impl Town {
             metrics: core.metrics.jobs.clone(),
             line: Line::Own,
             workers: WORKERS,
+            is_joint,
             call: move || caller.bus.call(),
         };
+        let leader = Arc::clone(&core);
         tokio::spawn(queue::run(
             queue,
             stopped,
             move |job| {
                 let core = Arc::clone(&worker);
                 async move { work(&core, &job).await }
+            },
+            move |jobs| {
+                let core = Arc::clone(&leader);
+                async move { work_together(&core, jobs).await }
             },
             move |job, why: String| {
                 let core = Arc::clone(&closer);

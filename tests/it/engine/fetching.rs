@@ -494,6 +494,7 @@ async fn hundreds_of_requests_that_nobody_answers_hold_up_no_other_job() {
             metrics: core.metrics.jobs.clone(),
             line,
             workers,
+            is_joint: |_| false,
             call: || {},
         };
         let (worker, closer) = (Arc::clone(&core), Arc::clone(&core));
@@ -505,7 +506,7 @@ async fn hundreds_of_requests_that_nobody_answers_hold_up_no_other_job() {
             let core = Arc::clone(&closer);
             async move { abandon(&core, &job, &why).await }
         };
-        lines.push(tokio::spawn(queue::run(queue, stopped.clone(), work, abandon)));
+        lines.push(tokio::spawn(queue::run(queue, stopped.clone(), work, async |jobs| jobs, abandon)));
     }
     let people: Vec<Value> = (0..300).map(|n| json!({"id": format!("u{n}")})).collect();
     world.trigger_on(&core, "slow", json!({"recipients": people}), None).await.unwrap();
