@@ -74,6 +74,26 @@ async fn every_follower_is_told_once_however_many_there_are() {
     }
 }
 
+/// W-FAN-06: the part behind is thought through before the database knows of the one that reaches the same people.
+#[tokio::test]
+async fn whoever_follows_two_objects_is_told_once_across_parts() {
+    let world = followed(json!([tell("tell", "{{ data.n }}")]), 256).await;
+    let blue = RecipientRef::Object { collection: "teams".to_owned(), id: "blue".to_owned() };
+    world
+        .trigger("hello", json!({"recipients": [{"collection": "teams", "id": "blue", "name": "Blue"}]}))
+        .await
+        .unwrap();
+    let some: Vec<Value> = (250..260).map(|n| json!({"id": format!("u{n:04}")})).collect();
+    let body = json!({"recipients": some});
+    let request = Request::parse(body.as_object().unwrap()).unwrap();
+    world.core.subscribe(world.env, &blue, &request).await.unwrap();
+    let both: Vec<Value> = ["red", "blue"].iter().map(|id| json!({"collection": "teams", "id": id})).collect();
+    world.trigger("one", json!({"recipients": both, "data": {"n": 1}})).await.unwrap();
+    world.pass(0).await;
+    assert_eq!(number(&world, "SELECT count(*) FROM feeds WHERE total = 1").await, 260);
+    assert_eq!(number(&world, "SELECT count(*) FROM feeds WHERE total <> 1").await, 0, "each once");
+}
+
 /// A node dies behind each part in turn; another takes up what is left when the claim has run out.
 #[tokio::test]
 async fn a_fan_out_goes_on_where_a_dead_node_left_it() {
