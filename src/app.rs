@@ -4,6 +4,7 @@ pub mod development;
 mod faces;
 pub mod keys;
 pub mod pages;
+pub mod plan;
 mod process;
 mod reload;
 pub mod simulation;

@@ -12,6 +12,7 @@ mod simulate;
 mod spans;
 mod timeline;
 mod token;
+mod workflows;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -50,6 +51,9 @@ enum Command {
     Serve(Place),
     /// Read the configuration, the workflows and their templates, and say everything that is wrong.
     Check(Place),
+    /// Compare workflows with those that are published.
+    #[command(subcommand)]
+    Workflows(workflows::Command),
     /// Run a workflow on a clock that is turned by hand, and tell what it does step by step.
     Simulate(simulate::Asked),
     /// Look at runs.
@@ -143,6 +147,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(asked) => serve::develop(asked, cli.log),
         Command::Serve(place) => serve::serve(&place, cli.log),
         Command::Check(place) => check::check(&place),
+        Command::Workflows(command) => block_on(workflows::run(command)),
         Command::Simulate(asked) => block_on(simulate::simulate(&asked)),
         Command::Runs(command) => block_on(runs::run(command)),
         Command::Schema(command) => schema::print(&command),
@@ -187,17 +192,22 @@ impl Database {
 
     /// The database, which must be there.
     async fn open(&self) -> Result<Store, Failure> {
-        let place = self.load()?.store.place().map_err(Failure)?;
-        if let store::Place::File(path) = &place
-            && !path.exists()
-        {
-            return Err(Failure(format!(
-                "There is no database {} yet: start the server once, or say where it is (`--data`, or `path` of [store]).",
-                path.display()
-            )));
-        }
-        Ok(Store::connect(&place).await?)
+        connect(&self.load()?).await
     }
+}
+
+/// The configured database, which must be there.
+async fn connect(config: &Config) -> Result<Store, Failure> {
+    let place = config.store.place().map_err(Failure)?;
+    if let store::Place::File(path) = &place
+        && !path.exists()
+    {
+        return Err(Failure(format!(
+            "There is no database {} yet: start the server once, or say where it is (`--data`, or `path` of [store]).",
+            path.display()
+        )));
+    }
+    Ok(Store::connect(&place).await?)
 }
 
 fn move_store(config: &mut Config, directory: Option<&Path>) {

@@ -2,27 +2,22 @@
 
 use std::process::ExitCode;
 
-use bellwire::config::workflows;
+use bellwire::app::plan::Project;
+use bellwire::config::workflows::Problem;
 use bellwire::model::channel::ChannelKind;
 
 use super::{Failure, Place, say};
 
 /// Reads all that the server would read.
 pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
-    let config = match place.load() {
+    let mut config = match place.load() {
         Ok(config) => config,
         Err(problems) => return tell(&problems),
     };
-    let dir = config.workflows.dir;
-    let channels: Vec<_> = config.channels.into_iter().map(|declared| declared.channel).collect();
-    let loaded = match workflows::load(&dir, &channels) {
-        Ok(loaded) => loaded,
+    let Project { workflows, channels } = match Project::read(&mut config) {
+        Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
-    let doubts = workflows::doubts(&dir, &loaded, &channels, &config.channel_groups);
-    if !doubts.is_empty() {
-        return tell(&doubts);
-    }
     for channel in channels.iter().filter(|channel| channel.kind != ChannelKind::InAppFeed) {
         say(format!(
             "Note: channel `{}` is of type {}, which this version does not deliver; steps on it are skipped.",
@@ -33,13 +28,14 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         "All is well: {}, {} and {} in {}.",
         counted(config.environments.len(), "environment"),
         counted(channels.len(), "channel"),
-        counted(loaded.len(), "workflow"),
-        dir.display()
+        counted(workflows.len(), "workflow"),
+        config.workflows.dir.display()
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(problems: &[bellwire::config::workflows::Problem]) -> Result<ExitCode, Failure> {
+/// Says what is wrong.
+pub(super) fn tell(problems: &[Problem]) -> Result<ExitCode, Failure> {
     for problem in problems {
         say(problem)?;
     }
@@ -47,6 +43,7 @@ fn tell(problems: &[bellwire::config::workflows::Problem]) -> Result<ExitCode, F
     Ok(ExitCode::FAILURE)
 }
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+/// A number with its noun.
+pub(super) fn counted<N: PartialEq + From<u8> + std::fmt::Display>(count: N, what: &str) -> String {
+    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
 }

@@ -321,7 +321,7 @@ impl<'a> Stretch<'a> {
 
     /// A step failed: it is tried again, and after the last attempt the run halts (W-ENG-13).
     fn failed(&mut self, position: Position, step: &Step, error: &str) -> Option<Time> {
-        let place = Some((step.reference.as_str(), kind(step)));
+        let place = Some((step.reference.as_str(), step.type_name()));
         self.run.record(self.scene.now, EventStatus::Error, "step_failed", place, Some(json!({"error": error})));
         self.run.state.failures += 1;
         if self.run.state.failures >= ATTEMPTS {
@@ -346,7 +346,7 @@ impl<'a> Stretch<'a> {
 
     /// Records what a step did.
     pub(super) fn record(&mut self, step: &Step, status: EventStatus, event: &str, data: Value) {
-        let place = Some((step.reference.as_str(), kind(step)));
+        let place = Some((step.reference.as_str(), step.type_name()));
         self.run.record(self.scene.now, status, event, place, Some(data));
     }
 
@@ -542,25 +542,6 @@ fn counts(run: &Run) -> Value {
     let alone = (1, i64::from(run.actor.is_some()));
     let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
     json!({"total_activities": activities, "total_actors": actors})
-}
-
-/// A step's type as the record spells it.
-fn kind(step: &Step) -> &str {
-    match &step.kind {
-        StepKind::Channel(_) => "channel",
-        StepKind::Delay(_) => "delay",
-        StepKind::Throttle(_) => "throttle",
-        StepKind::UpdateData(_) => "update_data",
-        StepKind::Update(update) => update.what.step_type(),
-        StepKind::WaitForEvent(_) => "wait_for_event",
-        StepKind::Batch(_) => "batch",
-        StepKind::Branch(_) => "branch",
-        StepKind::Experiment(_) => "random_cohort",
-        StepKind::Fetch(_) => "http_fetch",
-        StepKind::AiAgent(_) => "ai_agent",
-        StepKind::TriggerWorkflow(_) => "trigger_workflow",
-        StepKind::Later(kind) => kind,
-    }
 }
 
 /// A step's type as figures name it: those that are not known here share a name.

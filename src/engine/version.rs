@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::run::Run;
-use crate::model::workflow::{Position, StepKind, Workflow};
+use crate::model::workflow::Workflow;
 use crate::store;
 use crate::verbs::Core;
 
@@ -16,7 +16,7 @@ pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Wo
     let mut newest = core.catalog.workflow(&run.workflow);
     let mut older = None;
     while let Some(version) = newest {
-        if let Some(position) = batch_in_latest_mode(&version, &reference) {
+        if let Some(position) = version.latest_batch(&reference) {
             run.version_id = version.version_id;
             run.state.position = Some(position);
             return Ok(Some(version));
@@ -35,13 +35,6 @@ pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Wo
 
 /// The `ref` of the batch step in `latest` mode at which the run waits.
 fn awaited_batch(run: &Run, workflow: &Workflow) -> Option<String> {
-    let step = workflow.step(run.state.position.as_ref()?)?;
-    let follows_latest = matches!(&step.kind, StepKind::Batch(batch) if batch.follows_latest);
-    (follows_latest && run.state.is_waiting).then(|| step.reference.clone())
-}
-
-fn batch_in_latest_mode(workflow: &Workflow, reference: &str) -> Option<Position> {
-    let steps = workflow.all_steps().into_iter().filter(|(_, step)| step.reference == reference);
-    let in_latest = steps.filter(|(_, step)| matches!(&step.kind, StepKind::Batch(batch) if batch.follows_latest));
-    in_latest.map(|(position, _)| position).next()
+    let position = run.state.position.as_ref().filter(|_| run.state.is_waiting)?;
+    workflow.latest_batch_at(position).map(str::to_owned)
 }

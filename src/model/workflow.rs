@@ -27,6 +27,7 @@ pub use wait_for_event::WaitForEvent;
 mod ai_agent;
 pub mod batch;
 mod data_schema;
+pub mod difference;
 pub mod experiment;
 pub mod fetch;
 mod nested;
@@ -262,6 +263,19 @@ impl Workflow {
         }
     }
 
+    /// The `ref` of the batch step in `latest` mode at `position`: whoever waits there may go on in another version
+    /// (W-BAT-33).
+    pub fn latest_batch_at(&self, position: &Position) -> Option<&str> {
+        let step = self.step(position)?;
+        matches!(&step.kind, StepKind::Batch(batch) if batch.follows_latest).then_some(step.reference.as_str())
+    }
+
+    /// Where this version has the batch step `reference` in `latest` mode.
+    pub fn latest_batch(&self, reference: &str) -> Option<Position> {
+        let all = self.all_steps().into_iter().map(|(position, _)| position);
+        all.into_iter().find(|position| self.latest_batch_at(position) == Some(reference))
+    }
+
     /// Every step with its position, as the document reads, branches included.
     pub fn all_steps(&self) -> Vec<(Position, &Step)> {
         let mut found = Vec::new();
@@ -334,6 +348,25 @@ impl Workflow {
 }
 
 impl Step {
+    /// Its type, as the document and the record spell it.
+    pub fn type_name(&self) -> &str {
+        match &self.kind {
+            StepKind::Channel(_) => "channel",
+            StepKind::Delay(_) => "delay",
+            StepKind::Throttle(_) => "throttle",
+            StepKind::UpdateData(_) => "update_data",
+            StepKind::Update(update) => update.what.step_type(),
+            StepKind::WaitForEvent(_) => "wait_for_event",
+            StepKind::Batch(_) => "batch",
+            StepKind::Branch(_) => "branch",
+            StepKind::Experiment(_) => "random_cohort",
+            StepKind::Fetch(_) => "http_fetch",
+            StepKind::AiAgent(_) => "ai_agent",
+            StepKind::TriggerWorkflow(_) => "trigger_workflow",
+            StepKind::Later(kind) => kind,
+        }
+    }
+
     /// The branches of a branch step, or the cohorts of an experiment; none for other steps.
     pub fn branches(&self) -> &[Branch] {
         match &self.kind {

@@ -7,14 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::Reply;
 use super::request::{Request, Response};
+use crate::model::secret::{HIDDEN, is_telling};
 
 /// Bytes of a body that are kept at most.
 const KEPT: usize = 64 << 10;
-/// What stands for what is not shown.
-const HIDDEN: &str = "[redacted]";
-/// Words in the names of headers whose values let somebody in.
-const TELLING: [&str; 9] =
-    ["auth", "cookie", "token", "secret", "password", "api-key", "apikey", "api_key", "credential"];
 /// The shortest secret that is looked for: shorter ones stand everywhere.
 const LEAST_SECRET: usize = 6;
 
@@ -42,7 +38,8 @@ impl Secrets {
         Secrets(forms)
     }
 
-    fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    /// The text without them.
+    pub fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut out = Cow::Borrowed(text);
         for secret in self.0.iter().filter(|secret| text.contains(secret.as_str())) {
             out = Cow::Owned(out.replace(secret.as_str(), HIDDEN));
@@ -102,10 +99,9 @@ fn body(out: &mut Value, bytes: &[u8], secrets: &Secrets) {
 fn headers(headers: &HeaderMap, secrets: &Secrets) -> Value {
     let mut out = Map::new();
     for name in headers.keys() {
-        let is_telling = TELLING.iter().any(|word| name.as_str().contains(word));
         let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
         let text = values.collect::<Vec<_>>().join(", ");
-        let text = if is_telling { Cow::Borrowed(HIDDEN) } else { secrets.hide(&text) };
+        let text = if is_telling(name.as_str()) { Cow::Borrowed(HIDDEN) } else { secrets.hide(&text) };
         out.insert(name.as_str().to_owned(), text.into());
     }
     out.into()

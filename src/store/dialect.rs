@@ -24,6 +24,8 @@ const PHRASES: &[(&str, &str)] = &[
         "CASE WHEN json_typeof(e.value) = 'number' THEN CAST(CAST(e.value AS text) AS numeric) END = CAST(? AS bigint)",
     ),
     ("e.type = ?", "CASE WHEN json_typeof(e.value) IN ('boolean', 'null') THEN CAST(e.value AS text) END = ?"),
+    // A run's state is an object, likewise.
+    ("r.state -> ", "CASE WHEN strpos(r.state, '\\u0000') = 0 THEN CAST(r.state AS json) END -> "),
     ("json_quote(", "to_json("),
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
     // Where others write at the same time: rows that somebody else has are passed over, and rows that must stay are held.

@@ -8,6 +8,7 @@ mod runs;
 mod schema;
 mod serve;
 mod simulate;
+mod workflows;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

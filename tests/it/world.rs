@@ -148,6 +148,14 @@ impl World {
         self.directory.join("bellwire.db")
     }
 
+    /// What tells a command where this world's database is, as a variable of the environment.
+    pub fn variable(&self) -> (&'static str, String) {
+        match &self.database {
+            Some(url) => ("BELLWIRE_STORE_URL", url.clone()),
+            None => ("BELLWIRE_STORE_PATH", self.file().display().to_string()),
+        }
+    }
+
     async fn with(workflows: &[(&str, Value)], settings: Settings, channel: Channel) -> World {
         let directory = directory();
         let store = crate::support::store(&directory).await;
