@@ -2,6 +2,7 @@
 
 pub mod development;
 mod faces;
+mod follow;
 pub mod keys;
 pub mod pages;
 pub mod plan;
@@ -28,13 +29,14 @@ use crate::bus::{self, Bus};
 use crate::clock::Clock;
 use crate::config::channels::Declared;
 use crate::config::workflows::{self, Problem};
-use crate::config::{Config, DEVELOPMENT};
+use crate::config::{Config, DEVELOPMENT, WorkflowsFrom, WorkflowsPlace};
 use crate::engine::work::{abandon, is_joint, work, work_together};
 use crate::hub::Registry;
 use crate::metrics::Metrics;
 use crate::model::channel::ChannelKind;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
+use crate::model::workflow::Workflow;
 use crate::outside::{self, Outside};
 use crate::queue::{self, Queue, WORKERS, Waker};
 use crate::store::jobs::Line;
@@ -132,11 +134,11 @@ impl App {
             store.release_claims(clock.now()).await?;
         }
         let environments = environments(&store, &config, &clock).await?;
-        let watch = reload::Watch::new(config.workflows.dir.clone(), mode)?;
+        let source = follow::Source::new(&config.workflows, mode)?;
         let channels = std::mem::take(&mut config.channels);
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
         let groups = std::mem::take(&mut config.channel_groups);
-        let catalog = catalog(environments, channels, groups, &config.workflows.dir)?;
+        let catalog = catalog(environments, channels, groups, &config.workflows)?;
         let catalog = catalog.with_trigger_bytes(trigger_bytes);
         let outside = way_out(&config, mode);
         let registry = Registry::new();
@@ -153,9 +155,7 @@ impl App {
             catalog,
         });
         core.store.measure(&core.metrics.store);
-        reload::publish(&core, core.catalog.workflows().iter().map(AsRef::as_ref)).await?;
-        reload::say_archived(&core).await?;
-        learn_which_are_active(&core).await?;
+        follow::begin(&core).await?;
         let identity = match mode {
             Mode::Serve => None,
             Mode::Development => Some(identify(&core, &config.store.path).await?),
@@ -169,10 +169,11 @@ impl App {
             spawn_queue(&core, Line::Own, WORKERS, stopped.clone()),
             spawn_queue(&core, Line::Calls, calls, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
-            tokio::spawn(watch.run(Arc::clone(&core), stopped.clone())),
+            tokio::spawn(source.run(Arc::clone(&core), stopped.clone())),
         ];
+        let every = Duration::from_secs(config.bus.sweep_seconds);
+        workers.push(tokio::spawn(follow::keep_up(Arc::clone(&core), every, stopped.clone())));
         if core.store.is_shared() {
-            let every = Duration::from_secs(config.bus.sweep_seconds);
             workers.push(tokio::spawn(sweep::sweep(Arc::clone(&core), registry, every, stopped)));
         }
         say_alone(&core);
@@ -196,6 +197,13 @@ impl App {
     /// What every verb works with.
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// The workflows of development mode.
+    pub fn workflows(&self) -> Vec<Arc<Workflow>> {
+        let environments = self.core.catalog.environments();
+        let own = environments.iter().find(|environment| environment.slug == DEVELOPMENT);
+        own.map(|own| self.core.catalog.workflows(own.number)).unwrap_or_default()
     }
 
     /// The keys of development mode.
@@ -249,14 +257,19 @@ async fn clock(store: &Store) -> Result<Clock, store::Error> {
     if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 
-/// Reads the workflows into a catalog.
+/// The catalog, with the workflows if they are files.
 fn catalog(
     environments: Vec<Environment>,
     channels: Vec<Declared>,
     groups: Vec<ChannelGroup>,
-    dir: &Path,
+    place: &WorkflowsPlace,
 ) -> Result<Catalog, StartError> {
     let channels: Vec<_> = channels.into_iter().map(|declared| declared.channel).collect();
+    if place.from == WorkflowsFrom::Store {
+        let catalog = Catalog::new(environments, channels, Vec::new());
+        return Ok(catalog.with_channel_groups(groups).following_store());
+    }
+    let dir = &place.dir;
     let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
     for problem in workflows::doubts(dir, &workflows, &channels, &groups) {
         warn!("{problem}");
@@ -272,21 +285,6 @@ async fn environments(store: &Store, config: &Config, clock: &Clock) -> Result<V
         environments.push(Environment { number: row.number, id: row.id, slug: row.slug, settings: settings.clone() });
     }
     Ok(environments)
-}
-
-/// Tells the catalog which workflows the store says are switched off, or on again (W-ENV-05).
-async fn learn_which_are_active(core: &Core) -> Result<(), store::Error> {
-    for environment in core.catalog.environments() {
-        let env = environment.number;
-        let inactive = core.store.inactive_workflows(env).await?;
-        for workflow in core.catalog.workflows() {
-            let is_active = !inactive.contains(&workflow.key);
-            if core.catalog.is_active(env, &workflow.key) != is_active {
-                core.catalog.set_active(env, &workflow.key, is_active);
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn identify(core: &Core, database: &Path) -> Result<Identity, StartError> {

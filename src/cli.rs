@@ -51,7 +51,7 @@ enum Command {
     Serve(Place),
     /// Read the configuration, the workflows and their templates, and say everything that is wrong.
     Check(Place),
-    /// Compare workflows with those that are published.
+    /// Compare workflows with those that are published, publish them, switch them off and on.
     #[command(subcommand)]
     Workflows(workflows::Command),
     /// Run a workflow on a clock that is turned by hand, and tell what it does step by step.

@@ -106,8 +106,31 @@ pub struct StorePlace {
 /// `[workflows]`: where workflows are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowsPlace {
+    /// Where nodes have them from.
+    pub from: WorkflowsFrom,
     /// The directory.
     pub dir: PathBuf,
+}
+
+/// Where nodes have their workflows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkflowsFrom {
+    /// Each from its own directory.
+    Files,
+    /// All from the database, into which they are applied.
+    Store,
+}
+
+impl std::str::FromStr for WorkflowsFrom {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "files" => Ok(WorkflowsFrom::Files),
+            "store" => Ok(WorkflowsFrom::Store),
+            _ => Err(()),
+        }
+    }
 }
 
 /// `[limits]`: how many requests are let through, and how much one of them may do.
@@ -226,7 +249,7 @@ impl Default for Config {
                 timeout_seconds: 10,
                 ca_file: None,
             },
-            workflows: WorkflowsPlace { dir: PathBuf::from("config/workflows") },
+            workflows: WorkflowsPlace { from: WorkflowsFrom::Files, dir: PathBuf::from("config/workflows") },
             limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
             hub: Hub {
                 ping_after_seconds: 45,
@@ -302,7 +325,7 @@ impl Config {
         let [server, store, workflows, limits, hub, bus, fetch, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
-        read_path(reading.section(workflows, "workflows"), "dir", &mut config.workflows.dir);
+        config.workflows.read(reading.section(workflows, "workflows"));
         config.limits.read(reading.section(limits, "limits"));
         let names_spread = hub.as_ref().is_some_and(|hub| hub.get("drain_spread_seconds").is_some());
         config.hub.read(reading.section(hub, "hub"));
@@ -405,6 +428,18 @@ impl StorePlace {
     /// since.
     pub fn place(&self) -> Result<Place, String> {
         place(self).map_err(|(key, message)| format!("`{key}` of [store] {message}."))
+    }
+}
+
+impl WorkflowsPlace {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.parsed("from", "files or store", &mut self.from);
+        match section.text("dir") {
+            Some(path) if path.is_empty() => section.wrong("dir", "must be a path"),
+            Some(path) => self.dir = PathBuf::from(path),
+            None => {}
+        }
+        section.finish();
     }
 }
 
@@ -519,15 +554,6 @@ impl Log {
         }
         section.finish();
     }
-}
-
-fn read_path(mut section: Section<'_>, key: &'static str, slot: &mut PathBuf) {
-    match section.text(key) {
-        Some(path) if path.is_empty() => section.wrong(key, "must be a path"),
-        Some(path) => *slot = PathBuf::from(path),
-        None => {}
-    }
-    section.finish();
 }
 
 fn read_environments(value: Value, reading: &mut Reading) -> BTreeMap<String, Settings> {

@@ -108,7 +108,7 @@ impl Demo {
     }
 
     fn facts(&self, core: &Core) -> Value {
-        let workflows = core.catalog.workflows();
+        let workflows = core.catalog.workflows(self.env);
         let told: Vec<Value> = workflows
             .iter()
             .map(|workflow| {

@@ -10,11 +10,12 @@ use super::StartError;
 use crate::config::Config;
 use crate::config::workflows::{self, Problem};
 use crate::model::channel::Channel;
+use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::model::workflow::difference::{Change, between};
 use crate::outside::record::Secrets;
 use crate::store::workflows::{Published, Standing};
-use crate::store::{Env, Store};
+use crate::store::{self, Batch, Env, Store};
 use crate::verbs::send;
 
 /// What would change in some environments.
@@ -28,6 +29,12 @@ pub struct Plan {
 pub struct EnvironmentPlan {
     /// Its name.
     pub environment: String,
+    /// How often something has been published there: whoever publishes this plan finds it so, or is refused.
+    #[serde(skip)]
+    pub revision: i64,
+    /// Whether it was applied; else it came from a node's files.
+    #[serde(skip)]
+    pub is_applied: bool,
     /// Every workflow that is published or in the directory, by key.
     pub workflows: Vec<WorkflowPlan>,
 }
@@ -42,6 +49,9 @@ pub struct WorkflowPlan {
     /// The version that is published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<Uuid>,
+    /// The version that it becomes when it is applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_version_id: Option<Uuid>,
     /// How many steps it will have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
@@ -59,6 +69,8 @@ pub struct WorkflowPlan {
 pub enum Fate {
     /// It is published as it is.
     Unchanged,
+    /// It is published as it is, and becomes a version of its own all the same (W-ENV-14).
+    Renewed,
     /// It is not published yet.
     New,
     /// It is published, and is different.
@@ -72,6 +84,7 @@ impl Fate {
     pub fn name(self) -> &'static str {
         match self {
             Fate::Unchanged => "unchanged",
+            Fate::Renewed => "renewed",
             Fate::New => "new",
             Fate::Changed => "changed",
             Fate::Missing => "missing",
@@ -124,18 +137,33 @@ impl Project {
     /// Reads the configuration's directory: everything in it is sound, and no step would do nothing. The channels are
     /// taken out of the configuration.
     pub fn read(config: &mut Config) -> Result<Project, Vec<Problem>> {
-        let declared = std::mem::take(&mut config.channels);
-        let channels: Vec<Channel> = declared.into_iter().map(|declared| declared.channel).collect();
+        let Project { channels, .. } = Project::without_files(config);
         let dir = &config.workflows.dir;
         let workflows = workflows::load(dir, &channels)?;
         let doubts = workflows::doubts(dir, &workflows, &channels, &config.channel_groups);
         if doubts.is_empty() { Ok(Project { workflows, channels }) } else { Err(doubts) }
     }
+
+    /// The channels alone.
+    pub fn without_files(config: &mut Config) -> Project {
+        let declared = std::mem::take(&mut config.channels);
+        let channels = declared.into_iter().map(|declared| declared.channel).collect();
+        Project { workflows: Vec::new(), channels }
+    }
 }
 
 impl Plan {
-    /// What it would change to publish the project in the environments called `slugs`, which are configured.
-    pub async fn new(store: &Store, config: &Config, slugs: &[String], project: &Project) -> Result<Plan, StartError> {
+    /// What it would change to publish the project in the environments called `slugs`, which are configured. With
+    /// `is_renewing` what is unchanged is published again.
+    pub async fn new(
+        store: &Store,
+        config: &Config,
+        slugs: &[String],
+        project: &Project,
+        is_renewing: bool,
+    ) -> Result<Plan, StartError> {
+        // Read first: what is published while the plan is made raises it.
+        let publications = store.publications().await?;
         let known = store.environments().await?;
         let Project { workflows, channels } = project;
         let mut versions = Versions { store, channels, read: HashMap::new() };
@@ -143,8 +171,15 @@ impl Plan {
         for slug in slugs {
             let number = known.iter().find(|row| row.slug == *slug).map(|row| row.number);
             let secrets = config.environments.get(slug).map(|settings| Secrets::of(&settings.secret_vars));
-            let planned = plan(store, &mut versions, number, workflows, &secrets.unwrap_or_default()).await?;
-            environments.push(EnvironmentPlan { environment: slug.clone(), workflows: planned });
+            let publication = publications.iter().find(|row| Some(row.env) == number);
+            let secrets = secrets.unwrap_or_default();
+            let planned = plan(store, &mut versions, number, workflows, &secrets, is_renewing).await?;
+            environments.push(EnvironmentPlan {
+                environment: slug.clone(),
+                revision: publication.map_or(0, |row| row.revision),
+                is_applied: publication.is_some_and(|row| row.is_applied),
+                workflows: planned,
+            });
         }
         Ok(Plan { environments })
     }
@@ -153,6 +188,35 @@ impl Plan {
     pub fn has_changes(&self) -> bool {
         let all = self.environments.iter().flat_map(|environment| &environment.workflows);
         all.into_iter().any(|workflow| workflow.fate != Fate::Unchanged)
+    }
+
+    /// Whether nothing is left to do: no workflow would change, and the environments are applied ones already.
+    pub fn is_done(&self) -> bool {
+        !self.has_changes() && self.environments.iter().all(|environment| environment.is_applied)
+    }
+
+    /// Publishes what was planned, in one transaction; false if somebody else has published meanwhile, and nothing was.
+    pub async fn apply(&self, store: &Store, project: &Project, now: Time) -> Result<bool, StartError> {
+        let mut batch = Batch::new();
+        for EnvironmentPlan { environment, revision, workflows, .. } in &self.environments {
+            let env = store.ensure_environment(environment, now).await?.number;
+            batch.raise_publication(env, *revision, true, now);
+            for planned in workflows {
+                let new = project.workflows.iter().find(|workflow| workflow.key == planned.key);
+                match (planned.fate, new, planned.next_version_id) {
+                    (Fate::New | Fate::Changed | Fate::Renewed, Some(new), Some(version)) => {
+                        batch.publish_workflow(env, &planned.key, version, &new.source, now);
+                    }
+                    (Fate::Missing, ..) => batch.archive_workflow(env, &planned.key, now),
+                    _ => {}
+                }
+            }
+        }
+        match store.apply(batch).await {
+            Ok(_) => Ok(true),
+            Err(store::Error::Refused(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -163,6 +227,7 @@ async fn plan(
     number: Option<Env>,
     workflows: &[Workflow],
     secrets: &Secrets,
+    is_renewing: bool,
 ) -> Result<Vec<WorkflowPlan>, StartError> {
     let wanted: BTreeMap<&str, &Workflow> =
         workflows.iter().map(|workflow| (workflow.key.as_str(), workflow)).collect();
@@ -172,13 +237,14 @@ async fn plan(
         published = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
         under_way = UnderWay::read(store, env).await?;
     }
-    let keys: BTreeSet<&str> = wanted.keys().copied().chain(published.keys().map(String::as_str)).collect();
+    let current = published.values().filter(|row: &&Published| row.archived_at.is_none());
+    let keys: BTreeSet<&str> = wanted.keys().copied().chain(current.map(|row| row.key.as_str())).collect();
     let mut planned = Vec::new();
     for key in keys {
         let (old, new) = (published.get(key), wanted.get(key).copied());
-        let fate = fate(old, new);
-        let mut changes = match (old, new) {
-            (Some(old), Some(new)) => between(&old.document, &new.source),
+        let fate = fate(old, new, is_renewing);
+        let mut changes = match (fate, old, new) {
+            (Fate::Changed, Some(old), Some(new)) => between(&old.document, &new.source),
             _ => Vec::new(),
         };
         changes.iter_mut().for_each(|change| change.hide(&|text| secrets.hide(text).into_owned()));
@@ -190,7 +256,8 @@ async fn plan(
             key: key.to_owned(),
             fate,
             is_active: old.is_none_or(|old| old.is_active),
-            version_id: old.map(|old| old.version_id),
+            version_id: old.filter(|old| old.archived_at.is_none()).map(|old| old.version_id),
+            next_version_id: new.filter(|_| fate != Fate::Unchanged).map(|new| next_version(new, old)),
             steps: new.map(|new| new.all_steps().len()),
             changes,
             in_flight,
@@ -199,10 +266,17 @@ async fn plan(
     Ok(planned)
 }
 
-fn fate(old: Option<&Published>, new: Option<&Workflow>) -> Fate {
-    match (old, new) {
+/// The name of the version that follows `old`: every publication is a version of its own, also of what was there before
+/// (W-ENV-14).
+fn next_version(new: &Workflow, old: Option<&Published>) -> Uuid {
+    old.map_or(new.version_id, |old| Uuid::new_v5(&new.version_id, old.version_id.as_bytes()))
+}
+
+fn fate(old: Option<&Published>, new: Option<&Workflow>, is_renewing: bool) -> Fate {
+    match (old.filter(|old| old.archived_at.is_none()), new) {
         (_, None) => Fate::Missing,
         (None, Some(_)) => Fate::New,
+        (Some(old), Some(new)) if old.document == new.source && is_renewing => Fate::Renewed,
         (Some(old), Some(new)) if old.document == new.source => Fate::Unchanged,
         _ => Fate::Changed,
     }

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Mode, StartError};
 use crate::config::workflows;
+use crate::model::environment::Environment;
 use crate::model::workflow::Workflow;
-use crate::store::Batch;
+use crate::store::workflows::Published;
+use crate::store::{self, Batch};
 use crate::verbs::Core;
 
 /// How often the directory is looked at in development.
@@ -21,26 +23,71 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Below this depth nobody keeps files of a workflow.
 const DEEPEST: usize = 8;
 
-/// Writes `workflows` to the store as the current versions of every environment.
+/// How often it is tried to publish while others do.
+const TRIES: usize = 16;
+
+/// Makes `workflows` the current ones of every environment in the store, and no others.
 pub(super) async fn publish<'a>(
     core: &Core,
     workflows: impl Iterator<Item = &'a Workflow> + Clone,
 ) -> Result<(), StartError> {
-    let now = core.clock.now();
-    let mut batch = Batch::new();
     for environment in core.catalog.environments() {
-        for workflow in workflows.clone() {
-            batch.publish_workflow(environment.number, &workflow.key, workflow.version_id, &workflow.source, now);
+        let mut tries = 0;
+        while !publish_in(core, environment, workflows.clone()).await? {
+            tries += 1;
+            if tries == TRIES {
+                return Err(StartError::Said("Others kept publishing workflows in between: start again.".to_owned()));
+            }
         }
     }
-    core.store.apply(batch).await?;
     Ok(())
+}
+
+/// Publishes in one environment; false if somebody else has at the same time.
+async fn publish_in<'a>(
+    core: &Core,
+    environment: &Environment,
+    workflows: impl Iterator<Item = &'a Workflow> + Clone,
+) -> Result<bool, StartError> {
+    let env = environment.number;
+    let publications = core.store.publications().await?;
+    let publication = publications.into_iter().find(|row| row.env == env);
+    let before = core.store.published_workflows(env).await?;
+    let is_current = |key: &str, version| {
+        before.iter().any(|row| row.key == key && row.version_id == version && row.archived_at.is_none())
+    };
+    let is_gone = |row: &&Published| row.archived_at.is_none() && !workflows.clone().any(|one| one.key == row.key);
+    let new: Vec<&Workflow> = workflows.clone().filter(|one| !is_current(&one.key, one.version_id)).collect();
+    let gone: Vec<&Published> = before.iter().filter(is_gone).collect();
+    if new.is_empty() && gone.is_empty() {
+        return Ok(true);
+    }
+    if publication.as_ref().is_some_and(|row| row.is_applied) {
+        return Err(StartError::Said(format!(
+            "The workflows of `{}` are applied to the database, and are not those of this node's files: set `from = \"store\"` of \
+             [workflows], or give them back to files with `bellwire workflows release`.",
+            environment.slug
+        )));
+    }
+    let now = core.clock.now();
+    let mut batch = Batch::new();
+    batch.raise_publication(env, publication.map_or(0, |row| row.revision), false, now);
+    for workflow in new {
+        batch.publish_workflow(env, &workflow.key, workflow.version_id, &workflow.source, now);
+    }
+    gone.iter().for_each(|row| batch.archive_workflow(env, &row.key, now));
+    match core.store.apply(batch).await {
+        Ok(_) => Ok(true),
+        Err(store::Error::Refused(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Says which workflows the store knows and the directory has not: what they have begun ends when it resumes (W-ENV-11).
 pub(super) async fn say_archived(core: &Core) -> Result<(), StartError> {
+    let Some(environment) = core.catalog.environments().first() else { return Ok(()) };
     for key in core.store.known_workflows().await? {
-        if core.catalog.workflow(&key).is_none() {
+        if core.catalog.workflow(environment.number, &key).is_none() {
             info!(workflow.key = %key, "workflow `{key}` is not in the directory any more: its runs end when they resume");
         }
     }
@@ -58,12 +105,9 @@ pub(super) struct Watch {
 type Stamps = BTreeMap<PathBuf, Option<SystemTime>>;
 
 impl Watch {
-    /// Begins to look, and to listen for SIGHUP, which would else end the process. It is made before the workflows are
-    /// read for the first time: a change in between must not be missed.
-    pub(super) fn new(dir: PathBuf, mode: Mode) -> Result<Self, StartError> {
-        let hangup = signal(SignalKind::hangup());
-        let hangup = hangup.map_err(|error| StartError::Said(format!("SIGHUP can't be listened for: {error}.")))?;
-        Ok(Watch { seen: stamps(&dir), dir, mode, hangup })
+    /// Begins to look, and listens for SIGHUP.
+    pub(super) fn new(dir: PathBuf, mode: Mode, hangup: Signal) -> Self {
+        Watch { seen: stamps(&dir), dir, mode, hangup }
     }
 
     /// Reads the directory again when there is a reason to, until it is time to stop.
@@ -101,13 +145,14 @@ async fn read(core: &Core, dir: &Path) {
     for problem in workflows::doubts(dir, &loaded, channels, groups) {
         warn!("{problem}");
     }
-    let changed: Vec<String> = loaded
-        .iter()
-        .filter(|workflow| core.catalog.workflow(&workflow.key).is_none_or(|old| old.version_id != workflow.version_id))
-        .map(|workflow| workflow.key.clone())
-        .collect();
+    // All have the same.
+    let env = core.catalog.environments().first().map_or(0, |environment| environment.number);
+    let is_changed = |workflow: &&Workflow| {
+        core.catalog.workflow(env, &workflow.key).is_none_or(|old| old.version_id != workflow.version_id)
+    };
+    let changed: Vec<String> = loaded.iter().filter(is_changed).map(|workflow| workflow.key.clone()).collect();
     let is_gone = |key: &String| !loaded.iter().any(|workflow| workflow.key == *key);
-    let before = core.catalog.workflows();
+    let before = core.catalog.workflows(env);
     let gone: Vec<String> = before.iter().map(|workflow| workflow.key.clone()).filter(is_gone).collect();
     let count = loaded.len();
     // The store first: a run that starts with a version must find it there.

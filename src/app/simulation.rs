@@ -114,16 +114,17 @@ impl Simulation {
             turns: Turns::default(),
             metrics: Metrics::new(),
         };
-        super::reload::publish(&core, core.catalog.workflows().iter().map(Arc::as_ref)).await?;
+        super::reload::publish(&core, core.catalog.workflows(row.number).iter().map(Arc::as_ref)).await?;
         Ok(Simulation { core, env: row.number, told: HashMap::new(), names: Names::default(), directory })
     }
 
     /// The workflow's key, if there is such a workflow; else a sentence with what there is.
     pub fn find(&self, workflow: &str) -> Result<(), String> {
-        match self.core.catalog.workflow(workflow) {
+        match self.core.catalog.workflow(self.env, workflow) {
             Some(_) => Ok(()),
             None => {
-                let all: Vec<String> = self.core.catalog.workflows().iter().map(|one| one.key.clone()).collect();
+                let all: Vec<String> =
+                    self.core.catalog.workflows(self.env).iter().map(|one| one.key.clone()).collect();
                 Err(format!("There is no workflow `{workflow}`; there is {}.", all.join(", ")))
             }
         }

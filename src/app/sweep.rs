@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{info, warn};
 
-use super::learn_which_are_active;
 use crate::clock::Clock;
 use crate::hub::Registry;
 use crate::model::time::Time;
@@ -86,8 +85,6 @@ fn agreed(asked_at: Time, time: Time, now: Time) -> Option<Time> {
 }
 
 async fn look(trail: &mut Trail, core: &Core, registry: &Registry) -> Result<(), store::Error> {
-    // Another node may have been told to switch a workflow off, or on.
-    learn_which_are_active(core).await?;
     let now = core.store.changes_now().await?;
     if let Some(before) = trail.since(&now) {
         let changed = core.store.changes_since(before).await?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bellwire::app::plan::Project;
+use bellwire::config::WorkflowsFrom;
 use bellwire::config::workflows::Problem;
 use bellwire::model::channel::ChannelKind;
 
@@ -14,7 +15,10 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         Ok(config) => config,
         Err(problems) => return tell(&problems),
     };
-    let Project { workflows, channels } = match Project::read(&mut config) {
+    // Nodes that have their workflows from the database read no files.
+    let reads_files = config.workflows.from == WorkflowsFrom::Files || place.workflows.is_some();
+    let read = if reads_files { Project::read(&mut config) } else { Ok(Project::without_files(&mut config)) };
+    let Project { workflows, channels } = match read {
         Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
@@ -24,13 +28,13 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
             channel.key, channel.kind
         ))?;
     }
-    say(format!(
-        "All is well: {}, {} and {} in {}.",
-        counted(config.environments.len(), "environment"),
-        counted(channels.len(), "channel"),
-        counted(workflows.len(), "workflow"),
-        config.workflows.dir.display()
-    ))?;
+    let (environments, channels) =
+        (counted(config.environments.len(), "environment"), counted(channels.len(), "channel"));
+    let (count, dir) = (counted(workflows.len(), "workflow"), config.workflows.dir.display());
+    say(match reads_files {
+        true => format!("All is well: {environments}, {channels} and {count} in {dir}."),
+        false => format!("All is well: {environments} and {channels}; the workflows are those in the database."),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -124,7 +124,7 @@ fn welcome(app: &App) -> Result<(), Failure> {
         if is_terminal { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
     let (bold, dim) = (|text: &str| paint("1", text), |text: &str| paint("2", text));
-    let workflows = app.core().catalog.workflows();
+    let workflows = app.workflows();
     say("")?;
     say(format!("  {}  {}", paint("1;35", "Bellwire"), dim("development")))?;
     say("")?;

@@ -1,17 +1,21 @@
-//! `bellwire workflows`: what a directory of workflows would change against what is published.
+//! `bellwire workflows`: what a directory of workflows would change against what is published, and its publication.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bellwire::app::plan::{EnvironmentPlan, Fate, InFlight, Plan, Project, WorkflowPlan};
-use bellwire::config::Config;
+use bellwire::clock::Clock;
 use bellwire::config::workflows::Problem;
+use bellwire::config::{Config, WorkflowsFrom};
+use bellwire::model::time::Time;
 use bellwire::model::workflow::difference::{Change, What};
+use bellwire::store::{Batch, Store};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::check::{counted, tell};
-use super::{Failure, Place, connect, listed, say};
+use super::{Database, Failure, Place, connect, environment, listed, say};
 
 /// The code that says that there are differences.
 const DIFFERENT: u8 = 2;
@@ -22,6 +26,14 @@ const LINES: usize = 12;
 pub(super) enum Command {
     /// Tell what a directory would change, and how many runs in flight that touches; nothing is written.
     Plan(PlanArgs),
+    /// Publish a directory, for nodes that have their workflows from the store (`from` of [workflows]).
+    Apply(ApplyArgs),
+    /// Switch a workflow off: triggers are refused, and a run that comes to its next step ends there.
+    Deactivate(Switch),
+    /// Switch a workflow on again.
+    Activate(Switch),
+    /// Let nodes publish the workflows of their files again, after some were applied.
+    Release(Release),
 }
 
 /// Which directory, against what.
@@ -79,10 +91,145 @@ impl Against {
     }
 }
 
+#[derive(Args)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    against: Against,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+    /// Publish unchanged workflows, too: each as a version of its own.
+    #[arg(long)]
+    allow_empty: bool,
+    /// Print JSON; needs --yes.
+    #[arg(long, requires = "yes")]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Switch {
+    /// The key of the workflow.
+    workflow: String,
+    /// Only in this environment; may be given again [default: wherever it is published].
+    #[arg(long = "env", value_name = "NAME")]
+    environments: Vec<String>,
+    #[command(flatten)]
+    database: Database,
+}
+
+#[derive(Args)]
+pub(super) struct Release {
+    #[command(flatten)]
+    database: Database,
+}
+
 pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Plan(asked) => plan(&asked).await,
+        Command::Apply(asked) => apply(&asked).await,
+        Command::Deactivate(asked) => switch(&asked, false).await,
+        Command::Activate(asked) => switch(&asked, true).await,
+        Command::Release(Release { database }) => release(&database).await,
     }
+}
+
+async fn apply(asked: &ApplyArgs) -> Result<ExitCode, Failure> {
+    let (config, project) = match asked.against.read() {
+        Ok(read) => read,
+        Err(problems) => return tell(&problems),
+    };
+    if config.workflows.from == WorkflowsFrom::Files {
+        return Err(Failure(
+            "The nodes of this configuration read files: put these into the directory of each (`dir` of [workflows]) and send it \
+             SIGHUP, or set `from = \"store\"` of [workflows] on all of them, and apply then."
+                .to_owned(),
+        ));
+    }
+    let slugs = asked.against.slugs(&config)?;
+    let store = connect(&config).await?;
+    let plan = Plan::new(&store, &config, &slugs, &project, asked.allow_empty).await?;
+    if !asked.json {
+        show(&plan)?;
+    }
+    if plan.is_done() {
+        let said = if asked.json { published(&plan, false)? } else { "Nothing is to be published.".to_owned() };
+        say(said)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !asked.yes && !is_confirmed()? {
+        return Err(Failure("Nothing was published.".to_owned()));
+    }
+    if !plan.apply(&store, &project, now(&store).await?).await? {
+        return Err(Failure(
+            "Somebody else has published since this plan was made, so nothing was published: look at the new plan, and apply that."
+                .to_owned(),
+        ));
+    }
+    let within = counted(config.bus.sweep_seconds, "second");
+    say(match asked.json {
+        true => published(&plan, true)?,
+        false => format!("Published. Every node that is up runs it within {within}."),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn published(plan: &Plan, is_published: bool) -> Result<String, Failure> {
+    let mut told = to_json(plan);
+    told["published"] = is_published.into();
+    Ok(serde_json::to_string_pretty(&told)?)
+}
+
+/// The time that the nodes go by.
+async fn now(store: &Store) -> Result<Time, Failure> {
+    if store.is_shared() { Ok(store.time().await?) } else { Ok(Clock::system().now()) }
+}
+
+/// Whether whoever reads the plan wants it.
+fn is_confirmed() -> Result<bool, Failure> {
+    write!(io::stderr(), "\nPublish this? Only `yes` is a yes: ")?;
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+/// Switches a workflow on or off (W-ENV-05).
+async fn switch(asked: &Switch, is_active: bool) -> Result<ExitCode, Failure> {
+    let config = asked.database.load()?;
+    let store = connect(&config).await?;
+    for slug in &asked.environments {
+        environment(&store, slug).await?;
+    }
+    let (key, now) = (&asked.workflow, now(&store).await?);
+    let (mut batch, mut slugs) = (Batch::new(), Vec::new());
+    for row in store.environments().await? {
+        let is_meant = asked.environments.is_empty() || asked.environments.contains(&row.slug);
+        let published = store.published_workflows(row.number).await?;
+        if is_meant && published.iter().any(|one| one.key == *key && one.archived_at.is_none()) {
+            batch.activate_workflow(row.number, key, is_active, now);
+            slugs.push(row.slug);
+        }
+    }
+    if slugs.is_empty() {
+        return Err(Failure(format!("No workflow `{key}` is published there.")));
+    }
+    store.apply(batch).await?;
+    let state = if is_active { "active" } else { "switched off" };
+    let within = counted(config.bus.sweep_seconds, "second");
+    say(format!("`{key}` is {state} in {}; every node that is up knows within {within}.", slugs.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn release(database: &Database) -> Result<ExitCode, Failure> {
+    let store = database.open().await?;
+    let now = now(&store).await?;
+    let mut batch = Batch::new();
+    for row in store.environments().await? {
+        batch.release_publication(row.number, now);
+    }
+    store.apply(batch).await?;
+    say("Nodes with `from = \"files\"` publish their own workflows again when they start.")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn plan(asked: &PlanArgs) -> Result<ExitCode, Failure> {
@@ -92,7 +239,7 @@ async fn plan(asked: &PlanArgs) -> Result<ExitCode, Failure> {
     };
     let slugs = asked.against.slugs(&config)?;
     let store = connect(&config).await?;
-    let plan = Plan::new(&store, &config, &slugs, &project).await?;
+    let plan = Plan::new(&store, &config, &slugs, &project, false).await?;
     match asked.json {
         true => say(serde_json::to_string_pretty(&to_json(&plan))?)?,
         false => show(&plan)?,
@@ -129,14 +276,16 @@ fn show(plan: &Plan) -> Result<(), Failure> {
 fn summary(workflows: &[WorkflowPlan]) -> String {
     let count = |fate: Fate| workflows.iter().filter(|workflow| workflow.fate == fate).count();
     let touched: i64 = workflows.iter().filter_map(|workflow| workflow.in_flight.as_ref()).map(|one| one.runs).sum();
-    let counts = [Fate::New, Fate::Changed, Fate::Missing, Fate::Unchanged];
-    let counts = counts.map(|fate| format!("{} {}", count(fate), fate.name())).join(", ");
-    format!("{counts}; {} in flight.", counted(touched, "run"))
+    let all = [Fate::New, Fate::Changed, Fate::Renewed, Fate::Missing, Fate::Unchanged];
+    let told = all.into_iter().filter(|fate| *fate != Fate::Renewed || count(*fate) > 0);
+    let told: Vec<String> = told.map(|fate| format!("{} {}", count(fate), fate.name())).collect();
+    format!("{}; {} in flight.", told.join(", "), counted(touched, "run"))
 }
 
 fn show_workflow(workflow: &WorkflowPlan) -> Result<(), Failure> {
     let (key, off) = (&workflow.key, if workflow.is_active { "" } else { ", switched off" });
     match workflow.fate {
+        Fate::Renewed => say(format!("  ~ {key}: unchanged, published as a new version{off}"))?,
         Fate::Unchanged => say(format!("    {key}: unchanged{off}"))?,
         Fate::New => say(format!("  + {key}: new, {}{off}", counted(workflow.steps.unwrap_or_default(), "step")))?,
         Fate::Missing => say(format!("  - {key}: not in the directory; it can be triggered no more{off}"))?,

@@ -316,7 +316,7 @@ impl Work {
 
     /// The version that the trigger meant; none where the workflow has been archived.
     async fn workflow(&self, core: &Core) -> Result<Option<Arc<Workflow>>, Failure> {
-        if core.catalog.workflow(&self.order.workflow).is_none() {
+        if core.catalog.find(&core.store, self.order.env, &self.order.workflow).await?.is_none() {
             warn!(workflow.key = %self.order.workflow, workflow_run.id = %self.order.workflow_run,
                 "the workflow of a fan-out has been archived: the runs that are left end as they begin");
             return Ok(None);

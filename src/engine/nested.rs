@@ -89,7 +89,7 @@ async fn trigger<'c>(
     in_turn: bool,
     change: &mut Change,
 ) -> Result<Turn<'c>, Error> {
-    let order = core.catalog.order(nested.env, &nested.workflow, nested.body.clone())?;
+    let order = core.order(nested.env, &nested.workflow, nested.body.clone()).await?;
     let sure: Vec<String> = order.recipients().filter(|_| in_turn).map(RecipientRef::key).collect();
     let (staged, turn) = core.staged(nested.env, sure, &order).await?;
     order.check_data()?;

@@ -39,7 +39,7 @@ pub(super) async fn occur(core: &Core, job: &Job) -> Result<(), Failure> {
 
 async fn take_place(core: &Core, mut schedule: Schedule, change: &mut Change) -> Result<(), Failure> {
     let (id, key) = (schedule.id, schedule.workflow.clone());
-    let Some(workflow) = core.catalog.workflow(&key) else {
+    let Some(workflow) = core.catalog.find(&core.store, schedule.env, &key).await? else {
         // W-AMB-50: nothing brings it back.
         warn!(schedule.id = %id, workflow.key = %key, "stopped schedule `{id}`: there is no workflow `{key}` any more");
         schedule.next_occurrence_at = None;

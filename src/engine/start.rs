@@ -58,7 +58,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
-    let order = core.catalog.order(asked.env, asked.workflow, body)?;
+    let order = core.order(asked.env, asked.workflow, body).await?;
     let workflow_run = Uuid::new_v4();
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for attempt in 0..TRIES {

@@ -13,7 +13,7 @@ use crate::verbs::Core;
 pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Workflow>>, store::Error> {
     let Some(own) = core.catalog.version(&core.store, run.version_id).await? else { return Ok(None) };
     let Some(reference) = awaited_batch(run, &own) else { return Ok(Some(own)) };
-    let mut newest = core.catalog.workflow(&run.workflow);
+    let mut newest = core.catalog.newest(&core.store, run.env, &run.workflow).await?;
     let mut older = None;
     while let Some(version) = newest {
         if let Some(position) = version.latest_batch(&reference) {
@@ -23,7 +23,8 @@ pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Wo
         }
         let ids = match &mut older {
             Some(ids) => ids,
-            none => none.insert(core.store.workflow_versions_since(&run.workflow, own.version_id).await?.into_iter()),
+            none => none
+                .insert(core.store.workflow_versions_since(run.env, &run.workflow, own.version_id).await?.into_iter()),
         };
         newest = match ids.next() {
             Some(id) => core.catalog.version(&core.store, id).await?,

@@ -275,7 +275,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change:
         return Ok(Went::default());
     }
     let awaited = run.state.awaited_batch().map(str::to_owned);
-    if core.catalog.workflow(&run.workflow).is_none() {
+    if core.catalog.find(&core.store, run.env, &run.workflow).await?.is_none() {
         // W-ENV-11: nothing of the workflow is needed to end its run.
         let now = core.clock.now();
         run.halt(now, EventStatus::Ok, "workflow_archived", None);

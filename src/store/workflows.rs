@@ -15,7 +15,19 @@ pub struct Published {
     pub key: String,
     pub version_id: Uuid,
     pub is_active: bool,
+    /// When it was archived; then it is not current any more (W-ENV-11).
+    pub archived_at: Option<Time>,
     pub document: Value,
+}
+
+/// What has been published in an environment, counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub env: Env,
+    /// Raised by whatever changes which workflows there are, and which of them are active.
+    pub revision: i64,
+    /// Whether it was applied; else it came from a node's files.
+    pub is_applied: bool,
 }
 
 /// Runs in flight that follow the same version and stand at the same place.
@@ -31,13 +43,22 @@ pub struct Standing {
 }
 
 impl Store {
-    /// The workflows that are published in an environment, by key.
+    /// How often something has been published in each environment.
+    pub async fn publications(&self) -> Result<Vec<Publication>, Error> {
+        let sql = "SELECT env, revision, is_applied FROM publications";
+        let read =
+            |row: &Row<'_>| Ok(Publication { env: row.int(0)?, revision: row.int(1)?, is_applied: row.bool(2)? });
+        self.query(sql, &[], read).await
+    }
+
+    /// The workflows that are published in an environment, or were and are archived, by key.
     pub async fn published_workflows(&self, env: Env) -> Result<Vec<Published>, Error> {
-        let sql = "SELECT w.key, w.version_id, w.is_active, v.document FROM workflows w \
+        let sql = "SELECT w.key, w.version_id, w.is_active, w.archived_at, v.document FROM workflows w \
                    JOIN workflow_versions v ON v.id = w.version_id WHERE w.env = ?1 ORDER BY w.key";
         let read = |row: &Row<'_>| {
             let (key, version_id) = (row.string(0)?, row.uuid(1)?);
-            Ok(Published { key, version_id, is_active: row.bool(2)?, document: row.json(3)? })
+            let (is_active, archived_at) = (row.bool(2)?, row.maybe_time(3)?);
+            Ok(Published { key, version_id, is_active, archived_at, document: row.json(4)? })
         };
         self.scan(sql, params![env], read).await
     }
@@ -89,11 +110,13 @@ impl Store {
         self.query_one(sql, &params![id], |row| Ok((row.string(0)?, row.json(1)?))).await
     }
 
-    /// The versions of a workflow that were published since `version` was, newest first; it is the last of them.
-    pub async fn workflow_versions_since(&self, key: &str, version: Uuid) -> Result<Vec<Uuid>, Error> {
-        let sql = "SELECT id FROM workflow_versions WHERE key = ?1 \
-                   AND created_at >= (SELECT created_at FROM workflow_versions WHERE id = ?2) ORDER BY created_at DESC, id";
-        self.query(sql, &params![key, version], |row| row.uuid(0)).await
+    /// The versions of a workflow that were published in an environment since `version` was, newest first; it is the last
+    /// of them.
+    pub async fn workflow_versions_since(&self, env: Env, key: &str, version: Uuid) -> Result<Vec<Uuid>, Error> {
+        let sql = "SELECT version_id FROM published_versions WHERE env = ?1 AND key = ?2 AND published_at >= \
+                   (SELECT max(published_at) FROM published_versions WHERE env = ?1 AND key = ?2 AND version_id = ?3) \
+                   ORDER BY published_at DESC, version_id";
+        self.query(sql, &params![env, key, version], |row| row.uuid(0)).await
     }
 
     /// The key of every workflow that any environment has or ever had.
@@ -106,15 +129,31 @@ impl Store {
         let sql = "SELECT 1 FROM workflows WHERE env = ?1 AND key = ?2";
         Ok(self.query_one(sql, &params![env, key], |row| row.int(0)).await?.is_some())
     }
-
-    /// The workflows of an environment that are not active (W-ENV-05).
-    pub async fn inactive_workflows(&self, env: Env) -> Result<Vec<String>, Error> {
-        let sql = "SELECT key FROM workflows WHERE env = ?1 AND is_active = 0";
-        self.query(sql, &params![env], |row| row.string(0)).await
-    }
 }
 
 impl Batch {
+    /// Adds that something else is published in an environment, from files or applied. Refused if that has happened since
+    /// `revision`, or if what was applied would be replaced by files.
+    pub fn raise_publication(&mut self, env: Env, revision: i64, is_applied: bool, now: Time) {
+        self.push(
+            "INSERT INTO publications (env, revision, is_applied, updated_at) VALUES (?1, 0, 0, ?2) ON CONFLICT DO NOTHING",
+            params![env, now],
+        );
+        self.guard(
+            "UPDATE publications SET revision = revision + 1, is_applied = ?3, updated_at = ?4 \
+             WHERE env = ?1 AND revision = ?2 AND is_applied <= ?3",
+            params![env, revision, is_applied, now],
+        );
+    }
+
+    /// Adds that the workflows of an environment may come from files again.
+    pub fn release_publication(&mut self, env: Env, now: Time) {
+        self.push(
+            "UPDATE publications SET revision = revision + 1, is_applied = 0, updated_at = ?2 WHERE env = ?1 AND is_applied = 1",
+            params![env, now],
+        );
+    }
+
     /// Adds a version, and makes it the current one of its environment.
     pub fn publish_workflow(&mut self, env: Env, key: &str, version: Uuid, document: &Value, now: Time) {
         self.push(
@@ -123,16 +162,34 @@ impl Batch {
         );
         self.push(
             "INSERT INTO workflows (env, key, version_id, is_active, updated_at) VALUES (?1, ?2, ?3, 1, ?4) \
-             ON CONFLICT (env, key) DO UPDATE SET version_id = excluded.version_id, updated_at = excluded.updated_at",
+             ON CONFLICT (env, key) DO UPDATE SET version_id = excluded.version_id, updated_at = excluded.updated_at, \
+             archived_at = NULL",
+            params![env, key, version, now],
+        );
+        self.push(
+            "INSERT INTO published_versions (env, key, published_at, version_id) VALUES (?1, ?2, ?4, ?3) ON CONFLICT DO NOTHING",
             params![env, key, version, now],
         );
     }
 
-    /// Adds that a workflow is active in an environment, or not.
-    pub fn activate_workflow(&mut self, env: Env, key: &str, is_active: bool, now: Time) {
+    /// Adds that a workflow is current no more (W-ENV-11).
+    pub fn archive_workflow(&mut self, env: Env, key: &str, now: Time) {
         self.push(
+            "UPDATE workflows SET archived_at = ?3, updated_at = ?3 WHERE env = ?1 AND key = ?2",
+            params![env, key, now],
+        );
+    }
+
+    /// Adds that a workflow is active in an environment, or not; refused where there is none (W-ENV-05).
+    pub fn activate_workflow(&mut self, env: Env, key: &str, is_active: bool, now: Time) {
+        self.guard(
             "UPDATE workflows SET is_active = ?3, updated_at = ?4 WHERE env = ?1 AND key = ?2",
             params![env, key, is_active, now],
+        );
+        self.push(
+            "INSERT INTO publications (env, revision, is_applied, updated_at) VALUES (?1, 1, 0, ?2) \
+             ON CONFLICT (env) DO UPDATE SET revision = publications.revision + 1, updated_at = excluded.updated_at",
+            params![env, now],
         );
     }
 }

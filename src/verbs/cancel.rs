@@ -47,7 +47,7 @@ impl Core {
     /// back; answers how many that were.
     pub async fn cancel(&self, env: Env, workflow: &str, body: &Value) -> Result<usize, Error> {
         // The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
-        if self.catalog.workflow(workflow).is_none() && !self.store.knows_workflow(env, workflow).await? {
+        if self.catalog.workflow(env, workflow).is_none() && !self.store.knows_workflow(env, workflow).await? {
             return Err(Error::WorkflowMissing(workflow.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;

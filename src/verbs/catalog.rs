@@ -1,14 +1,16 @@
 //! What is configured rather than stored: environments, channels, and the workflows that run.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
 use crate::model::workflow::Workflow;
+use crate::store::workflows::Published;
 use crate::store::{self, Env, Store};
 
 /// Old workflow versions kept parsed for the runs that still follow them.
@@ -23,14 +25,25 @@ pub struct Catalog {
     channels: Arc<[Channel]>,
     channel_groups: Arc<[ChannelGroup]>,
     trigger_bytes: usize,
+    follows_store: bool,
     workflows: RwLock<Workflows>,
 }
 
 #[derive(Default)]
 struct Workflows {
-    current: HashMap<String, Arc<Workflow>>,
+    environments: HashMap<Env, Held>,
+    /// Those that are current somewhere, by version.
+    current: HashMap<Uuid, Arc<Workflow>>,
     old: HashMap<Uuid, Arc<Workflow>>,
-    inactive: Vec<(Env, String)>,
+}
+
+/// What an environment has.
+#[derive(Default)]
+struct Held {
+    workflows: HashMap<String, Arc<Workflow>>,
+    inactive: HashSet<String>,
+    /// The publication that this was read from, or that could not be used; none before the first look.
+    revision: Option<i64>,
 }
 
 impl Workflows {
@@ -41,19 +54,43 @@ impl Workflows {
         }
         self.old.insert(id, workflow);
     }
+
+    /// Makes these the current workflows of an environment.
+    fn replace(&mut self, env: Env, workflows: impl Iterator<Item = Arc<Workflow>>) {
+        let workflows = workflows.map(|workflow| (workflow.key.clone(), workflow)).collect();
+        let held = self.environments.entry(env).or_default();
+        let before = std::mem::replace(&mut held.workflows, workflows);
+        for workflow in before.into_values() {
+            self.keep_old(workflow.version_id, workflow);
+        }
+        let all = self.environments.values().flat_map(|held| held.workflows.values());
+        self.current = all.map(|workflow| (workflow.version_id, Arc::clone(workflow))).collect();
+    }
 }
 
 impl Catalog {
     /// A catalog of what is configured.
     pub fn new(environments: Vec<Environment>, channels: Vec<Channel>, workflows: Vec<Workflow>) -> Self {
-        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
-        Catalog {
+        let catalog = Catalog {
             environments: environments.into_iter().map(Arc::new).collect(),
             channels: channels.into(),
             channel_groups: Arc::default(),
             trigger_bytes: TRIGGER_BYTES,
-            workflows: RwLock::new(Workflows { current, ..Workflows::default() }),
-        }
+            follows_store: false,
+            workflows: RwLock::default(),
+        };
+        catalog.replace(workflows);
+        catalog
+    }
+
+    /// The catalog that has the workflows which are published in the store: see [`Catalog::catch_up`].
+    pub fn following_store(self) -> Self {
+        Catalog { follows_store: true, ..self }
+    }
+
+    /// Whether the workflows are those which are published in the store.
+    pub fn follows_store(&self) -> bool {
+        self.follows_store
     }
 
     /// The catalog with these channel groups.
@@ -108,64 +145,166 @@ impl Catalog {
     }
 
     /// The current version of a workflow.
-    pub fn workflow(&self, key: &str) -> Option<Arc<Workflow>> {
-        self.read().current.get(key).cloned()
+    pub fn workflow(&self, env: Env, key: &str) -> Option<Arc<Workflow>> {
+        self.read().environments.get(&env)?.workflows.get(key).cloned()
     }
 
-    /// Every current workflow, by key.
-    pub fn workflows(&self) -> Vec<Arc<Workflow>> {
-        let mut all: Vec<_> = self.read().current.values().cloned().collect();
-        all.sort_by(|a, b| a.key.cmp(&b.key));
+    /// The current version of a workflow; nobody is told that there is none before the store has been asked.
+    pub async fn find(&self, store: &Store, env: Env, key: &str) -> Result<Option<Arc<Workflow>>, store::Error> {
+        if let Some(found) = self.workflow(env, key) {
+            return Ok(Some(found));
+        }
+        if self.follows_store {
+            self.catch_up(store).await?;
+        }
+        Ok(self.workflow(env, key))
+    }
+
+    /// The current version of a workflow, as of this instant: what was published since the last look is looked at first.
+    pub async fn newest(&self, store: &Store, env: Env, key: &str) -> Result<Option<Arc<Workflow>>, store::Error> {
+        if self.follows_store {
+            self.catch_up(store).await?;
+        }
+        Ok(self.workflow(env, key))
+    }
+
+    /// Every current workflow of an environment, by key.
+    pub fn workflows(&self, env: Env) -> Vec<Arc<Workflow>> {
+        let mut all: Vec<_> = self
+            .read()
+            .environments
+            .get(&env)
+            .map(|held| held.workflows.values().cloned().collect())
+            .unwrap_or_default();
+        all.sort_by(|a: &Arc<Workflow>, b| a.key.cmp(&b.key));
         all
     }
 
-    /// Makes these the current workflows. Versions that they replace stay known, for the runs that follow them (W-ENG-15).
+    /// Makes these the current workflows of every environment. Versions that they replace stay known, for the runs that
+    /// follow them (W-ENG-15).
     pub fn replace(&self, workflows: Vec<Workflow>) {
-        let current = workflows.into_iter().map(|workflow| (workflow.key.clone(), Arc::new(workflow))).collect();
-        let mut held = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut held.current, current);
-        for workflow in before.into_values() {
-            held.keep_old(workflow.version_id, workflow);
+        let workflows: Vec<Arc<Workflow>> = workflows.into_iter().map(Arc::new).collect();
+        let mut held = self.write();
+        for environment in &self.environments {
+            held.replace(environment.number, workflows.iter().cloned());
         }
+    }
+
+    /// Looks what has been published since the last look: which workflows are switched off (W-ENV-05), and, where the store
+    /// is followed, the workflows themselves. Answers with what has changed; a publication that this program cannot run
+    /// changes nothing, and is not looked at again.
+    pub async fn catch_up(&self, store: &Store) -> Result<Vec<CaughtUp>, store::Error> {
+        let revisions = store.publications().await?;
+        let mut caught_up = Vec::new();
+        for environment in &self.environments {
+            let env = environment.number;
+            let revision = revisions.iter().find(|row| row.env == env).map_or(0, |row| row.revision);
+            let seen = self.read().environments.get(&env).and_then(|held| held.revision);
+            if seen.is_some_and(|seen| seen >= revision) {
+                continue;
+            }
+            let published = store.published_workflows(env).await?;
+            let inactive = published.iter().filter(|row| !row.is_active).map(|row| row.key.clone()).collect();
+            let read = if self.follows_store { Some(self.parse(published)) } else { None };
+            let mut workflows = self.write();
+            let held = workflows.environments.entry(env).or_default();
+            if held.revision.is_some_and(|seen| seen >= revision) {
+                // Somebody else was here with what is newer.
+                continue;
+            }
+            held.revision = Some(revision);
+            held.inactive = inactive;
+            let faults = match read {
+                None => continue,
+                Some(Err(faults)) => faults,
+                Some(Ok(read)) => {
+                    workflows.replace(env, read.into_iter());
+                    Vec::new()
+                }
+            };
+            drop(workflows);
+            caught_up.push(CaughtUp { environment: Arc::clone(environment), revision, faults });
+        }
+        Ok(caught_up)
+    }
+
+    /// What is published, ready to run; all of it or nothing (W-AMB-15).
+    fn parse(&self, published: Vec<Published>) -> Result<Vec<Arc<Workflow>>, Vec<String>> {
+        let (mut workflows, mut faults) = (Vec::new(), Vec::new());
+        for Published { key, version_id, document, .. } in published.into_iter().filter(|row| row.archived_at.is_none())
+        {
+            let known = self.read().current.get(&version_id).cloned();
+            match known.map_or_else(|| self.parse_version(&key, version_id, &document), Ok) {
+                Ok(workflow) => workflows.push(workflow),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() { Ok(workflows) } else { Err(faults) }
+    }
+
+    fn parse_version(&self, key: &str, id: Uuid, document: &Value) -> Result<Arc<Workflow>, String> {
+        let parsed = Workflow::parse(key, document, &self.channels).map_err(|faults| {
+            let first = faults.first().map(ToString::to_string).unwrap_or_default();
+            format!("workflow version {id} of `{key}`: {first}")
+        })?;
+        // Several versions may have the same content (W-ENV-14).
+        Ok(Arc::new(Workflow { version_id: id, ..parsed }))
     }
 
     /// Whether the workflow may run in the environment (W-ENV-05).
     pub fn is_active(&self, env: Env, key: &str) -> bool {
-        !self.read().inactive.iter().any(|(at, inactive)| *at == env && inactive == key)
+        !self.read().environments.get(&env).is_some_and(|held| held.inactive.contains(key))
     }
 
     /// Switches a workflow off or on in an environment.
     pub fn set_active(&self, env: Env, key: &str, is_active: bool) {
-        let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        workflows.inactive.retain(|(at, inactive)| *at != env || inactive != key);
-        if !is_active {
-            workflows.inactive.push((env, key.to_owned()));
-        }
+        let mut workflows = self.write();
+        let held = workflows.environments.entry(env).or_default();
+        match is_active {
+            true => held.inactive.remove(key),
+            false => held.inactive.insert(key.to_owned()),
+        };
     }
 
     /// The version a run follows (W-ENG-15): a current one, or an older one out of the store.
     pub async fn version(&self, store: &Store, id: Uuid) -> Result<Option<Arc<Workflow>>, store::Error> {
-        {
-            let workflows = self.read();
-            let known = workflows.current.values().find(|workflow| workflow.version_id == id);
-            if let Some(found) = known.or_else(|| workflows.old.get(&id)) {
-                return Ok(Some(Arc::clone(found)));
+        if let Some(known) = self.known(id) {
+            return Ok(Some(known));
+        }
+        if self.follows_store {
+            // It may be newer than what is known here: whatever it needs besides was published with it.
+            self.catch_up(store).await?;
+            if let Some(known) = self.known(id) {
+                return Ok(Some(known));
             }
         }
         let Some((key, document)) = store.workflow_version(id).await? else { return Ok(None) };
-        let parsed = Workflow::parse(&key, &document, &self.channels).map_err(|faults| {
-            let first = faults.first().map(ToString::to_string).unwrap_or_default();
-            store::Error::Damaged(format!("workflow version {id} of `{key}`: {first}"))
-        })?;
-        let parsed = Arc::new(parsed);
-        let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        workflows.keep_old(id, Arc::clone(&parsed));
+        let parsed = self.parse_version(&key, id, &document).map_err(store::Error::Damaged)?;
+        self.write().keep_old(id, Arc::clone(&parsed));
         Ok(Some(parsed))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Workflows> {
+    fn known(&self, id: Uuid) -> Option<Arc<Workflow>> {
+        let workflows = self.read();
+        workflows.current.get(&id).or_else(|| workflows.old.get(&id)).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Workflows> {
         self.workflows.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Workflows> {
+        self.workflows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub struct CaughtUp {
+    pub environment: Arc<Environment>,
+    pub revision: i64,
+    /// Why this program cannot run what is published; then everything stays as it was.
+    pub faults: Vec<String>,
 }
 
 #[cfg(test)]
@@ -177,18 +316,28 @@ mod tests {
         Workflow::parse("hello", &json!({"name": name, "steps": []}), &[]).expect("a valid workflow")
     }
 
+    fn environments() -> Vec<Environment> {
+        let one = |number: Env| Environment {
+            number,
+            id: Uuid::nil(),
+            slug: format!("env-{number}"),
+            settings: Default::default(),
+        };
+        vec![one(1), one(2)]
+    }
+
     #[test]
     fn runs_keep_the_version_that_was_replaced() {
-        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
-        let before = catalog.workflow("hello").expect("the first version").version_id;
+        let catalog = Catalog::new(environments(), Vec::new(), vec![workflow("One")]);
+        let before = catalog.workflow(1, "hello").expect("the first version").version_id;
         catalog.replace(vec![workflow("Two")]);
-        assert_eq!(catalog.workflow("hello").expect("the second version").name, "Two");
+        assert_eq!(catalog.workflow(1, "hello").expect("the second version").name, "Two");
         let kept = catalog.read().old.get(&before).map(|old| old.name.clone());
         assert_eq!(kept.as_deref(), Some("One"), "W-ENG-15");
     }
     #[test]
     fn a_workflow_is_active_in_each_environment_until_it_is_switched_off_there() {
-        let catalog = Catalog::new(Vec::new(), Vec::new(), vec![workflow("One")]);
+        let catalog = Catalog::new(environments(), Vec::new(), vec![workflow("One")]);
         assert!(catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at first");
         catalog.set_active(1, "hello", false);
         assert!(!catalog.is_active(1, "hello") && catalog.is_active(2, "hello"), "W-ENV-05: at once, and there alone");

@@ -49,14 +49,14 @@ struct Wanted {
 
 impl Wanted {
     /// Reads a body (W-SCH-01). The workflow comes first, as with a trigger (W-ERR-09).
-    fn parse(core: &Core, env: Env, body: Value) -> Result<Wanted, Error> {
+    async fn parse(core: &Core, env: Env, body: Value) -> Result<Wanted, Error> {
         let workflow = body.get("workflow").and_then(Value::as_str).filter(|key| !key.is_empty());
         let Some(key) = workflow else {
             return Err(Invalid::new("workflow", "workflow is required: the key of a workflow, as a string").into());
         };
         let missing = || Error::WorkflowMissing(key.to_owned());
         core.catalog.environment(env).ok_or_else(missing)?;
-        let workflow = core.catalog.workflow(key).ok_or_else(missing)?;
+        let workflow = core.catalog.find(&core.store, env, key).await?.ok_or_else(missing)?;
         let mut faults = Vec::new();
         let timing = keep(timing(&body), &mut faults);
         let request = keep(Request::parse_common(body, Some(MOST)), &mut faults);
@@ -192,7 +192,7 @@ impl Stage for Edit {
 impl Core {
     /// Makes a schedule for each recipient; answers them as resources (W-SCH-01, W-SCH-02).
     pub async fn create_schedules(&self, env: Env, body: Map<String, Value>) -> Result<Vec<Value>, Error> {
-        let wanted = Wanted::parse(self, env, Value::Object(body))?;
+        let wanted = Wanted::parse(self, env, Value::Object(body)).await?;
         for _ in 0..OVERTAKEN {
             let (mut staged, _turn) = self.staged(env, None, &wanted).await?;
             let mut change = Change::new();

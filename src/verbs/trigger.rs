@@ -16,6 +16,7 @@ use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
 use crate::rules::preference;
 
+use super::Core;
 use super::identify::{Profile, RecipientRequest};
 use super::staged::{Stage, Staged};
 use super::{Catalog, Error};
@@ -196,13 +197,21 @@ impl Catalog {
     /// Reads a trigger. What is wrong is found in the order of W-ERR-09: the workflow, then the body's shape.
     pub fn order(&self, env: Env, key: &str, body: Value) -> Result<Order, Error> {
         let environment = self.environment(env).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
-        let workflow = self.workflow(key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
+        let workflow = self.workflow(env, key).ok_or_else(|| Error::WorkflowMissing(key.to_owned()))?;
         if !self.is_active(env, key) {
             return Err(Error::WorkflowInactive(key.to_owned()));
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let entries = entries(&request, self.trigger_bytes())?;
         Ok(Order { environment: Arc::clone(environment), workflow, request, entries, occurrence: None })
+    }
+}
+
+impl Core {
+    /// Reads a trigger, once it is known whether there is such a workflow.
+    pub async fn order(&self, env: Env, key: &str, body: Value) -> Result<Order, Error> {
+        self.catalog.find(&self.store, env, key).await?;
+        self.catalog.order(env, key, body)
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod health;
 mod keys;
+mod publishing;
 mod runs;
 mod schema;
 mod serve;

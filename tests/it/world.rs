@@ -271,6 +271,11 @@ impl World {
     /// Turns the clock on and does every job that falls due, as a queue does: in order, but for those that are done
     /// together. Answers how many there were.
     pub async fn pass(&self, seconds: i64) -> usize {
+        self.pass_on(&self.core, seconds).await
+    }
+
+    /// The same on one of several nodes.
+    pub async fn pass_on(&self, node: &Core, seconds: i64) -> usize {
         let until = self.core.clock.now().plus_seconds(seconds);
         let mut done = 0;
         while let Some(at) = self.core.store.next_job_at().await.unwrap().filter(|at| *at <= until) {
@@ -279,9 +284,9 @@ impl World {
             let claimed = self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap();
             done += claimed.len();
             let (crowd, alone): (Vec<Job>, Vec<Job>) = claimed.into_iter().partition(is_joint);
-            let left = if crowd.len() > 1 { work_together(&self.core, crowd).await } else { crowd };
+            let left = if crowd.len() > 1 { work_together(node, crowd).await } else { crowd };
             for job in left.into_iter().chain(alone) {
-                work(&self.core, &job).await.expect("a job that can be done");
+                work(node, &job).await.expect("a job that can be done");
             }
         }
         self.core.clock.set(until);
@@ -300,6 +305,13 @@ impl World {
             |environment| environment.settings = settings.clone(),
             Channel { conditions: Some(group), ..channel() },
         )
+    }
+
+    /// Another node of the same world, which has the workflows that are published.
+    pub fn follower(&self) -> Core {
+        let environments = self.core.catalog.environments().iter().map(|one| (**one).clone()).collect();
+        let catalog = Catalog::new(environments, vec![channel()], Vec::new()).following_store();
+        Core { catalog, ..self.neighbour() }
     }
 
     /// Another node of the same world, with connections of its own to the database.
@@ -324,7 +336,7 @@ impl World {
         environments.iter_mut().for_each(configure);
         let channels = vec![channel];
         let parse = |workflow: &Arc<Workflow>| Workflow::parse(&workflow.key, &workflow.source, &channels).unwrap();
-        let workflows: Vec<Workflow> = own.workflows().iter().map(parse).collect();
+        let workflows: Vec<Workflow> = own.workflows(self.env).iter().map(parse).collect();
         Core {
             store: self.core.store.clone(),
             bus: Bus::local(|_| {}),

@@ -35,7 +35,7 @@ struct Progress {
 impl Core {
     /// Accepts schedules to be made (W-SCH-38): what is wrong with any of them is said now (F-BLK-01).
     pub async fn create_schedules_in_bulk(&self, env: Env, body: &Map<String, Value>) -> Result<BulkOperation, Error> {
-        let entries = entries(self, env, body)?;
+        let entries = entries(self, env, body).await?;
         let now = self.clock.now();
         let operation = BulkOperation {
             id: Uuid::new_v4(),
@@ -142,7 +142,7 @@ impl Core {
     }
 
     async fn stage_one(&self, env: Env, entry: &Value, change: &mut Change) -> Result<(), Error> {
-        let wanted = Wanted::parse(self, env, body(entry))?;
+        let wanted = Wanted::parse(self, env, body(entry)).await?;
         let (mut staged, _turn) = self.staged(env, None, &wanted).await?;
         let made = wanted.plan(env, self.clock.now(), &mut staged).await?;
         staged.write(change).await?;
@@ -152,7 +152,7 @@ impl Core {
 }
 
 /// The entries of a body, each of which has been read once.
-fn entries(core: &Core, env: Env, body: &Map<String, Value>) -> Result<Vec<Value>, Error> {
+async fn entries(core: &Core, env: Env, body: &Map<String, Value>) -> Result<Vec<Value>, Error> {
     let Some(Value::Array(items)) = body.get("schedules") else {
         let message = format!("schedules is required, as an array of 1 to {MOST} entries");
         return Err(Invalid::new("schedules", message).into());
@@ -163,7 +163,7 @@ fn entries(core: &Core, env: Env, body: &Map<String, Value>) -> Result<Vec<Value
     }
     let mut faults = Vec::new();
     for (at, entry) in items.iter().enumerate() {
-        let found = match Wanted::parse(core, env, self::body(entry)) {
+        let found = match Wanted::parse(core, env, self::body(entry)).await {
             Ok(_) => Vec::new(),
             Err(Error::Invalid(found)) => found,
             Err(error @ Error::WorkflowMissing(_)) => vec![Invalid::new("workflow", error.to_string())],

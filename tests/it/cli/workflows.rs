@@ -16,7 +16,7 @@ fn project(name: &str) -> Dir {
 }
 
 impl Dir {
-    fn lay(&self, workflows: &[(&str, Value)]) {
+    pub(super) fn lay(&self, workflows: &[(&str, Value)]) {
         let _ = std::fs::remove_dir_all(self.path("w"));
         std::fs::create_dir_all(self.path("w")).unwrap();
         workflows.iter().for_each(|(key, document)| {
@@ -139,7 +139,7 @@ In development:
     );
     assert_eq!((&workflows[3]["fate"], of(3, "end")), (&json!("missing"), json!(1)), "W-ENV-11");
     assert_eq!((&workflows[2]["fate"], of(2, "keep")), (&json!("changed"), json!(1)), "W-ENG-15");
-    let nowhere = world.core.catalog.workflow("calm").unwrap().version_id;
+    let nowhere = world.core.catalog.workflow(world.env, "calm").unwrap().version_id;
     assert_eq!(workflows[0]["version_id"], json!(nowhere));
 }
 

@@ -193,7 +193,7 @@ async fn publish(world: &World, document: &Value) -> Arc<Workflow> {
     batch.publish_workflow(world.env, "calm", workflow.version_id, &workflow.source, now);
     world.core.store.apply(batch).await.unwrap();
     world.core.catalog.replace(vec![workflow]);
-    world.core.catalog.workflow("calm").unwrap()
+    world.core.catalog.workflow(world.env, "calm").unwrap()
 }
 
 #[tokio::test]

@@ -259,7 +259,7 @@ impl Play<'_> {
                 let now = self.world.core.clock.now();
                 batch.publish_workflow(self.world.env, key, published.version_id, &published.source, now);
                 self.world.core.store.apply(batch).await.unwrap();
-                let others = catalog.workflows().into_iter().filter(|other| other.key != key);
+                let others = catalog.workflows(self.world.env).into_iter().filter(|other| other.key != key);
                 let others =
                     others.map(|other| Workflow::parse(&other.key, &other.source, catalog.channels()).unwrap());
                 catalog.replace(others.chain([published]).collect());
