@@ -320,7 +320,8 @@ impl Config {
         let mut take = |key: &'static str| root.take(key);
         let sections = ["server", "store", "workflows", "limits", "hub", "bus", "fetch", "metrics", "telemetry", "log"]
             .map(&mut take);
-        let [environments, channels, groups] = ["environments", "channels", "channel_groups"].map(&mut take);
+        let [account, environments, channels, groups] =
+            ["account", "environments", "channels", "channel_groups"].map(&mut take);
         root.finish();
         let [server, store, workflows, limits, hub, bus, fetch, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
@@ -335,9 +336,11 @@ impl Config {
         config.metrics.read(reading.section(metrics, "metrics"));
         config.telemetry.read(reading.section(telemetry, "telemetry"));
         config.log.read(reading.section(log, "log"));
-        if let Some(environments) = environments {
-            config.environments = read_environments(environments, reading);
-        }
+        let account = Account::read(reading.section(account, "account"));
+        config.environments = match environments {
+            Some(environments) => read_environments(environments, &account, reading),
+            None => BTreeMap::from([(DEVELOPMENT.to_owned(), settings_with(account.vars, account.secret_vars))]),
+        };
         if let Some(channels) = channels {
             config.channels = channels::read(channels, &config.environments, reading, changed_at);
         }
@@ -556,7 +559,52 @@ impl Log {
     }
 }
 
-fn read_environments(value: Value, reading: &mut Reading) -> BTreeMap<String, Settings> {
+/// `[account]`: what every environment has unless it says otherwise (W-ENV-16).
+#[derive(Default)]
+struct Account {
+    vars: Map<String, Value>,
+    secret_vars: Map<String, Value>,
+}
+
+impl Account {
+    fn read(mut section: Section<'_>) -> Account {
+        let (vars, secret_vars) = read_variables(&mut section);
+        section.finish();
+        Account { vars, secret_vars }
+    }
+
+    /// The variables of an environment which has these of its own.
+    fn with(
+        &self,
+        section: &mut Section<'_>,
+        vars: Map<String, Value>,
+        secret_vars: Map<String, Value>,
+    ) -> (Map<String, Value>, Map<String, Value>) {
+        for name in vars.keys().filter(|name| self.secret_vars.contains_key(*name)) {
+            section.wrong(
+                "vars",
+                format!("`{name}` stands in secret_vars of [account]: put it into secret_vars here, too"),
+            );
+        }
+        let mut all = self.vars.clone();
+        all.retain(|name, _| !secret_vars.contains_key(name));
+        all.extend(vars);
+        let mut secret = self.secret_vars.clone();
+        secret.extend(secret_vars);
+        (all, secret)
+    }
+}
+
+/// The variables of a section: those that clients may see, and those that no client sees.
+fn read_variables(section: &mut Section<'_>) -> (Map<String, Value>, Map<String, Value>) {
+    let (vars, secret_vars) = (section.map("vars"), section.map("secret_vars"));
+    for name in vars.keys().filter(|name| secret_vars.contains_key(*name)) {
+        section.wrong("secret_vars", format!("`{name}` stands in vars too, where everybody sees it: keep one of them"));
+    }
+    (vars, secret_vars)
+}
+
+fn read_environments(value: Value, account: &Account, reading: &mut Reading) -> BTreeMap<String, Settings> {
     let Value::Object(tables) = value else {
         reading.wrong("environments", "must hold tables such as `[environments.production]`");
         return BTreeMap::new();
@@ -570,7 +618,7 @@ fn read_environments(value: Value, reading: &mut Reading) -> BTreeMap<String, Se
             reading.wrong(&path, format!("`{slug}` can't be an environment's name: a-z, 0-9 and `-` are allowed"));
             continue;
         }
-        let settings = read_environment(reading.section(Some(table), &path));
+        let settings = read_environment(reading.section(Some(table), &path), account);
         environments.insert(slug, settings);
     }
     if environments.is_empty() {
@@ -579,7 +627,7 @@ fn read_environments(value: Value, reading: &mut Reading) -> BTreeMap<String, Se
     environments
 }
 
-fn read_environment(mut section: Section<'_>) -> Settings {
+fn read_environment(mut section: Section<'_>, account: &Account) -> Settings {
     let mut enhanced_security = false;
     section.flag("enhanced_security", &mut enhanced_security);
     let timezone = section.text("timezone").filter(|zone| !zone.is_empty());
@@ -588,10 +636,8 @@ fn read_environment(mut section: Section<'_>) -> Settings {
     {
         section.wrong("timezone", format!("`{zone}` is not a time zone: use a name such as Europe/Berlin"));
     }
-    let (vars, secret_vars) = (section.map("vars"), section.map("secret_vars"));
-    for name in vars.keys().filter(|name| secret_vars.contains_key(*name)) {
-        section.wrong("secret_vars", format!("`{name}` stands in vars too, where everybody sees it: keep one of them"));
-    }
+    let (vars, secret_vars) = read_variables(&mut section);
+    let (vars, secret_vars) = account.with(&mut section, vars, secret_vars);
     let preferences = section.map("preferences");
     for fault in preference::check(&preferences, "preferences") {
         section.wrong(&fault.path, fault.message);
@@ -706,6 +752,43 @@ mod tests {
         let settings = &config.environments[DEVELOPMENT];
         assert!(settings.enhanced_security && settings.vars.is_empty());
         assert_eq!((&settings.secret_vars["token"], &settings.all_vars["token"]), (&"t".into(), &"t".into()));
+    }
+
+    #[test]
+    fn variables_of_the_account_count_where_an_environment_has_none_of_that_name() {
+        let text = r#"
+            [account]
+            vars = { brand = "Acme", colour = "red", key = "seen" }
+            secret_vars = { token = "t", password = "p" }
+            [environments.development]
+            [environments.production]
+            vars = { colour = "blue", host = "h" }
+            secret_vars = { token = "u", key = "hidden" }
+        "#;
+        let variables = [("BELLWIRE_ACCOUNT_VARS_BRAND", "Other"), ("BELLWIRE_ACCOUNT_SECRET_VARS_PASSWORD", "q")];
+        let config = read(text, &variables).expect("a sound configuration");
+        let told = |slug: &str| {
+            let Settings { vars, secret_vars, all_vars, .. } = &config.environments[slug];
+            serde_json::json!([vars, secret_vars, all_vars])
+        };
+        let expected = serde_json::json!([
+            {"brand": "Other", "colour": "red", "key": "seen"},
+            {"token": "t", "password": "q"},
+            {"brand": "Other", "colour": "red", "key": "seen", "token": "t", "password": "q"}
+        ]);
+        assert_eq!(told("development"), expected, "W-ENV-16");
+        let expected = serde_json::json!([
+            {"brand": "Other", "colour": "blue", "host": "h"},
+            {"token": "u", "password": "q", "key": "hidden"},
+            {"brand": "Other", "colour": "blue", "host": "h", "token": "u", "password": "q", "key": "hidden"}
+        ]);
+        assert_eq!(told("production"), expected, "W-ENV-16");
+        let alone = read("[account]\nvars = { brand = \"Acme\" }\n", &[]).expect("a sound configuration");
+        assert_eq!(alone.environments[DEVELOPMENT].vars["brand"], "Acme", "W-ENV-16");
+        let shown = read("[account]\nsecret_vars = { a = 1 }\n[environments.x]\nvars = { a = 2 }\n", &[]);
+        let said =
+            "b.toml: environments.x.vars: `a` stands in secret_vars of [account]: put it into secret_vars here, too";
+        assert_eq!(shown.expect_err("a secret that is shown"), [said]);
     }
 
     #[test]

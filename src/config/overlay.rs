@@ -1,7 +1,7 @@
 //! Variables of the environment, laid over the file: `BELLWIRE_SERVER_LISTEN` is `listen` of `[server]`.
 //!
 //! The first word names the section, the rest is the key. In `[environments.my-env]` the variables begin with
-//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`.
+//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`, as in `[account]`.
 
 use std::collections::BTreeMap;
 
@@ -40,6 +40,11 @@ fn path_of(root: &Map<String, Value>, name: &str) -> Vec<String> {
         path.extend(in_environment(root, key));
         return path;
     }
+    if section == "account"
+        && let Some((table, name)) = in_table(key)
+    {
+        return vec![section.to_owned(), table.to_owned(), name.to_owned()];
+    }
     [section, key].into_iter().filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
@@ -54,12 +59,16 @@ fn in_environment(root: &Map<String, Value>, rest: &str) -> Vec<String> {
         return vec![rest.replace('_', "-")];
     };
     let key = &rest[slug.len() + 1..];
-    for table in ["secret_vars", "vars"] {
-        if let Some(name) = key.strip_prefix(table).and_then(|name| name.strip_prefix('_')) {
-            return vec![slug.to_owned(), table.to_owned(), name.to_owned()];
-        }
+    match in_table(key) {
+        Some((table, name)) => vec![slug.to_owned(), table.to_owned(), name.to_owned()],
+        None => vec![slug.to_owned(), key.to_owned()],
     }
-    vec![slug.to_owned(), key.to_owned()]
+}
+
+/// The table of variables that a key is in, and the variable's name.
+fn in_table(key: &str) -> Option<(&'static str, &str)> {
+    let within = |table: &'static str| Some((table, key.strip_prefix(table)?.strip_prefix('_')?));
+    ["secret_vars", "vars"].into_iter().find_map(within)
 }
 
 fn insert(table: &mut Map<String, Value>, path: &[String], value: String) {

@@ -20,7 +20,9 @@ fn project(name: &str) -> Dir {
         "b.toml",
         &format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[workflows]\nfrom = \"store\"\ndir = \"w\"\n[bus]\nsweep_seconds = 1\n\
-             [environments.development]\n[environments.production]\n{channel}"
+             [environments.development]\n[environments.production]\n{channel}\
+             [[channels]]\nid = \"5f3c1d6e-0000-4000-8000-000000000002\"\nkey = \"post\"\ntype = \"email\"\n\
+             [channels.environments.production]\nsandbox_mode = true\n"
         ),
     );
     dir
@@ -100,6 +102,20 @@ async fn what_is_under_way_stays_what_it_is_on_nodes_that_have_not_looked_yet() 
     assert!(matches!(gone, Err(Error::WorkflowMissing(_))), "W-ENV-11");
 }
 
+/// W-BAT-33: newest is what this environment has had.
+#[tokio::test]
+async fn a_batch_goes_on_in_no_version_of_another_environment() {
+    let world = World::new(&[("latest", gather("latest", "own"))]).await;
+    let ann = json!({"recipients": [{"id": "ann"}]});
+    world.trigger_on(&world.follower(), "latest", ann, None).await.unwrap();
+    let dir = project("apply-elsewhere");
+    let database = world.variable();
+    dir.publish(&database, &[("latest", gather("latest", "of another"))], &["--env", "production"]);
+    dir.publish(&database, &[("latest", says("without a batch"))], &["--env", "development"]);
+    world.pass_on(&world.follower(), 60).await;
+    assert_eq!(world.told("ann").await, ["<p>own</p>"], "W-BAT-33");
+}
+
 /// Two nodes where several may share a database, else one.
 fn nodes(dir: &Dir, database: &(&'static str, String)) -> Vec<Server> {
     let start = || {
@@ -146,12 +162,15 @@ async fn every_node_follows_what_is_published_in_each_environment_without_a_rest
         format!("Bearer {}", made["key"].as_str().unwrap())
     };
     let (development, production) = (key("development"), key("production"));
-    dir.publish(&database, &[("hello", says("one"))], &[]);
+    let mail = json!({"type": "channel", "ref": "mail", "channel_key": "post", "channel_type": "email",
+        "template": {"subject": "Hello", "html_body": "Hello"}});
+    let mail = document(json!([mail]));
+    dir.publish(&database, &[("hello", says("one")), ("mail", mail.clone())], &[]);
     for node in &mut nodes {
         node.log_until("took over what is published in `production`");
         assert_eq!((node.trigger(&production, "hello"), node.newest(&production).as_str()), (200, "<p>one</p>"));
     }
-    dir.publish(&database, &[("hello", says("two"))], &["--env", "development"]);
+    dir.publish(&database, &[("hello", says("two")), ("mail", mail)], &["--env", "development"]);
     for node in &mut nodes {
         node.log_until("took over what is published in `development`");
         assert_eq!((node.trigger(&development, "hello"), node.newest(&development).as_str()), (200, "<p>two</p>"));
@@ -176,6 +195,19 @@ async fn every_node_follows_what_is_published_in_each_environment_without_a_rest
             .contains("In production:\n  ~ hello: changed, switched off\n")
     );
     switch("activate");
+    // W-ENV-15: the channel is the same everywhere, and has settings in production alone.
+    let skipped = |key: &str| {
+        let headers = [("authorization", key), ("content-type", "application/json")];
+        let body = r#"{"recipients": [{"id": "u", "email": "u@example.com"}]}"#;
+        let (_, answer) = nodes[0].request("POST", "/v1/workflows/mail/trigger", &headers, body);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let run = answer["workflow_run_id"].as_str().unwrap();
+        let show = ["runs", "show", run, "--json", "--config", "b.toml"];
+        let run: Value = serde_json::from_str(&dir.run_with(&show, &[(database.0, &database.1)]).out).unwrap();
+        run["events"][0]["data"]["reason"].clone()
+    };
+    assert_eq!(skipped(&development), "channel_not_configured", "W-ENV-15");
+    assert_ne!(skipped(&production), "channel_not_configured", "W-ENV-15");
     for node in &mut nodes {
         node.log_until("took over what is published in `production`");
         assert_eq!(node.trigger(&production, "hello"), 200, "W-ENV-05");
