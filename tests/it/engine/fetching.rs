@@ -596,3 +596,21 @@ async fn a_server_with_tls_is_asked_if_its_certificate_is_trusted() {
     }
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+/// W-BAT-51: what came together is flat and cut (W-BAT-45); what is fetched then is whole.
+#[tokio::test]
+async fn what_is_fetched_after_a_batch_is_neither_flattened_nor_cut() {
+    let long = "x".repeat(300);
+    let answer = json!({"fetched": {"nested": [1, {"deep": long}]}, "long": long});
+    let stub = Stub::start(move |_, _| Answer::json(answer.clone())).await;
+    let settings = json!({"batch_window": {"unit": "minutes", "value": 1}});
+    let steps = json!([
+        {"type": "batch", "ref": "gather", "settings": settings},
+        {"type": "http_fetch", "ref": "fetch", "settings": {"url": stub.url("/")}},
+        tell("tell", "{{ data.flat | size }} {{ data.nested }} {{ data.long | size }} {{ data.fetched.nested[1].deep | size }}"),
+    ]);
+    let world = World::new(&[("story", document(steps))]).await;
+    world.trigger("story", for_ann(json!({"flat": "y".repeat(300), "nested": {"a": 1}}))).await.unwrap();
+    world.pass(60).await;
+    assert_eq!(told(&world).await, "256  300 300", "W-BAT-51");
+}
