@@ -8,6 +8,7 @@ pub mod pages;
 pub mod plan;
 mod process;
 mod reload;
+pub mod retention;
 pub mod simulation;
 mod sweep;
 
@@ -169,6 +170,7 @@ impl App {
             spawn_queue(&core, Line::Own, WORKERS, stopped.clone()),
             spawn_queue(&core, Line::Calls, calls, stopped.clone()),
             tokio::spawn(keep_house(Arc::clone(&core), stopped.clone())),
+            tokio::spawn(retention::keep(Arc::clone(&core), config.retention.days, stopped.clone())),
             tokio::spawn(source.run(Arc::clone(&core), stopped.clone())),
         ];
         let every = Duration::from_secs(config.bus.sweep_seconds);

@@ -50,6 +50,7 @@ pub struct Config {
     pub server: Server,
     pub store: StorePlace,
     pub workflows: WorkflowsPlace,
+    pub retention: Retention,
     pub limits: Limits,
     pub hub: Hub,
     pub bus: Bus,
@@ -131,6 +132,13 @@ impl std::str::FromStr for WorkflowsFrom {
             _ => Err(()),
         }
     }
+}
+
+/// `[retention]`: how long records are kept (W-RUN-25).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Days after which runs that are over, and messages that stand in no feed, are forgotten; 0 keeps them.
+    pub days: u64,
 }
 
 /// `[limits]`: how many requests are let through, and how much one of them may do.
@@ -250,6 +258,7 @@ impl Default for Config {
                 ca_file: None,
             },
             workflows: WorkflowsPlace { from: WorkflowsFrom::Files, dir: PathBuf::from("config/workflows") },
+            retention: Retention { days: 90 },
             limits: Limits { enabled: true, dedupe: true, tiers: TIERS, trigger_bytes: TRIGGER_BYTES as u64 },
             hub: Hub {
                 ping_after_seconds: 45,
@@ -318,15 +327,28 @@ impl Config {
         let mut config = Config::default();
         let mut root = reading.section(Some(Value::Object(root)), "");
         let mut take = |key: &'static str| root.take(key);
-        let sections = ["server", "store", "workflows", "limits", "hub", "bus", "fetch", "metrics", "telemetry", "log"]
-            .map(&mut take);
+        let sections = [
+            "server",
+            "store",
+            "workflows",
+            "retention",
+            "limits",
+            "hub",
+            "bus",
+            "fetch",
+            "metrics",
+            "telemetry",
+            "log",
+        ]
+        .map(&mut take);
         let [account, environments, channels, groups] =
             ["account", "environments", "channels", "channel_groups"].map(&mut take);
         root.finish();
-        let [server, store, workflows, limits, hub, bus, fetch, metrics, telemetry, log] = sections;
+        let [server, store, workflows, retention, limits, hub, bus, fetch, metrics, telemetry, log] = sections;
         config.server.read(reading.section(server, "server"));
         config.store.read(reading.section(store, "store"));
         config.workflows.read(reading.section(workflows, "workflows"));
+        config.retention.read(reading.section(retention, "retention"));
         config.limits.read(reading.section(limits, "limits"));
         let names_spread = hub.as_ref().is_some_and(|hub| hub.get("drain_spread_seconds").is_some());
         config.hub.read(reading.section(hub, "hub"));
@@ -442,6 +464,13 @@ impl WorkflowsPlace {
             Some(path) => self.dir = PathBuf::from(path),
             None => {}
         }
+        section.finish();
+    }
+}
+
+impl Retention {
+    fn read(&mut self, mut section: Section<'_>) {
+        section.number("days", 0..=36_500, &mut self.days);
         section.finish();
     }
 }

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod messages;
 pub mod objects;
 mod recipients;
+pub mod retention;
 pub mod run_once;
 pub mod runs;
 pub mod schedules;

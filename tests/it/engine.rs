@@ -13,6 +13,7 @@ mod figures;
 mod idempotency;
 mod nested;
 mod people;
+mod retention;
 mod running;
 mod scenarios;
 mod schedules;
