@@ -88,7 +88,9 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
     for job in jobs {
         // The rest is told apart from what is plain: it has ways of its own.
         let plain = runs.remove(&job.subject).filter(|run| {
-            !run.status.is_final() && run.state.wait.is_none() && core.catalog.workflow(&run.workflow).is_some()
+            !run.status.is_final()
+                && run.state.wait.is_none()
+                && core.catalog.workflow(run.env, &run.workflow).is_some()
         });
         let member = match plain {
             Some(mut run) if members.first().is_none_or(|first| first.run.env == run.env) => {

@@ -1,8 +1,9 @@
 //! Copies what SQLite's log holds into the database file, beside the writer rather than in its way.
 //!
 //! SQLite by itself does so within a commit, whose caller then waits for thousands of pages. Here a thread of its own
-//! copies them while commits go on. The log only begins anew when nothing in it is left to copy: once it has grown long,
-//! the writer waits for the copy under way and copies the rest itself, so that the log has a bound however slow the disk.
+//! copies them while commits go on. The log only begins anew when nothing in it is left to copy, which under a load that
+//! never pauses is never: once the log has grown long, the writer copies the rest itself as soon as that is little; and once
+//! it is very long, in any case, so that the log has a bound however slow the disk.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,8 +19,11 @@ use super::sqlite::connect;
 /// Pages of 4 KiB after which the thread copies what has come: the more at once, the more often a page that was written
 /// again and again is copied only once.
 const COPY_AFTER: i64 = 4_000;
-/// Pages in the log from which on the writer sees to it that it begins anew.
-const LONG_LOG: i64 = 2 * COPY_AFTER;
+/// Pages in the log, 128 MiB, from which on the writer copies what is left itself, if it is no more than so much.
+const LONG_LOG: i64 = 32 << 10;
+const LITTLE: i64 = 2_000;
+/// Pages in the log from which on it does so however much is left.
+const LONGEST_LOG: i64 = 2 * LONG_LOG;
 /// Pages that come before the writer tries again, when a reader kept the log from beginning anew.
 const TRY_AGAIN_AFTER: i64 = 1_000;
 
@@ -31,6 +35,8 @@ pub(super) struct Checkpoints {
     copying: Arc<Mutex<()>>,
     /// Pages in the log, as of the last commit.
     pages: Arc<AtomicI64>,
+    /// Of these, copied, as of the last copy.
+    copied: Arc<AtomicI64>,
     /// The pages there were when the thread was nudged last, and when the writer copied last.
     nudged_at: i64,
     copied_at: i64,
@@ -47,25 +53,28 @@ impl Checkpoints {
             Ok(())
         }))?;
         let (nudge, nudges) = sync_channel(1);
-        let copying = Arc::new(Mutex::new(()));
-        let held = Arc::clone(&copying);
+        let (copying, copied) = (Arc::new(Mutex::new(())), Arc::new(AtomicI64::new(0)));
+        let (held, done) = (Arc::clone(&copying), Arc::clone(&copied));
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
-            .spawn(move || copy_until_closed(&connection, &nudges, &held))
+            .spawn(move || copy_until_closed(&connection, &nudges, &held, &done))
             .map_err(|error| Error::Open(format!("the checkpoint thread could not be started: {error}")))?;
-        Ok(Checkpoints { nudge: Some(nudge), thread: Some(thread), copying, pages, nudged_at: 0, copied_at: 0 })
+        Ok(Checkpoints { nudge: Some(nudge), thread: Some(thread), copying, pages, copied, nudged_at: 0, copied_at: 0 })
     }
 
     /// The writer has committed on `connection`.
     pub(super) fn committed(&mut self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages < self.nudged_at {
+        if pages < self.nudged_at || pages < self.copied.load(Ordering::Relaxed) {
             // The log has begun anew.
+            self.copied.store(0, Ordering::Relaxed);
             (self.nudged_at, self.copied_at) = (0, 0);
         }
-        if pages >= LONG_LOG.max(self.copied_at + TRY_AGAIN_AFTER) {
+        let left = pages - self.copied.load(Ordering::Relaxed);
+        let is_time = pages >= LONG_LOG && left <= LITTLE || pages >= LONGEST_LOG;
+        if is_time && pages >= self.copied_at + TRY_AGAIN_AFTER {
             self.copied_at = pages;
-            copy(connection, &self.copying);
+            copy(connection, &self.copying, &self.copied);
         } else if pages >= self.nudged_at + COPY_AFTER
             && let Some(nudge) = &self.nudge
         {
@@ -86,17 +95,18 @@ impl Drop for Checkpoints {
     }
 }
 
-fn copy_until_closed(connection: &Connection, nudges: &Receiver<()>, copying: &Mutex<()>) {
+fn copy_until_closed(connection: &Connection, nudges: &Receiver<()>, copying: &Mutex<()>, copied: &AtomicI64) {
     while nudges.recv().is_ok() {
-        copy(connection, copying);
+        copy(connection, copying, copied);
     }
 }
 
 /// Copies what no reader still needs as it was, once nobody else does.
-fn copy(connection: &Connection, copying: &Mutex<()>) {
+fn copy(connection: &Connection, copying: &Mutex<()>, copied: &AtomicI64) {
     let _alone = copying.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+    match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)) {
+        Ok(pages) => copied.store(pages, Ordering::Relaxed),
         // Nothing is lost: the log has it all, and the next commits try again.
-        tracing::error!(%error, "the database's log could not be copied into its file");
+        Err(error) => tracing::error!(%error, "the database's log could not be copied into its file"),
     }
 }
