@@ -27,6 +27,7 @@ pub mod messages;
 pub mod objects;
 mod recipients;
 pub mod retention;
+pub mod revoke;
 pub mod run_once;
 pub mod runs;
 pub mod schedules;

@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 10, name: "publications", sql: include_str!("migrations/0010_publications.sql"), postgres: "" },
     Migration { number: 11, name: "chores", sql: include_str!("migrations/0011_chores.sql"), postgres: "" },
     Migration { number: 12, name: "collapse", sql: include_str!("migrations/0012_collapse.sql"), postgres: "" },
+    Migration { number: 13, name: "revoke", sql: include_str!("migrations/0013_revoke.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

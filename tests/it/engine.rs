@@ -15,6 +15,7 @@ mod idempotency;
 mod nested;
 mod people;
 mod retention;
+mod revoking;
 mod running;
 mod scenarios;
 mod schedules;
