@@ -81,7 +81,15 @@ impl Letters {
         let id = self.item.feed.unwrap_or(1);
         let head = Head { id, version: *version, forgotten: 0, active: counts, archived: Counts::default() };
         let Message { env, channel, .. } = &item;
-        let letter = Letter { node: NOBODY, env: *env, channel, recipient: &name, head: &head, item: Some(&item) };
+        let letter = Letter {
+            node: NOBODY,
+            env: *env,
+            channel,
+            recipient: &name,
+            head: &head,
+            item: Some(&item),
+            is_moved: false,
+        };
         let name = format!("{PREFIX}:{env}:{name}");
         redis::command(out, &[b"PUBLISH", name.as_bytes(), &envelope::seal(&letter, false)]);
     }
