@@ -117,6 +117,8 @@ impl Town {
     pub async fn switch(&self, workflow: &str, is_active: bool) {
         let sql = format!("UPDATE workflows SET is_active = {} WHERE key = '{workflow}'", i64::from(is_active));
         self.postgres.execute(&self.database, &sql).await;
+        // As `bellwire workflows deactivate` says that there is something new.
+        self.postgres.execute(&self.database, "UPDATE publications SET revision = revision + 1").await;
     }
 
     /// What the database answers, asked by no wire.
