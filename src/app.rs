@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 use crate::bus::{self, Bus};
 use crate::clock::Clock;
 use crate::config::channels::Declared;
+use crate::config::project;
 use crate::config::workflows::{self, Problem};
 use crate::config::{Config, DEVELOPMENT, WorkflowsFrom, WorkflowsPlace};
 use crate::engine::work::{abandon, is_joint, work, work_together};
@@ -156,7 +157,11 @@ impl App {
             catalog,
         });
         core.store.measure(&core.metrics.store);
+        if let Some(key) = core.audiences_of_other_type(&core.catalog.audiences()).await?.first() {
+            return Err(StartError::Said(reload::other_type(key)));
+        }
         follow::begin(&core).await?;
+        core.publish_audiences().await?;
         let identity = match mode {
             Mode::Serve => None,
             Mode::Development => Some(identify(&core, &config.store.path).await?),
@@ -179,6 +184,7 @@ impl App {
             workers.push(tokio::spawn(sweep::sweep(Arc::clone(&core), registry, every, stopped)));
         }
         say_alone(&core);
+        reload::say_unprovable(&core);
         let patience = Duration::from_secs(config.server.drain_seconds);
         // A developer has no load balancer.
         let notice = if mode == Mode::Serve { config.server.drain_notice_seconds } else { 0 };
@@ -259,7 +265,7 @@ async fn clock(store: &Store) -> Result<Clock, store::Error> {
     if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 
-/// The catalog, with the workflows if they are files.
+/// The catalog, with the workflows, audiences and sources if they are files.
 fn catalog(
     environments: Vec<Environment>,
     channels: Vec<Declared>,
@@ -272,11 +278,14 @@ fn catalog(
         return Ok(catalog.with_channel_groups(groups).following_store());
     }
     let dir = &place.dir;
-    let workflows = workflows::load(dir, &channels).map_err(StartError::Problems)?;
-    for problem in workflows::doubts(dir, &workflows, &channels, &groups) {
+    let project = project::load(dir, &channels).map_err(StartError::Problems)?;
+    for problem in workflows::doubts(dir, &project.workflows, &channels, &groups) {
         warn!("{problem}");
     }
-    Ok(Catalog::new(environments, channels, workflows).with_channel_groups(groups))
+    let catalog = Catalog::new(environments, channels, project.workflows).with_channel_groups(groups);
+    catalog.replace_audiences(project.audiences);
+    catalog.replace_sources(project.sources);
+    Ok(catalog)
 }
 
 /// The configured environments with their numbers, made where they are new.

@@ -8,6 +8,7 @@ pub mod channels;
 mod database;
 mod fetch;
 mod overlay;
+pub mod project;
 mod section;
 pub mod workflows;
 
@@ -41,6 +42,8 @@ const USUAL_FILE: &str = "config/bellwire.toml";
 const BUILT_IN_AT: Time = Time::from_micros(1_767_225_600_000_000);
 /// The shortest token that opens the figures.
 const LEAST_TOKEN: usize = 16;
+/// The shortest secret of a source.
+const LEAST_SECRET: usize = 16;
 /// Requests per second of each rate tier (F-RAT-01).
 const TIERS: [u64; 5] = [1, 5, 60, 200, 1000];
 
@@ -667,13 +670,28 @@ fn read_environment(mut section: Section<'_>, account: &Account) -> Settings {
     }
     let (vars, secret_vars) = read_variables(&mut section);
     let (vars, secret_vars) = account.with(&mut section, vars, secret_vars);
+    let mut source_secrets = BTreeMap::new();
+    for (source, secret) in section.map("source_secrets") {
+        match secret {
+            Value::String(secret) if secret.split_whitespace().all(|one| one.len() >= LEAST_SECRET) => {
+                drop(source_secrets.insert(source, secret));
+            }
+            Value::String(_) => {
+                let message = format!(
+                    "the secret of `{source}` must have at least {LEAST_SECRET} characters, so that nobody guesses it"
+                );
+                section.wrong("source_secrets", message);
+            }
+            _ => section.wrong("source_secrets", format!("the secret of `{source}` must be text in quotation marks")),
+        }
+    }
     let preferences = section.map("preferences");
     for fault in preference::check(&preferences, "preferences") {
         section.wrong(&fault.path, fault.message);
     }
     let preferences = (!preferences.is_empty()).then_some(Value::Object(preferences));
     section.finish();
-    Settings { enhanced_security, timezone, preferences, ..settings_with(vars, secret_vars) }
+    Settings { enhanced_security, timezone, preferences, source_secrets, ..settings_with(vars, secret_vars) }
 }
 
 /// Plain settings with these variables.

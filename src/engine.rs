@@ -2,12 +2,14 @@
 
 pub mod facts;
 pub mod fan_out;
+mod join;
 pub mod nested;
 pub mod occurrence;
 mod preferences;
 pub mod run;
 pub mod scene;
 pub(crate) mod signals;
+pub mod source;
 pub mod start;
 pub mod steps;
 mod version;

@@ -16,6 +16,7 @@ mod auth;
 mod body;
 mod cors;
 mod idempotency;
+mod ingest;
 mod open;
 mod pipeline;
 mod vitals;

@@ -1,5 +1,6 @@
 //! The nouns: plain values that are already true.
 
+pub mod audience;
 pub mod bulk_operation;
 pub mod channel;
 pub mod channel_group;
@@ -15,6 +16,7 @@ pub mod schedule;
 pub mod scope;
 pub mod secret;
 pub mod signal;
+pub mod source;
 pub mod subscription;
 pub mod time;
 pub mod trigger_data;

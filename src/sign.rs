@@ -7,5 +7,6 @@ pub mod issue;
 pub mod key_pair;
 pub mod key_ring;
 pub mod refusal;
+pub mod source;
 pub mod user_token;
 pub mod webhook;

@@ -10,6 +10,7 @@ mod migrate;
 pub mod postgres;
 mod sqlite;
 
+pub mod audiences;
 pub mod batches;
 pub mod bulk_operations;
 pub mod changes;

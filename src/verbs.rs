@@ -1,5 +1,6 @@
 //! Changes that someone else hears about, one transaction each. Called by REST, socket and engine alike.
 
+pub mod audience;
 pub mod bulk;
 pub mod cancel;
 pub mod catalog;
@@ -13,6 +14,7 @@ pub mod mark;
 pub mod revoke;
 pub mod schedule;
 pub mod send;
+pub mod source;
 pub mod staged;
 pub mod subscribe;
 pub mod trigger;

@@ -8,8 +8,11 @@ use uuid::Uuid;
 
 use super::StartError;
 use crate::config::Config;
+use crate::config::project;
 use crate::config::workflows::{self, Problem};
+use crate::model::audience::Audiences;
 use crate::model::channel::Channel;
+use crate::model::source::Sources;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::model::workflow::difference::{Change, between};
@@ -130,6 +133,8 @@ pub struct Waiting {
 /// What a directory holds, and the channels that it may name.
 pub struct Project {
     pub workflows: Vec<Workflow>,
+    pub audiences: Audiences,
+    pub sources: Sources,
     pub channels: Vec<Channel>,
 }
 
@@ -139,16 +144,17 @@ impl Project {
     pub fn read(config: &mut Config) -> Result<Project, Vec<Problem>> {
         let Project { channels, .. } = Project::without_files(config);
         let dir = &config.workflows.dir;
-        let workflows = workflows::load(dir, &channels)?;
+        let project::Project { workflows, audiences, sources } = project::load(dir, &channels)?;
         let doubts = workflows::doubts(dir, &workflows, &channels, &config.channel_groups);
-        if doubts.is_empty() { Ok(Project { workflows, channels }) } else { Err(doubts) }
+        if doubts.is_empty() { Ok(Project { workflows, audiences, sources, channels }) } else { Err(doubts) }
     }
 
     /// The channels alone.
     pub fn without_files(config: &mut Config) -> Project {
         let declared = std::mem::take(&mut config.channels);
         let channels = declared.into_iter().map(|declared| declared.channel).collect();
-        Project { workflows: Vec::new(), channels }
+        let (audiences, sources) = (Audiences::default(), Sources::default());
+        Project { workflows: Vec::new(), audiences, sources, channels }
     }
 }
 
@@ -165,7 +171,7 @@ impl Plan {
         // Read first: what is published while the plan is made raises it.
         let publications = store.publications().await?;
         let known = store.environments().await?;
-        let Project { workflows, channels } = project;
+        let Project { workflows, channels, .. } = project;
         let mut versions = Versions { store, channels, read: HashMap::new() };
         let mut environments = Vec::new();
         for slug in slugs {

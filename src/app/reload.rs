@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Mode, StartError};
-use crate::config::workflows;
+use crate::config::{project, workflows};
 use crate::model::environment::Environment;
 use crate::model::workflow::Workflow;
 use crate::store::workflows::Published;
@@ -94,6 +94,22 @@ pub(super) async fn say_archived(core: &Core) -> Result<(), StartError> {
     Ok(())
 }
 
+/// What is said of an audience that was of the other type before (W-AUD-14).
+pub(super) fn other_type(key: &str) -> String {
+    format!("Audience `{key}` was made with the other type, which can't change: give the new one another key.")
+}
+
+/// Says of which sources nobody can prove that an event is theirs: all of them are refused.
+pub(super) fn say_unprovable(core: &Core) {
+    let sources = core.catalog.sources();
+    for environment in core.catalog.environments() {
+        for key in sources.unprovable(&environment.settings) {
+            warn!(source.key = %key, "source `{key}` has no secret in environment `{}`: its events are refused there; set \
+                `source_secrets` of the environment", environment.slug);
+        }
+    }
+}
+
 /// Sees when workflows are to be read again.
 pub(super) struct Watch {
     dir: PathBuf,
@@ -131,16 +147,34 @@ impl Watch {
 
 /// Reads `dir`; what is not sound changes nothing.
 async fn read(core: &Core, dir: &Path) {
-    let loaded = match workflows::load(dir, core.catalog.channels()) {
-        Ok(loaded) => loaded,
+    let project = match project::load(dir, core.catalog.channels()) {
+        Ok(project) => project,
         Err(problems) => {
             for problem in &problems {
                 warn!("{problem}");
             }
-            warn!("the workflows stay as they were, because of {} problem(s)", problems.len());
+            warn!(
+                "the workflows stay as they were, and all that stands beside them, because of {} problem(s)",
+                problems.len()
+            );
             return;
         }
     };
+    match core.audiences_of_other_type(&project.audiences).await {
+        Ok(keys) if keys.is_empty() => {}
+        Ok(keys) => {
+            for key in keys {
+                warn!(audience.key = %key, "{}", other_type(&key));
+            }
+            warn!("the workflows stay as they were, and all that stands beside them");
+            return;
+        }
+        Err(fault) => {
+            error!(error = %fault, "which audiences there are could not be read; everything stays as it was");
+            return;
+        }
+    }
+    let loaded = project.workflows;
     let (channels, groups) = (core.catalog.channels(), core.catalog.channel_groups());
     for problem in workflows::doubts(dir, &loaded, channels, groups) {
         warn!("{problem}");
@@ -161,6 +195,12 @@ async fn read(core: &Core, dir: &Path) {
         return;
     }
     core.catalog.replace(loaded);
+    core.catalog.replace_audiences(project.audiences);
+    core.catalog.replace_sources(project.sources);
+    say_unprovable(core);
+    if let Err(fault) = core.publish_audiences().await {
+        error!(error = %fault, "changed audiences could not be stored; they will be at the next reading");
+    }
     for key in gone {
         warn!(workflow.key = %key, "workflow `{key}` is gone: its runs end when they resume, unless it comes back before");
     }
@@ -171,10 +211,16 @@ async fn read(core: &Core, dir: &Path) {
     );
 }
 
-/// When each file below `dir` was last changed.
+/// When each file below `dir`, and of what is read besides, was last changed.
 fn stamps(dir: &Path) -> Stamps {
     let mut found = BTreeMap::new();
     collect(dir, 0, &mut found);
+    for place in project::besides(dir) {
+        if let Ok(metadata) = fs::metadata(&place) {
+            found.insert(place.clone(), metadata.modified().ok());
+        }
+        collect(&place, 0, &mut found);
+    }
     found
 }
 

@@ -13,7 +13,7 @@ use super::StartError;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::workflows;
+use crate::config::project;
 use crate::engine::start::{Asked, trigger};
 use crate::engine::work::work;
 use crate::metrics::Metrics;
@@ -101,7 +101,7 @@ impl Simulation {
         let row = store.ensure_environment(slug, at).await?;
         let environment = Environment { number: row.number, id: row.id, slug: row.slug, settings: settings.clone() };
         let channels: Vec<_> = config.channels.into_iter().map(|declared| declared.channel).collect();
-        let loaded = workflows::load(&config.workflows.dir, &channels).map_err(StartError::Problems)?;
+        let loaded = project::load(&config.workflows.dir, &channels).map_err(StartError::Problems)?;
         let core = Core {
             store,
             bus: Bus::local(|_| {}),
@@ -109,12 +109,16 @@ impl Simulation {
             waker: Waker::default(),
             // Nobody is called: see `answer`.
             outside: Outside::default(),
-            catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
+            catalog: Catalog::new(vec![environment], channels, loaded.workflows)
+                .with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),
             metrics: Metrics::new(),
         };
+        core.catalog.replace_audiences(loaded.audiences);
+        core.catalog.replace_sources(loaded.sources);
         super::reload::publish(&core, core.catalog.workflows(row.number).iter().map(Arc::as_ref)).await?;
+        core.publish_audiences().await?;
         Ok(Simulation { core, env: row.number, told: HashMap::new(), names: Names::default(), directory })
     }
 

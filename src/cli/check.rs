@@ -18,7 +18,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
     // Nodes that have their workflows from the database read no files.
     let reads_files = config.workflows.from == WorkflowsFrom::Files || place.workflows.is_some();
     let read = if reads_files { Project::read(&mut config) } else { Ok(Project::without_files(&mut config)) };
-    let Project { workflows, channels } = match read {
+    let Project { workflows, audiences, sources, channels } = match read {
         Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
@@ -28,12 +28,23 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
             channel.key, channel.kind
         ))?;
     }
-    let (environments, channels) =
-        (counted(config.environments.len(), "environment"), counted(channels.len(), "channel"));
-    let (count, dir) = (counted(workflows.len(), "workflow"), config.workflows.dir.display());
+    for (slug, settings) in &config.environments {
+        for key in sources.unprovable(settings) {
+            say(format!(
+                "Note: source `{key}` has no secret in environment `{slug}`; its events are refused there, until \
+                 `source_secrets` has one."
+            ))?;
+        }
+    }
+    let mut found = vec![counted(config.environments.len(), "environment"), counted(channels.len(), "channel")];
+    for (count, what) in [(audiences.all().count(), "audience"), (sources.all().count(), "source")] {
+        found.extend((count > 0).then(|| counted(count, what)));
+    }
+    let (found, count, dir) =
+        (found.join(", "), counted(workflows.len(), "workflow"), config.workflows.dir.display());
     say(match reads_files {
-        true => format!("All is well: {environments}, {channels} and {count} in {dir}."),
-        false => format!("All is well: {environments} and {channels}; the workflows are those in the database."),
+        true => format!("All is well: {found} and {count} in {dir}."),
+        false => format!("All is well: {found}; the workflows are those in the database."),
     })?;
     Ok(ExitCode::SUCCESS)
 }

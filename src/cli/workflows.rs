@@ -138,6 +138,14 @@ async fn apply(asked: &ApplyArgs) -> Result<ExitCode, Failure> {
         Ok(read) => read,
         Err(problems) => return tell(&problems),
     };
+    if project.audiences.all().next().is_some() || project.sources.all().next().is_some() {
+        // Nodes that follow the store read no files: they would run the workflows without them.
+        return Err(Failure(
+            "The directory has audiences or sources, which nodes only read from files of their own: leave `from = \"files\"` of \
+             [workflows], and give each node the directory."
+                .to_owned(),
+        ));
+    }
     if config.workflows.from == WorkflowsFrom::Files {
         return Err(Failure(
             "The nodes of this configuration read files: put these into the directory of each (`dir` of [workflows]) and send it \

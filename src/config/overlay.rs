@@ -1,7 +1,8 @@
 //! Variables of the environment, laid over the file: `BELLWIRE_SERVER_LISTEN` is `listen` of `[server]`.
 //!
 //! The first word names the section, the rest is the key. In `[environments.my-env]` the variables begin with
-//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`, as in `[account]`.
+//! `BELLWIRE_ENVIRONMENTS_MY_ENV_`; variables of templates follow as `VARS_NAME` and `SECRET_VARS_NAME`, as in `[account]`,
+//! secrets of sources as `SOURCE_SECRETS_KEY`.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +69,7 @@ fn in_environment(root: &Map<String, Value>, rest: &str) -> Vec<String> {
 /// The table of variables that a key is in, and the variable's name.
 fn in_table(key: &str) -> Option<(&'static str, &str)> {
     let within = |table: &'static str| Some((table, key.strip_prefix(table)?.strip_prefix('_')?));
-    ["secret_vars", "vars"].into_iter().find_map(within)
+    ["secret_vars", "source_secrets", "vars"].into_iter().find_map(within)
 }
 
 fn insert(table: &mut Map<String, Value>, path: &[String], value: String) {

@@ -75,16 +75,18 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Vec<Workflow>, Vec<Probl
 
 /// Steps of these workflows of `dir` that can be loaded, and would do nothing: see [`Workflow::doubts`].
 pub fn doubts(dir: &Path, workflows: &[Workflow], channels: &[Channel], groups: &[ChannelGroup]) -> Vec<Problem> {
-    let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
-    let file = |key: &str| {
-        let found = directories.iter().find(|directory| directory.ends_with(key));
-        found.map_or_else(|| dir.join(key), Clone::clone).join(DOCUMENT)
-    };
     let each = |workflow: &Workflow| {
         let found = workflow.doubts(channels).into_iter().chain(workflow.undeclared_groups(groups));
-        found.map(|fault| Problem::new(&file(&workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
+        found.map(|fault| Problem::new(&document(dir, &workflow.key), fault.path, fault.message)).collect::<Vec<_>>()
     };
     workflows.iter().flat_map(each).collect()
+}
+
+/// The document of a workflow of `dir`.
+pub(super) fn document(dir: &Path, key: &str) -> PathBuf {
+    let directories = project_directory(dir).and_then(|base| workflow_directories(&base)).unwrap_or_default();
+    let found = directories.into_iter().find(|directory| directory.ends_with(key));
+    found.unwrap_or_else(|| dir.join(key)).join(DOCUMENT)
 }
 
 /// Every directory that holds a `workflow.json` where workflows may stand (W-DSK-02, W-DSK-03).
@@ -102,7 +104,7 @@ fn workflow_directories(base: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Where the resources of the project in `dir` stand: `dir`, unless its `knock.json` says otherwise (W-DSK-01).
-fn project_directory(dir: &Path) -> Result<PathBuf, Problem> {
+pub(super) fn project_directory(dir: &Path) -> Result<PathBuf, Problem> {
     let file = dir.join(PROJECT);
     if !file.exists() {
         return Ok(dir.to_owned());
@@ -336,7 +338,7 @@ fn read_text(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|error| format!("`{}` can't be read: {error}", file.display()))
 }
 
-fn read_json(file: &Path, path: &str) -> Result<Value, Problem> {
+pub(super) fn read_json(file: &Path, path: &str) -> Result<Value, Problem> {
     let text = read_text(file).map_err(|message| Problem::new(file, path, message))?;
     // The error names its line and column.
     serde_json::from_str(&text).map_err(|error| Problem::new(file, path, format!("is no JSON: {error}")))
@@ -666,8 +668,7 @@ mod tests {
 
     #[test]
     fn the_problems_of_all_workflows_are_listed() {
-        let batch =
-            json!({"name": "B", "steps": [{"type": "update_audience", "ref": "b", "settings": {}}]}).to_string();
+        let batch = json!({"name": "B", "steps": [{"type": "teleport", "ref": "b"}]}).to_string();
         let files = [("one/workflow.json", "{"), ("two/workflow.json", &batch), ("three/workflow.json", EMPTY)];
         let problems = Dir::new("all", &files).problems();
         assert_eq!(problems.len(), 2, "W-AMB-15: {problems:#?}");

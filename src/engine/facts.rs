@@ -11,6 +11,7 @@ use super::run::{Input, Outcome, advance};
 use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::model::workflow::batch::Shown;
+use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::collapse::{Collapsing, Standing};
 use crate::store::run_once::Once;
@@ -34,6 +35,8 @@ struct Found {
     entities: Known<RecipientRef, Entity>,
     throttled: Known<Counted, Option<Passed>>,
     has_run: Known<Once, bool>,
+    members: Known<Slot, bool>,
+    static_audiences: Known<String, bool>,
     batches: Known<Gathering, Option<OpenBatch>>,
     gathered: Known<(String, Shown), Option<Arc<Gathered>>>,
     /// Actors of batches, by their keys.
@@ -151,7 +154,38 @@ impl<'a> Facts<'a> {
             });
             self.found().actors.answers.extend(answers);
         }
+        self.find_audiences().await
+    }
+
+    /// Finds out what was asked about audiences and is not known.
+    async fn find_audiences(&self) -> Result<(), store::Error> {
+        let asked = std::mem::take(&mut self.found().members.open);
+        if !asked.is_empty() {
+            let members = self.store.members_among(self.env, &asked).await?;
+            let answers = asked.into_iter().map(|slot| {
+                let is_member = members.contains(&(slot.audience.clone(), slot.key()));
+                (slot, is_member)
+            });
+            self.found().members.answers.extend(answers);
+        }
+        let audiences = std::mem::take(&mut self.found().static_audiences.open);
+        for key in audiences {
+            let answer = self.store.audience(self.env, &key).await?.is_some_and(|known| !known.is_dynamic);
+            self.found().static_audiences.answers.insert(key, answer);
+        }
         Ok(())
+    }
+
+    /// Whether somebody is a member of a static audience.
+    pub(super) fn is_member(&self, slot: &Slot) -> bool {
+        let Found { members, misses, .. } = &mut *self.found();
+        members.ask(slot, misses).unwrap_or_default()
+    }
+
+    /// Whether there is a static audience of that key, though no file declares it.
+    pub(super) fn is_static_audience(&self, key: &str) -> bool {
+        let Found { static_audiences, misses, .. } = &mut *self.found();
+        static_audiences.ask(&key.to_owned(), misses).unwrap_or_default()
     }
 
     /// A throttle's latest window.

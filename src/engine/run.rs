@@ -1,6 +1,7 @@
 //! A run's next stretch: from where it stands to its next pause or its end, as a pure function.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -21,10 +22,12 @@ use crate::outside::request::Request;
 use crate::rules::condition::{Context, Group, Verdict};
 use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::rules::window;
+use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::jobs::Line;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Lookup, Template};
+use crate::verbs::audience::belongs;
 use crate::verbs::identify::Profile;
 use crate::verbs::staged::Entity;
 use crate::verbs::{Change, Error};
@@ -132,6 +135,8 @@ pub(super) struct Stretch<'a> {
     pub(super) heard: &'a [Heard],
     /// What was heard that ends the wait.
     pub(super) claimed: Option<&'a Heard>,
+    /// What the stretch itself has changed of the recipient's place in audiences.
+    pub(super) memberships: HashMap<Slot, bool>,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
     pub(super) opened: Vec<(Gathering, OpenBatch)>,
     /// Whether it has made an item whose place another may take: the database does not have it yet.
@@ -178,6 +183,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         made: Vec::new(),
         heard: &input.heard,
         claimed: None,
+        memberships: HashMap::new(),
         opened: Vec::new(),
         has_collapsed: false,
         run,
@@ -228,7 +234,7 @@ impl<'a> Stretch<'a> {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
             let metrics = self.scene.metrics;
-            match metrics.step(label(step), || self.execute(&position, step, call)) {
+            match metrics.step(kind(step), || self.execute(&position, step, call)) {
                 Ok(Ended::On(after)) => {
                     self.run.state.is_waiting = false;
                     self.run.state.failures = 0;
@@ -309,6 +315,7 @@ impl<'a> Stretch<'a> {
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
             StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
+            StepKind::UpdateAudience(update) => Ok(steps::update_audience::execute(self, step, update, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
             StepKind::Channel(channel) if channel.collapse_key.is_some() && self.has_collapsed => {
@@ -321,7 +328,6 @@ impl<'a> Stretch<'a> {
             StepKind::Fetch(fetch) => Ok(steps::fetch::execute(self, step, fetch, on, call)),
             StepKind::AiAgent(agent) => Ok(steps::ai_agent::execute(self, step, agent, on)),
             StepKind::TriggerWorkflow(trigger) => steps::trigger_workflow::execute(self, step, trigger).map(|()| on),
-            StepKind::Later(kind) => Err(format!("this version cannot run `{kind}` steps")),
         }
     }
 
@@ -370,7 +376,8 @@ impl<'a> Stretch<'a> {
 
     fn judge_in(&self, scope: Scope<'_>, group: &Group) -> Verdict {
         let render = |template: &Template| template.render(&self.env(&scope)).ok();
-        let context = Context { scope: &scope, now: self.scene.now, is_member: &|_| false, liquid: &render };
+        let is_member = |audience: &str| self.is_member(audience);
+        let context = Context { scope: &scope, now: self.scene.now, is_member: &is_member, liquid: &render };
         group.evaluate(&context)
     }
 
@@ -387,6 +394,27 @@ impl<'a> Stretch<'a> {
                 self.judge_in(Scope::new(roots), group)
             }
         }
+    }
+
+    /// Whether the recipient, a user, is in an audience under the run's tenant (W-CND-49, W-CND-50).
+    fn is_member(&self, audience: &str) -> bool {
+        let tenant = self.run.tenant.clone();
+        match self.scene.audiences.get(audience).and_then(|audience| audience.conditions()) {
+            // W-AUD-13: who is found by their properties is found in no tenant.
+            Some(conditions) => {
+                tenant.is_none() && self.recipient().is_some_and(|user| belongs(conditions, user, self.scene.now))
+            }
+            None => {
+                let user = self.run.recipient.id().to_owned();
+                self.is_in(&Slot { audience: audience.to_owned(), user, tenant })
+            }
+        }
+    }
+
+    /// Whether somebody is a member of a static audience, as things stand at this step (W-UPD-21).
+    pub(super) fn is_in(&self, slot: &Slot) -> bool {
+        let changed = self.memberships.get(slot).copied();
+        changed.unwrap_or_else(|| self.scene.facts.is_member(slot))
     }
 
     pub(super) fn condition_scope(&self) -> Scope<'_> {
@@ -550,8 +578,8 @@ fn counts(run: &Run) -> Value {
     json!({"total_activities": activities, "total_actors": actors})
 }
 
-/// A step's type as figures name it: those that are not known here share a name.
-fn label(step: &Step) -> &'static str {
+/// A step's type as records and figures spell it.
+fn kind(step: &Step) -> &'static str {
     match &step.kind {
         StepKind::Channel(_) => "channel",
         StepKind::Delay(_) => "delay",
@@ -559,13 +587,13 @@ fn label(step: &Step) -> &'static str {
         StepKind::UpdateData(_) => "update_data",
         StepKind::Update(update) => update.what.step_type(),
         StepKind::WaitForEvent(_) => "wait_for_event",
+        StepKind::UpdateAudience(_) => "update_audience",
         StepKind::Batch(_) => "batch",
         StepKind::Branch(_) => "branch",
         StepKind::Experiment(_) => "random_cohort",
         StepKind::Fetch(_) => "http_fetch",
         StepKind::AiAgent(_) => "ai_agent",
         StepKind::TriggerWorkflow(_) => "trigger_workflow",
-        StepKind::Later(_) => "other",
     }
 }
 

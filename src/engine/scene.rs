@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::facts::Facts;
 use super::run::{Input, OwnSets};
 use crate::metrics::Engine;
+use crate::model::audience::Audiences;
 use crate::model::channel::Channel;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Environment};
@@ -32,6 +33,7 @@ pub struct Scene<'a> {
     pub vars: &'a Value,
     /// What of `vars` nobody is shown.
     pub secrets: &'a Map<String, Value>,
+    pub audiences: Arc<Audiences>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -86,6 +88,7 @@ impl<'a> Scene<'a> {
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
             secrets: &environment.settings.secret_vars,
+            audiences: core.catalog.audiences(),
             default_zone: environment.settings.timezone.as_deref(),
             channel_groups: core.catalog.channel_groups(),
             configured: &environment.settings.channels,

@@ -46,6 +46,12 @@ async fn listen(core: &Core, run: &Run, text: &str, is_cause: bool) -> Result<He
     let event = match told.topic.split_once('.') {
         Some(("message", _)) => of_message(core, &run.recipient, &told.topic, at, told.about),
         Some(("workflow", event)) => of_workflow(core, event == "completed", at, &told.about).await?,
+        Some(("audience", transition)) => {
+            // W-WFE-20.
+            json!({"audience_id": told.about["payload"]["audience"], "recipient": run.recipient,
+                "transition": transition, "happened_at": at})
+        }
+        Some(("source", _)) => told.about.get("payload").cloned().unwrap_or_default(),
         _ => of_recipient(core, run.env, &run.recipient, at, told.about).await?,
     };
     Ok(Heard { step: told.step, topic: told.topic, at, event, is_cause })

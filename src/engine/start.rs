@@ -48,13 +48,23 @@ pub struct Answer {
 
 /// Runs a workflow for every recipient of `body`; when this returns, the runs are on disk (W-TRG-01, W-TRG-02).
 pub async fn trigger(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+    trigger_from(core, asked, SourceType::Api, body).await
+}
+
+/// The same, for whoever else wants it to run (W-RUN-11).
+pub(super) async fn trigger_from(
+    core: &Core,
+    asked: &Asked<'_>,
+    source: SourceType,
+    body: Value,
+) -> Result<Answer, Error> {
     let begun = Instant::now();
-    let answer = triggered(core, asked, body).await?;
+    let answer = triggered(core, asked, source, body).await?;
     core.metrics.engine.trigger_seconds.observe(begun.elapsed().as_secs_f64());
     Ok(answer)
 }
 
-async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer, Error> {
+async fn triggered(core: &Core, asked: &Asked<'_>, source: SourceType, body: Value) -> Result<Answer, Error> {
     if let Some(answer) = repeated(core, asked).await? {
         return Ok(answer);
     }
@@ -65,7 +75,10 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
         // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.
         let sure: Vec<String> = order.recipients().filter(|_| attempt > 0).map(RecipientRef::key).collect();
         let (staged, _turn) = core.staged(asked.env, sure, &order).await?;
-        order.check_data()?;
+        if source == SourceType::Api {
+            // Nobody else is there to be told: their runs say what is wrong (W-AMB-62).
+            order.check_data()?;
+        }
         let mut change = Change::new();
         if let Some((key, fingerprint)) = asked.idempotency {
             let answer = Remembered {
@@ -76,7 +89,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, body: Value) -> Result<Answer
             };
             change.batch.remember(asked.env, key, &answer);
         }
-        start(core, &order, Cause::first(SourceType::Api, workflow_run), staged, &mut change).await?;
+        start(core, &order, Cause::first(source, workflow_run), staged, &mut change).await?;
         match core.commit(change).await {
             Ok(_) => {
                 debug!(request.id = asked.request_id, workflow.key = asked.workflow, workflow_run.id = %workflow_run, "triggered");
@@ -112,6 +125,7 @@ pub(super) async fn start(
     mut staged: Staged<'_>,
     change: &mut Change,
 ) -> Result<(), Error> {
+    staged.follow(cause.depth);
     let common = Common { actor: order.actor(), tenant: order.tenant(), cancellation_key: order.cancellation_key() };
     let scene = Scene::set(core, &order.environment, &order.workflow, common, &mut staged).await?;
     let mut runs = Vec::new();

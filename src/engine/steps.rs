@@ -12,4 +12,5 @@ pub(super) mod fetch;
 pub(super) mod throttle;
 pub(super) mod trigger_workflow;
 pub(super) mod update;
+pub(super) mod update_audience;
 pub(super) mod wait_for_event;

@@ -11,7 +11,7 @@ use super::run::{Call, Input};
 use super::scene::{Common, Scene};
 use super::start::{TRIES, add, tell};
 use super::version::followed;
-use super::{occurrence, signals};
+use super::{join, occurrence, signals, source};
 use crate::model::run::{EventStatus, Run};
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
@@ -20,9 +20,10 @@ use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
+use crate::verbs;
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turn;
-use crate::verbs::{Change, Core, OVERTAKEN, bulk, fan_out, forget, schedule, send};
+use crate::verbs::{Change, Core, OVERTAKEN, audience, bulk, fan_out, forget, schedule, send};
 
 /// The kind of job that takes a run on.
 pub const RUN_JOB: &str = "run";
@@ -39,6 +40,9 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         RUN_JOB | SIGNAL_JOB | CALL_JOB => {
             resume(core, job).instrument(error_span!("run", run.id = %job.subject)).await
         }
+        audience::JOIN_JOB => join::work(core, job).await,
+        audience::POPULATE_JOB => core.work_on_populating(job).await,
+        verbs::source::JOB => source::work(core, job).await.map(drop),
         bulk::JOB => core.work_on_bulk(job).await,
         schedule::JOB => occurrence::occur(core, job).await,
         schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
@@ -167,6 +171,9 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             schedule::JOB => occurrence::abandon(core, job, &mut change.batch).await?,
             fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
             nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,
+            verbs::source::JOB => source::abandon(job, &mut change.batch),
+            // Who is a member must not stay unknown: it goes on being tried.
+            audience::POPULATE_JOB => return Err(Failure(why.to_owned())),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
@@ -294,6 +301,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change:
         return Err(Failure("the run's workflow version is not in the store".to_owned()));
     };
     let mut staged = Staged::new(core, run.env);
+    staged.follow(run.state.depth);
     staged.preload(run.recipient.user_id().as_slice()).await?;
     let common = Common {
         actor: run.actor.as_ref(),

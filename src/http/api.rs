@@ -1,5 +1,6 @@
 //! The operations, by what they are about.
 
+pub mod audiences;
 pub mod bulk_operations;
 pub mod channels;
 pub mod feeds;
@@ -16,6 +17,7 @@ use super::router::Route;
 /// Every route.
 pub fn routes() -> Vec<&'static Route> {
     [
+        audiences::ROUTES,
         bulk_operations::ROUTES,
         channels::ROUTES,
         feeds::ROUTES,

@@ -64,6 +64,11 @@ impl ApiError {
         ApiError::invalid(vec![Invalid::new(path, message)])
     }
 
+    /// 401: whoever sends an event did not prove who they are (D-SRC-02).
+    pub(crate) fn unproven(message: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::UNAUTHORIZED, "signature_invalid", AUTHENTICATION, message)
+    }
+
     /// 404: there is no such thing.
     pub fn missing(message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::NOT_FOUND, "resource_missing", INVALID_REQUEST, message)

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
 use super::vitals::{Door, Entry};
-use super::{Face, SOCKET_PATH, auth, body, cors, open, vitals};
+use super::{Face, SOCKET_PATH, auth, body, cors, ingest, open, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
@@ -28,6 +28,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Questions about the node itself. No page may read their answers.
 const VITALS: &str = "vitals";
+/// Events of services elsewhere.
+const INGEST: &str = "ingest";
 
 /// Answers a request, whatever happens.
 pub(crate) async fn answer(face: Arc<Face>, entry: Entry, request: Request<Incoming>) -> Response<Body> {
@@ -100,6 +102,10 @@ async fn done(
     }
     if let Some(answer) = open::answer(face, method, path) {
         return ("open", answer);
+    }
+    if ingest::is_at(path) {
+        Span::current().record("operation", INGEST);
+        return (INGEST, ingest::answer(face, request).await);
     }
     match face.table.find(request.method(), request.uri().path()) {
         Ok(found) => {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub secret_vars: Map<String, Value>,
     /// Both together, as templates see them.
     pub all_vars: Value,
+    /// What the senders of sources' events prove themselves by, by source.
+    pub source_secrets: BTreeMap<String, String>,
     /// The zone of recipients that name none (W-SCP-26).
     pub timezone: Option<String>,
     /// What recipients want who have not said otherwise (F-PRF-23); none is everything.
@@ -38,14 +40,33 @@ pub struct Settings {
     pub channels: BTreeMap<String, ChannelSetup>,
 }
 
-/// Of secret variables, and of all together, only the names are shown.
+impl Settings {
+    /// What the sender of a source's events may prove themselves by: several, separated by spaces, while it is being changed.
+    pub fn secrets_of_source(&self, source: &str) -> Vec<&str> {
+        // A variable of the environment has no hyphens in its name.
+        let found = self.source_secrets.get(source).or_else(|| self.source_secrets.get(&source.replace('-', "_")));
+        found.map_or("", String::as_str).split_whitespace().collect()
+    }
+}
+
+/// Of whatever is secret, and of all variables together, only the names are shown.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { enhanced_security, vars, secret_vars, all_vars: _, timezone, preferences, channels } = self;
+        let Settings {
+            enhanced_security,
+            vars,
+            secret_vars,
+            all_vars: _,
+            source_secrets,
+            timezone,
+            preferences,
+            channels,
+        } = self;
         f.debug_struct("Settings")
             .field("enhanced_security", enhanced_security)
             .field("vars", vars)
             .field("secret_vars", &secret_vars.keys())
+            .field("source_secrets", &source_secrets.keys())
             .field("timezone", timezone)
             .field("preferences", preferences)
             .field("channels", channels)

@@ -106,6 +106,9 @@ pub struct RunState {
     /// What came of the waits that are over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub waited: BTreeMap<String, Waited>,
+    /// The audience by joining which the run has begun (W-AUD-15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<String>,
     /// The occurrence of a schedule that the run is (W-SCH-22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
@@ -300,7 +303,7 @@ impl Run {
                 "type": self.source,
                 "cancellation_key": self.cancellation_key,
                 "schedule_id": self.state.occurrence.map(|occurrence| occurrence.id),
-                "audience_key": null,
+                "audience_key": self.state.joined,
             },
             "error_count": self.error_count(),
             "inserted_at": self.inserted_at,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::audience::Audiences;
 use super::channel::{Channel, ChannelKind};
 use super::channel_group::ChannelGroup;
 use super::invalid::{Invalid, aside};
@@ -23,6 +24,7 @@ pub use position::{NotAPosition, Position};
 pub use send_windows::{SendWindows, Window};
 pub use throttle::Throttle;
 pub use update::{Update, Updated, Whom};
+pub use update_audience::UpdateAudience;
 pub use wait_for_event::WaitForEvent;
 
 mod ai_agent;
@@ -38,6 +40,7 @@ mod reader;
 mod send_windows;
 pub mod throttle;
 mod update;
+pub mod update_audience;
 pub mod wait_for_event;
 
 /// The JSON Schema of `workflow.json` (draft 2020-12), as editors read it: what is accepted here conforms to it. What a
@@ -131,12 +134,12 @@ pub enum StepKind {
     Batch(BatchStep),
     /// Waits until something happens to the recipient, or until it is too late.
     WaitForEvent(WaitForEvent),
+    /// Adds the recipient to an audience, or takes them out of it.
+    UpdateAudience(UpdateAudience),
     /// Takes the first branch whose conditions hold; the default branch is the last one.
     Branch(Vec<Branch>),
     /// Sends each recipient down the way of their cohort.
     Experiment(Experiment),
-    /// A type that is known but can't run in this version. A valid workflow has none.
-    Later(String),
 }
 
 /// A step that tells the recipient something over a channel.
@@ -312,6 +315,50 @@ impl Workflow {
             }
         }
         found
+    }
+
+    /// What is wrong with what its steps say of audiences, when these are all that files declare, and it runs for whoever
+    /// joins `joined`.
+    pub fn audience_faults(&self, audiences: &Audiences, joined: Option<&str>) -> Vec<Invalid> {
+        let mut faults = Vec::new();
+        for (position, step) in self.all_steps() {
+            let at = |setting: &str| format!("{}.settings.{setting}", self.path(&position));
+            match &step.kind {
+                StepKind::UpdateAudience(update) => {
+                    let (key, at) = (update.audience.as_str(), at("audience_key"));
+                    if audiences.get(key).is_some_and(|audience| audience.conditions().is_some()) {
+                        // W-UPD-23.
+                        let fault =
+                            format!("`{key}` is dynamic: only members of static audiences are added and removed");
+                        faults.push(Invalid::new(at, fault));
+                    } else if joined == Some(key) && update.action == update_audience::Action::Add {
+                        // W-UPD-22, W-AMB-16.
+                        let fault = format!("the workflow runs for whoever joins `{key}`, so it can't add to it");
+                        faults.push(Invalid::new(at, fault));
+                    }
+                }
+                StepKind::WaitForEvent(wait) if wait.topic.starts_with("audience.") => {
+                    let (key, at) = (wait.source.as_str(), at("event.audience_key"));
+                    let known = audiences.all().map(|audience| audience.key.as_str());
+                    // W-WFE-08.
+                    match audiences.get(key) {
+                        None => {
+                            let hint = aside(key, known);
+                            faults.push(Invalid::new(at, format!("there is no audience `{key}`{hint}")));
+                        }
+                        Some(audience) if audience.conditions().is_none() => {
+                            faults.push(Invalid::new(
+                                at,
+                                format!("`{key}` is static: only dynamic audiences are waited for"),
+                            ));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        faults
     }
 
     /// Channel steps whose group is not among `groups`, or is of another kind: they are skipped, which nobody means.

@@ -134,6 +134,14 @@ impl Group {
         self.size() == 0
     }
 
+    /// Whether it asks who is in an audience.
+    pub fn asks_for_audiences(&self) -> bool {
+        self.members.iter().any(|member| match member {
+            Member::One(condition) => matches!(condition.question, Question::Audience(_)),
+            Member::Group(group) => group.asks_for_audiences(),
+        })
+    }
+
     /// The refs of the steps it names, in the order written.
     pub fn refs(&self) -> Vec<&str> {
         let mut refs = Vec::new();

@@ -34,6 +34,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("/* hold: u */", "FOR KEY SHARE OF u"),
     ("/* hold: o */", "FOR KEY SHARE OF o"),
     ("/* hold as it is */", "FOR SHARE"),
+    ("/* hold as it is: u */", "FOR SHARE OF u"),
 ];
 
 /// What stands in the schema, likewise. Text is compared by its bytes, as in SQLite.

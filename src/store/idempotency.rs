@@ -56,6 +56,22 @@ impl Batch {
         );
     }
 
+    /// Adds the answer of a request whose key is its own already.
+    pub fn answer(&mut self, env: Env, key: &str, answer: &Remembered) {
+        self.push(
+            "UPDATE idempotency SET response = ?4, created_at = ?5 WHERE env = ?1 AND key = ?2 AND request_id = ?3",
+            params![env, key, answer.request_id.as_str(), answer.response.as_str(), answer.created_at],
+        );
+    }
+
+    /// Adds that the key is free again, if it is this request's own.
+    pub fn give_up_key(&mut self, env: Env, key: &str, request_id: &str) {
+        self.push(
+            "DELETE FROM idempotency WHERE env = ?1 AND key = ?2 AND request_id = ?3",
+            params![env, key, request_id],
+        );
+    }
+
     /// Adds the forgetting of every key older than the window.
     pub fn forget_answers(&mut self, now: Time) {
         self.push("DELETE FROM idempotency WHERE created_at <= ?1", params![now.plus_seconds(-WINDOW_SECONDS)]);

@@ -169,13 +169,13 @@ impl Batch {
         );
     }
 
-    /// Adds that jobs which were claimed and not begun are due at once, as if nobody had had them.
-    pub fn hand_back(&mut self, jobs: &[Job], now: Time) {
+    /// Adds that jobs which were claimed and not begun are due again at `due_at`, as if nobody had had them.
+    pub fn hand_back(&mut self, jobs: &[Job], due_at: Time) {
         let claims: Vec<(i64, &str)> = jobs.iter().map(|job| (job.id, job.lease.as_str())).collect();
         self.push(
             "UPDATE jobs SET lease = NULL, due_at = ?2 FROM json_each(?1) j \
              WHERE jobs.id = CAST(j.value ->> 0 AS BIGINT) AND jobs.lease = j.value ->> 1",
-            params![serde_json::to_string(&claims).unwrap_or_default(), now],
+            params![serde_json::to_string(&claims).unwrap_or_default(), due_at],
         );
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::audiences::Slot;
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
 use super::collapse::Collapsing;
@@ -260,6 +261,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "waits_by_recipient (env=? AND recipient=?)",
+            "audience_members_by_user (env=? AND user_id=?)",
             "schedules_by_recipient (env=? AND recipient=?)",
             "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
@@ -310,6 +312,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
     })
     .await;
     goes_by(&store, "a revocation", &[BY_ID, ROW, "sqlite_autoindex_runs_1 (id=?)"]);
+    audiences(&store, &apply).await;
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
@@ -357,6 +360,38 @@ fn message() -> Message {
         first_at: None,
         revoked_at: None,
     }
+}
+
+/// An audience may have millions of members, and a user be one of many.
+async fn audiences(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
+    let now = Time::default();
+    let slot = Slot { audience: "a".to_owned(), user: "u".to_owned(), tenant: None };
+    let (member, members) = (
+        "sqlite_autoindex_audience_members_1 (env=? AND audience=? AND slot=?)",
+        "audience_members_by_time (env=? AND audience=?)",
+    );
+    let audience = "sqlite_autoindex_audiences_1 (env=? AND key=?)";
+    store.members_among(1, std::slice::from_ref(&slot)).await.unwrap();
+    goes_by(store, "who is a member", &[member, audience]);
+    store.audience_members(1, "a", None, 50).await.unwrap();
+    goes_by(store, "the first page of members", &[members]);
+    let page = Edge::After(Cursor::At(now, slot.key()));
+    store.audience_members(1, "a", Some(&page), 50).await.unwrap();
+    goes_by(store, "the next", &["audience_members_by_time (env=? AND audience=? AND (added_at,slot)<(?,?))"]);
+    let slots = [(slot.key(), slot.user.clone())].into();
+    apply(&|batch| {
+        batch.ensure_audience(1, "a", false, now);
+        batch.add_members((1, "a"), &slots, vec![serde_json::json!(["u#", "join", "s", "{}"])], uuid::Uuid::nil(), now);
+    })
+    .await;
+    goes_by(store, "new members", &[member, audience]);
+    apply(&|batch| batch.remove_members(1, "a", &[slot.key()])).await;
+    goes_by(store, "members who leave", &[member]);
+    let user = User { id: "u".to_owned(), properties: Default::default(), inserted_at: now, updated_at: now };
+    apply(&|batch| batch.sort_members(1, &[("a", &user, true), ("b", &user, false)], now)).await;
+    goes_by(store, "whoever changes", &[member, "sqlite_autoindex_users_1 (env=? AND id=?)"]);
+    store.users_after(1, "a", 10).await.unwrap();
+    goes_by(store, "the next users", &["sqlite_autoindex_users_1 (env=? AND id>?)"]);
 }
 
 /// What comes together at batch steps: thousands may come to one batch, and to thousands of them.

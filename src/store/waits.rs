@@ -1,7 +1,7 @@
 //! Runs that wait for something to happen, and how they are told. Whatever may be waited for tells of it in its own batch:
 //! one look into an index, which finds nothing for most recipients.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Env;
@@ -26,15 +26,18 @@ pub const SIGNAL_JOB: &str = signal_job!();
 /// Whether anything waits for a recipient.
 const ANY: &str = "SELECT 1 FROM waits WHERE env = ?1 AND recipient = ?2";
 
-/// A job for each run that waits: with what is told `about` what happened `at` that instant, to those found in `from`. Every
-/// trigger brings one along: it is spelled once.
+/// A job for each run that waits: with what is told `about` what happened `at` that instant, to those found in `from`; due
+/// then, or at another. Every trigger brings one along: it is spelled once.
 macro_rules! told {
     ($about:expr, $at:literal, $from:expr) => {
+        told!($about, $at, due: $at, $from)
+    };
+    ($about:expr, $at:literal, due: $due:literal, $from:expr) => {
         concat!(
             "INSERT INTO jobs (kind, subject, due_at, progress) SELECT '",
             signal_job!(),
             "', w.run, CAST(",
-            $at,
+            $due,
             " AS BIGINT), '{\"step\":' || w.step || ',\"topic\":' || CAST(json_quote(w.topic) AS TEXT) || ',\"at\":' || \
              CAST(CAST(",
             $at,
@@ -114,6 +117,25 @@ impl Batch {
                 topic("message.created", happened.are_new),
             ],
         )
+    }
+
+    /// Adds that something else happens to a recipient, given by its key: what, where it comes from, and what is said
+    /// about it, as an object; when it happened, and when it is. Gives back the number of how many jobs there are.
+    pub fn signal(
+        &mut self,
+        env: Env,
+        recipient: &str,
+        (topic, source): (&str, &str),
+        about: &Value,
+        (at, now): (Time, Time),
+    ) -> usize {
+        let sql = told!(
+            "'\"payload\":' || CAST(?6 AS TEXT)",
+            "?5",
+            due: "?7",
+            "waits w WHERE w.env = ?1 AND w.recipient = ?2 AND w.topic = ?3 AND w.source = ?4"
+        );
+        self.count((ANY, 2), sql, params![env, recipient, topic, source, at, about, now])
     }
 
     /// Adds that messages of one feed get a mark; it stands before the mark itself. Gives back the number of how many jobs

@@ -228,11 +228,15 @@ impl Core {
 
     /// Puts a long job back, due at once, so that others have their turn and a node that stops need not wait for its end.
     pub(crate) async fn hand_on(&self, job: &Job) -> Result<(), Failure> {
-        let now = self.clock.now();
+        self.put_off(job, self.clock.now()).await
+    }
+
+    /// Puts a job back which has to wait for another until then.
+    pub(crate) async fn put_off(&self, job: &Job, until: Time) -> Result<(), Failure> {
         let mut batch = Batch::new();
-        batch.hand_back(std::slice::from_ref(job), now);
+        batch.hand_back(std::slice::from_ref(job), until);
         self.store.apply(batch).await?;
-        self.waker.due(now);
+        self.waker.due(until);
         Ok(())
     }
 }

@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::model::audience::Audiences;
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
+use crate::model::source::Sources;
 use crate::model::workflow::Workflow;
 use crate::store::workflows::Published;
 use crate::store::{self, Env, Store};
@@ -32,6 +34,8 @@ pub struct Catalog {
 #[derive(Default)]
 struct Workflows {
     environments: HashMap<Env, Held>,
+    audiences: Arc<Audiences>,
+    sources: Arc<Sources>,
     /// Those that are current somewhere, by version.
     current: HashMap<Uuid, Arc<Workflow>>,
     old: HashMap<Uuid, Arc<Workflow>>,
@@ -249,6 +253,26 @@ impl Catalog {
         })?;
         // Several versions may have the same content (W-ENV-14).
         Ok(Arc::new(Workflow { version_id: id, ..parsed }))
+    }
+
+    /// The audiences that files declare.
+    pub fn audiences(&self) -> Arc<Audiences> {
+        Arc::clone(&self.read().audiences)
+    }
+
+    /// Makes these the audiences that files declare.
+    pub fn replace_audiences(&self, audiences: Audiences) {
+        self.write().audiences = Arc::new(audiences);
+    }
+
+    /// The sources that files declare.
+    pub fn sources(&self) -> Arc<Sources> {
+        Arc::clone(&self.read().sources)
+    }
+
+    /// Makes these the sources that files declare.
+    pub fn replace_sources(&self, sources: Sources) {
+        self.write().sources = Arc::new(sources);
     }
 
     /// Whether the workflow may run in the environment (W-ENV-05).

@@ -107,6 +107,17 @@ impl Change {
         }
     }
 
+    /// Adds that something else happens to a recipient, given by its key: what, where it comes from, and what is said
+    /// about it.
+    pub fn signal(&mut self, env: Env, recipient: &str, what: (&str, &str), about: &Value, now: Time) {
+        self.signal_at(env, recipient, what, about, now, now);
+    }
+
+    /// Adds that something happened to a recipient at another instant than now.
+    pub fn signal_at(&mut self, env: Env, recipient: &str, what: (&str, &str), about: &Value, at: Time, now: Time) {
+        self.signals.push(self.batch.signal(env, recipient, what, about, (at, now)));
+    }
+
     /// Adds that a recipient was changed before in this change.
     pub fn signal_update(&mut self, env: Env, recipient: &RecipientRef, now: Time) {
         self.signals.push(self.batch.signal_update(env, recipient, now));

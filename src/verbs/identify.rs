@@ -149,19 +149,30 @@ impl Core {
         if let Some(fault) = user_id_fault(id) {
             return Err(Invalid::new("id", fault).into());
         }
-        let reference = RecipientRef::User(id.to_owned());
+        let user = self.merge_recipient(env, &RecipientRef::User(id.to_owned()), profile).await?;
+        user.ok_or_else(|| Error::Missing(format!("The user `{id}` is not there.")))
+    }
+
+    /// Merges `profile` into a recipient, creating it if it is not there; answers the user as it now is, if it is one.
+    pub async fn merge_recipient(
+        &self,
+        env: Env,
+        reference: &RecipientRef,
+        profile: &Profile,
+    ) -> Result<Option<User>, Error> {
         for _ in 0..OVERTAKEN {
-            let merge = Merge { reference: &reference, profile };
+            let merge = Merge { reference, profile };
             let (mut staged, _turn) = self.staged(env, [reference.key()], &merge).await?;
-            let user = staged.user(id).await?.cloned();
+            let user = match reference.user_id() {
+                Some(id) => staged.user(id).await?.cloned(),
+                None => None,
+            };
             let mut change = Change::new();
             staged.write(&mut change).await?;
             match self.commit(change).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),
-                Ok(_) => {
-                    return user.ok_or_else(|| Error::Missing(format!("The user `{id}` is not there.")));
-                }
+                Ok(_) => return Ok(user),
             }
         }
         Err(Error::Store(store::Error::Refused(0)))

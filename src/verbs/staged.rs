@@ -12,7 +12,7 @@ use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::schedule::Schedule;
 use crate::model::time::Time;
 use crate::rules::window;
-use crate::store::{self, Env, Store};
+use crate::store::{self, Env};
 use crate::wire::json::deep_merge;
 
 use super::identify::Profile;
@@ -24,9 +24,11 @@ const PROPERTIES_BYTES: usize = 256 * 1024;
 
 /// Recipients as they will be once a change is applied: what is stored, with profiles merged in.
 pub struct Staged<'a> {
-    store: &'a Store,
+    core: &'a Core,
     env: Env,
     now: Time,
+    /// How many workflows have caused each other to come here.
+    depth: u32,
     /// The environment's time zone, for recipients that name none.
     default_zone: Option<&'a str>,
     users: BTreeMap<String, Entry<User>>,
@@ -137,8 +139,25 @@ pub trait Stage: Sync {
 /// A row as it will be; `before` is when it was last changed, none if it is not there.
 struct Entry<T> {
     value: Option<T>,
+    /// What was there before it was changed, of one that is.
+    stored: Option<T>,
     before: Option<Time>,
     is_changed: bool,
+}
+
+impl<T> Default for Entry<T> {
+    fn default() -> Self {
+        Entry { value: None, stored: None, before: None, is_changed: false }
+    }
+}
+
+impl<T: Clone> Entry<T> {
+    /// Keeps what is stored, when it is about to be changed for the first time.
+    fn keep_stored(&mut self) {
+        if !self.is_changed {
+            self.stored.clone_from(&self.value);
+        }
+    }
 }
 
 impl<'a> Staged<'a> {
@@ -146,9 +165,10 @@ impl<'a> Staged<'a> {
     pub fn new(core: &'a Core, env: Env) -> Self {
         let environment = core.catalog.environment(env);
         Staged {
-            store: &core.store,
+            core,
             env,
             now: core.clock.now(),
+            depth: 0,
             default_zone: environment.and_then(|environment| environment.settings.timezone.as_deref()),
             users: BTreeMap::new(),
             objects: BTreeMap::new(),
@@ -160,27 +180,32 @@ impl<'a> Staged<'a> {
         }
     }
 
+    /// Says that runs make the change to which so many workflows have led: whatever it causes is one more.
+    pub fn follow(&mut self, depth: u32) {
+        self.depth = depth;
+    }
+
     /// Reads users with their preference sets at once, so that each is not asked for by itself; those that are known stay as they are.
     pub async fn preload(&mut self, ids: &[&str]) -> Result<(), store::Error> {
         let ids: Vec<&str> = ids.iter().copied().filter(|id| !self.users.contains_key(*id)).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let (store, env) = (self.store, self.env);
+        let (store, env) = (&self.core.store, self.env);
         let (users, sets) = tokio::try_join!(store.users_by_ids(env, &ids), store.preference_sets_of(env, &ids))?;
         for id in &ids {
             self.sets.entry((*id).to_owned()).or_default();
         }
         for (recipient, id, body, at) in sets {
-            let entry = Entry { value: Some(body), before: Some(at), is_changed: false };
+            let entry = Entry { value: Some(body), before: Some(at), ..Entry::default() };
             self.sets.entry(recipient).or_default().insert(id, entry);
         }
         for user in users {
-            let entry = Entry { before: Some(user.updated_at), is_changed: false, value: Some(user) };
+            let entry = Entry { before: Some(user.updated_at), value: Some(user), ..Entry::default() };
             self.users.insert(entry.value.as_ref().map(|user| user.id.clone()).unwrap_or_default(), entry);
         }
         for id in ids {
-            self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false });
+            self.users.entry(id.to_owned()).or_default();
         }
         Ok(())
     }
@@ -214,7 +239,7 @@ impl<'a> Staged<'a> {
         }
         let sets = self.sets_entry(recipient).await?;
         for (id, incoming) in incoming {
-            let entry = sets.entry(id.clone()).or_insert(Entry { value: None, before: None, is_changed: false });
+            let entry = sets.entry(id.clone()).or_default();
             let merged = merged_set(entry.value.clone(), incoming);
             entry.is_changed |= entry.value.as_ref() != Some(&merged);
             entry.value = Some(merged);
@@ -227,6 +252,7 @@ impl<'a> Staged<'a> {
         let entry = self.user_entry(id).await?;
         let updated_at = later(now, entry.before);
         if let Some(user) = merged_user(entry.value.as_ref(), id, profile, always, path, updated_at)? {
+            entry.keep_stored();
             entry.value = Some(user);
             entry.is_changed = true;
         }
@@ -382,6 +408,9 @@ impl<'a> Staged<'a> {
                 batch.require_as_it_was(self.env, reference, before);
             }
         }
+        let changed = self.users.values().filter(|entry| entry.is_changed);
+        let changed = changed.filter_map(|entry| Some((entry.stored.as_ref(), entry.value.as_ref()?)));
+        change.sort_into_audiences(self.core, self.env, changed, self.depth + 1, self.now);
         for key in self.updated() {
             change.signal_update(self.env, &RecipientRef::from_key(&key), self.now);
         }
@@ -404,7 +433,7 @@ impl<'a> Staged<'a> {
     /// here, or is seen by the count: one of both is refused.
     async fn replan(&mut self, moved: BTreeSet<RecipientRef>, change: &mut Change) -> Result<(), store::Error> {
         let keys: Vec<String> = moved.iter().map(RecipientRef::key).collect();
-        let planned = self.store.planned_schedules(self.env, &keys).await?;
+        let planned = self.core.store.planned_schedules(self.env, &keys).await?;
         change.batch.require_planned(self.env, &keys, planned.len());
         let taken_over = std::mem::take(&mut self.taken_over);
         for mut schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
@@ -443,8 +472,8 @@ impl<'a> Staged<'a> {
 
     async fn sets_entry(&mut self, recipient: &str) -> Result<&mut BTreeMap<String, Entry<Value>>, store::Error> {
         if !self.sets.contains_key(recipient) {
-            let stored = self.store.dated_preference_sets(self.env, recipient).await?;
-            let entry = |value, at| Entry { value: Some(value), before: Some(at), is_changed: false };
+            let stored = self.core.store.dated_preference_sets(self.env, recipient).await?;
+            let entry = |value, at| Entry { value: Some(value), before: Some(at), ..Entry::default() };
             let stored = stored.into_iter().map(|(id, body, at)| (id, entry(body, at)));
             self.sets.insert(recipient.to_owned(), stored.collect());
         }
@@ -453,21 +482,21 @@ impl<'a> Staged<'a> {
 
     async fn user_entry(&mut self, id: &str) -> Result<&mut Entry<User>, store::Error> {
         if !self.users.contains_key(id) {
-            let value = self.store.user(self.env, id).await?;
+            let value = self.core.store.user(self.env, id).await?;
             let before = value.as_ref().map(|user| user.updated_at);
-            self.users.insert(id.to_owned(), Entry { value, before, is_changed: false });
+            self.users.insert(id.to_owned(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.users.entry(id.to_owned()).or_insert(Entry { value: None, before: None, is_changed: false }))
+        Ok(self.users.entry(id.to_owned()).or_default())
     }
 
     async fn object_entry(&mut self, collection: &str, id: &str) -> Result<&mut Entry<Object>, store::Error> {
         let key = (collection.to_owned(), id.to_owned());
         if !self.objects.contains_key(&key) {
-            let value = self.store.object(self.env, collection, id).await?;
+            let value = self.core.store.object(self.env, collection, id).await?;
             let before = value.as_ref().map(|object| object.updated_at);
-            self.objects.insert(key.clone(), Entry { value, before, is_changed: false });
+            self.objects.insert(key.clone(), Entry { value, before, ..Entry::default() });
         }
-        Ok(self.objects.entry(key).or_insert(Entry { value: None, before: None, is_changed: false }))
+        Ok(self.objects.entry(key).or_default())
     }
 }
 

@@ -24,6 +24,8 @@ use crate::store::Env;
 
 /// Recipients of one trigger at most (W-TRG-08).
 pub const MAX_RECIPIENTS: usize = 1_000;
+/// How many workflows may cause each other in a row: by steps that trigger, or by whom they make join audiences (W-AMB-38).
+pub const LONGEST_CHAIN: u32 = 10;
 /// Characters of a cancellation key at most.
 const MAX_KEY: usize = 255;
 /// Faults of data that are told at most.
@@ -169,7 +171,7 @@ fn settings(value: &Value) -> Result<RunSettings, Vec<Invalid>> {
 #[derive(Debug, Clone, Copy)]
 pub struct Cause {
     pub source: SourceType,
-    /// How many workflows have triggered each other to come here.
+    /// How many workflows have caused each other to come here.
     pub depth: u32,
     pub workflow_run: Uuid,
 }
@@ -189,6 +191,8 @@ pub struct Order {
     request: Request,
     /// Each distinct recipient with its data.
     entries: Vec<(RecipientRef, Arc<TriggerData>)>,
+    /// The audience that somebody has joined.
+    joined: Option<String>,
     /// The occurrence of a schedule that it is.
     occurrence: Option<Occurrence>,
 }
@@ -203,7 +207,7 @@ impl Catalog {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let entries = entries(&request, self.trigger_bytes())?;
-        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, occurrence: None })
+        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, joined: None, occurrence: None })
     }
 }
 
@@ -225,6 +229,11 @@ impl Stage for Order {
 }
 
 impl Order {
+    /// The order as one that comes of joining this audience (W-AUD-15).
+    pub fn for_joining(self, audience: &str) -> Order {
+        Order { joined: Some(audience.to_owned()), ..self }
+    }
+
     /// The order that an occurrence of a schedule is: its recipient alone, whatever subscribes to it (W-SCH-17, W-SCH-18).
     pub fn scheduled(
         environment: Arc<Environment>,
@@ -246,7 +255,7 @@ impl Order {
             settings: RunSettings::default(),
         };
         let entries = vec![(schedule.recipient.clone(), Arc::clone(&schedule.data))];
-        Order { environment, workflow, request, entries, occurrence: Some(occurrence) }
+        Order { environment, workflow, request, entries, joined: None, occurrence: Some(occurrence) }
     }
 
     /// Whom it is for, each once.
@@ -303,7 +312,7 @@ impl Order {
     pub fn runs(&self, source: SourceType, workflow_run: Uuid, now: Time) -> impl Iterator<Item = Run> {
         // An occurrence that is tried again is the same run.
         let meant_at = self.occurrence.map_or(now, |occurrence| occurrence.last_occurrence_at);
-        let state = RunState { occurrence: self.occurrence, ..RunState::default() };
+        let state = RunState { occurrence: self.occurrence, joined: self.joined.clone(), ..RunState::default() };
         self.entries.iter().map(move |(recipient, data)| Run {
             id: recipient_run_id(workflow_run, &recipient.key(), meant_at),
             env: self.environment.number,

@@ -1,5 +1,6 @@
 //! The REST face, rule by rule.
 
+mod audiences;
 mod auth;
 mod bad_input;
 mod bulk;
@@ -7,6 +8,7 @@ mod cors;
 mod errors;
 mod feeds;
 mod idempotency;
+mod ingest;
 mod limits;
 mod marks;
 mod messages;

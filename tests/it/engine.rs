@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod archived;
+mod audiences;
 mod batches;
 mod branches;
 mod cancelling;
@@ -20,6 +21,7 @@ mod running;
 mod scenarios;
 mod schedules;
 mod scope;
+mod sources;
 mod statuses;
 mod throttles;
 mod updates;

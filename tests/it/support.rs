@@ -45,6 +45,8 @@ pub const EMAIL: &str = "5f3c1d6e-0000-4000-8000-000000000003";
 pub const START: Time = Time::from_micros(1_790_000_000_000_000);
 /// The secret of user tokens.
 pub const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+/// The secret of the source `shop`.
+pub const SOURCE_SECRET: &str = "a-secret-of-the-shop";
 /// The secret of bare HMACs of user ids.
 pub const BARE_SECRET: &[u8] = b"fedcba9876543210fedcba9876543210";
 
@@ -151,6 +153,7 @@ impl World {
             secret_vars: Map::from_iter([("hidden".to_owned(), json!("s3cret"))]),
             vars,
             timezone: None,
+            source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
             ..Settings::default()
         };
         let environments = [own.clone(), foreign].map(|row| Environment {

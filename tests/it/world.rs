@@ -33,6 +33,9 @@ pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
 /// When every world begins: a Monday, 2026-09-21T10:00:00Z.
 pub const START: Time = Time::from_micros(1_789_984_800_000_000);
 
+/// Jobs at most that one turn of the clock is for: more is a chain without an end.
+const MOST_JOBS: usize = 10_000;
+
 /// A server in a temporary directory.
 pub struct World {
     pub core: Core,
@@ -283,6 +286,7 @@ impl World {
             let now = self.core.clock.now();
             let claimed = self.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap();
             done += claimed.len();
+            assert!(done < MOST_JOBS, "it never comes to an end");
             let (crowd, alone): (Vec<Job>, Vec<Job>) = claimed.into_iter().partition(is_joint);
             let left = if crowd.len() > 1 { work_together(node, crowd).await } else { crowd };
             for job in left.into_iter().chain(alone) {

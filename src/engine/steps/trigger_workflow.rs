@@ -8,9 +8,7 @@ use crate::model::ids::nested_run_id;
 use crate::model::run::EventStatus;
 use crate::model::workflow::{Step, TriggerWorkflow};
 use crate::verbs::Error;
-
-/// How many workflows may trigger each other in a row (W-AMB-38).
-const LONGEST_CHAIN: u32 = 10;
+use crate::verbs::trigger::LONGEST_CHAIN;
 
 /// Leaves the trigger to a worker, in the run's own transaction (W-TWF-03, W-TWF-09). What can be known to be wrong with
 /// it is known now (W-TWF-08).

@@ -41,8 +41,8 @@ const WORKFLOW_KEYS: [&str; 10] = [
     "steps",
 ];
 
-/// Known (W-WFD-14), and run by this version.
-const READY: [&str; 14] = [
+/// What steps may be of (W-WFD-14, W-AMB-16).
+const TYPES: [&str; 15] = [
     "channel",
     "delay",
     "throttle",
@@ -54,13 +54,11 @@ const READY: [&str; 14] = [
     "update_user",
     "update_object",
     "update_tenant",
+    "update_audience",
     "trigger_workflow",
     "http_fetch",
     "ai_agent",
 ];
-
-/// Known (W-WFD-14, W-AMB-16), but not to be run by this version.
-const LATER: [&str; 1] = ["update_audience"];
 
 const ON_TRIGGER: Allow = Allow { message_status: false, event: false };
 const ON_STEP: Allow = Allow { message_status: true, event: false };
@@ -200,9 +198,11 @@ impl Reader<'_> {
             "wait_for_event" => {
                 (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
             }
+            "update_audience" => {
+                (self.update_audience(&node).map(StepKind::UpdateAudience), self.conditions(&node, ON_STEP))
+            }
             "branch" => (self.branch(&node, depth + 1).map(StepKind::Branch), None),
             "random_cohort" => (self.experiment(&node, depth + 1).map(StepKind::Experiment), None),
-            later if LATER.contains(&later) => (Some(self.later(&node, later)), None),
             unknown => (self.unknown_type(&node, unknown), None),
         };
         Some(Step { reference: reference?, name, kind: kind?, conditions })
@@ -219,22 +219,11 @@ impl Reader<'_> {
         Some(reference)
     }
 
-    /// Refused rather than skipped: a workflow that ran without it would do something else than it says.
-    fn later(&mut self, node: &Node<'_>, step_type: &str) -> StepKind {
-        let problem = format!(
-            "this version can't run `{step_type}` steps yet; remove the step, or keep the workflow out until a version \
-             that can"
-        );
-        self.wrong(node.at("type"), problem);
-        StepKind::Later(step_type.to_owned())
-    }
-
     fn unknown_type(&mut self, node: &Node<'_>, word: &str) -> Option<StepKind> {
-        let known = || READY.into_iter().chain(LATER);
         // Too far from its word to be found by spelling, yet often written.
         let meant = if word == "fetch" { "http_fetch" } else { word };
-        let hint = did_you_mean(meant, known());
-        let hint = hint.unwrap_or_else(|| format!("known are {}", known().collect::<Vec<_>>().join(", ")));
+        let hint = did_you_mean(meant, TYPES);
+        let hint = hint.unwrap_or_else(|| format!("known are {}", TYPES.join(", ")));
         self.wrong(node.at("type"), format!("there is no step type `{}`; {hint}", short(word)));
         None
     }
@@ -692,7 +681,7 @@ mod tests {
                 feed(json!({"template": {}, "conditions": {"all": [{"variable": "data.a", "operator": "?"}]}})),
                 {"type": "delay", "ref": "delay_1", "settings": {"duration": "5 minutes"}},
                 {"type": "branch", "ref": "branch_1", "branches": [
-                    {"conditions": when("data.a"), "steps": [{"type": "update_audience", "ref": "audience_1", "settings": {}}]},
+                    {"conditions": when("data.a"), "steps": [{"type": "teleport", "ref": "teleport_1"}]},
                     {"conditions": {"all": [{"variable": "data.a", "operator": "?"}]}}
                 ]}
             ]
@@ -725,14 +714,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_type_is_run_refused_or_unknown() {
-        for later in LATER {
-            let problems =
-                parse(&with_step(&json!({"type": later, "ref": "s", "settings": {}}))).expect_err("W-WFD-14");
-            assert_eq!(problems.len(), 1, "{later}: {problems:?}");
-            assert_eq!(problems[0].path, "steps[0].type", "W-WFD-14, W-AMB-16");
-            assert!(problems[0].message.contains(&format!("can't run `{later}` steps yet")), "{}", problems[0].message);
-        }
+    fn a_step_type_that_is_none_is_said() {
         for (word, hint) in [("fetch", "`http_fetch`"), ("dealy", "`delay`"), ("teleport", "known are channel, delay")]
         {
             let problems = parse(&with_step(&json!({"type": word, "ref": "s"}))).expect_err("W-WFD-17");

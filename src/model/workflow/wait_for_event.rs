@@ -109,9 +109,18 @@ impl Reader<'_> {
                 }
                 Some(Awaited { topic: RECIPIENT_UPDATED.to_owned(), source: String::new(), needs_conditions: false })
             }
-            later @ ("audience" | "integration_source") => {
-                self.wrong(event.at("event_type"), format!("this version can't wait for events of type `{later}` yet"));
-                None
+            "audience" => {
+                self.known(event, &["event_type", "event_key", "audience_key"]);
+                let key = self.event_key(event, &["enter", "exit"]);
+                let source = self.required_text(event, "audience_key");
+                let topic = format!("audience.{}", key?);
+                Some(Awaited { topic, source: source?.to_owned(), needs_conditions: false })
+            }
+            "integration_source" => {
+                self.known(event, &["event_type", "event_key", "integration_source_key"]);
+                let key = self.required_text(event, "event_key");
+                let source = self.required_text(event, "integration_source_key");
+                Some(Awaited { topic: format!("source.{}", key?), source: source?.to_owned(), needs_conditions: false })
             }
             _ => {
                 let known = "must be integration_source, message, workflow, audience or recipient";
@@ -215,6 +224,12 @@ mod tests {
             ),
             (json!({"event_type": "recipient", "event_key": "updated"}), "recipient.updated", ""),
             (json!({"event_type": "recipient"}), "recipient.updated", ""),
+            (json!({"event_type": "audience", "event_key": "enter", "audience_key": "vip"}), "audience.enter", "vip"),
+            (
+                json!({"event_type": "integration_source", "event_key": "order.paid", "integration_source_key": "shop"}),
+                "source.order.paid",
+                "shop",
+            ),
         ] {
             let workflow = read(settings(event.clone(), json!({}))).unwrap();
             let StepKind::WaitForEvent(wait) = &workflow.steps[0].kind else { panic!("a wait") };
@@ -241,8 +256,11 @@ mod tests {
 
     #[test]
     fn conditions_are_needed_for_messages_and_workflows_alone_w_wfe_12() {
-        let recipient = json!({"event_type": "recipient"});
-        assert!(read(json!({"event": recipient})).is_ok(), "W-WFE-12");
+        let audience = json!({"event_type": "audience", "event_key": "exit", "audience_key": "vip"});
+        let source = json!({"event_type": "integration_source", "event_key": "paid", "integration_source_key": "shop"});
+        for event in [json!({"event_type": "recipient"}), audience, source] {
+            assert!(read(json!({"event": event})).is_ok(), "W-WFE-12");
+        }
         let workflow = json!({"event_type": "workflow", "event_key": "started", "source_key": "other"});
         for event in [message("read"), workflow] {
             for none in [json!(null), json!([]), json!([{"operator": "and", "conditions": []}])] {
@@ -290,6 +308,21 @@ mod tests {
                 settings(json!({"event_type": "recipient", "event_key": "deleted"}), json!({})),
                 "must be one of updated",
                 "W-WFE-09",
+            ),
+            (
+                settings(json!({"event_type": "audience", "event_key": "join", "audience_key": "a"}), json!({})),
+                "must be one of enter, exit",
+                "W-WFE-08",
+            ),
+            (
+                settings(json!({"event_type": "audience", "event_key": "enter"}), json!({})),
+                "audience_key: is required",
+                "W-WFE-08",
+            ),
+            (
+                settings(json!({"event_type": "integration_source", "event_key": "paid"}), json!({})),
+                "integration_source_key: is required",
+                "W-WFE-05",
             ),
             (settings(message("read"), long(31)), "at most 30 days", "W-WFE-24"),
             (settings(message("read"), long(0)), "must be more than nothing", "W-WFE-23"),

@@ -98,6 +98,31 @@ fn a_step_on_a_channel_that_nobody_declared_is_a_problem() {
 }
 
 #[test]
+fn audiences_and_sources_are_looked_at_too() {
+    let dir = Dir::new("audiences");
+    dir.write("p/workflows/hello/workflow.json", r#"{"name": "Hello", "steps": []}"#);
+    dir.write("p/audiences/vip/audience.json", r#"{"name": "VIP", "type": "static"}"#);
+    dir.write("p/triggers.json", r#"{"hello": {"audience": "vip"}}"#);
+    dir.write("p/sources/shop.json", "{}");
+    let well = "All is well: 1 environment, 1 channel, 1 audience, 1 source and 1 workflow in p/workflows.\n";
+    let note = "Note: source `shop` has no secret in environment `development`; its events are refused there, until \
+                `source_secrets` has one.\n";
+    assert_eq!(dir.ask(&["check", "--workflows", "p/workflows"]), format!("{note}{well}"));
+    let secret = [("BELLWIRE_ENVIRONMENTS_DEVELOPMENT_SOURCE_SECRETS_SHOP", "0123456789abcdef")];
+    assert_eq!(dir.run_with(&["check", "--workflows", "p/workflows"], &secret).out, well);
+    let short = [("BELLWIRE_ENVIRONMENTS_DEVELOPMENT_SOURCE_SECRETS_SHOP", "guess me")];
+    let done = dir.run_with(&["check", "--workflows", "p/workflows"], &short);
+    assert_eq!(done.code, Some(1));
+    assert!(done.out.contains("the secret of `shop` must have at least 16 characters"), "{}", done.out);
+    assert!(!done.out.contains("guess me"), "{}", done.out);
+    dir.write("p/triggers.json", r#"{"hello": {"audience": "vpi"}}"#);
+    dir.write("p/sources/shop.json", r#"{"mappings": [{"event": "e", "action": "users_delete"}]}"#);
+    let done = dir.run(&["check", "--workflows", "p/workflows"]);
+    let said = "p/sources/shop.json: mappings[0].id: is required: a path such as body.id, or {\"value\": ..}\n1 problem to solve.\n";
+    assert_eq!((done.code, done.out.as_str()), (Some(1), said));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let dir = Dir::new("absent");
     let done = dir.run(&["serve", "--config", "no.toml"]);

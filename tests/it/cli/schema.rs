@@ -67,7 +67,12 @@ fn everything() -> Value {
              "event": {"event_type": "message", "event_key": "read", "source_type": "workflow", "source_key": "all"},
              "expires_after": hour, "on_match": "halt", "on_timeout": "continue", "match_conditions": [
                 {"operator": "and", "conditions": [{"variable": "event.step_ref", "operator": "equal_to", "argument": "c"}]}]}},
-            {"type": "wait_for_event", "ref": "w2", "settings": {"event": {"event_type": "recipient"}}}
+            {"type": "wait_for_event", "ref": "w2", "settings": {"event": {"event_type": "recipient"}}},
+            {"type": "wait_for_event", "ref": "w3", "settings": {
+             "event": {"event_type": "audience", "event_key": "enter", "audience_key": "pro"}}},
+            {"type": "wait_for_event", "ref": "w4", "settings": {
+             "event": {"event_type": "integration_source", "event_key": "paid", "integration_source_key": "shop"}}},
+            {"type": "update_audience", "ref": "ua", "settings": {"action": "add", "audience_key": "vip"}}
         ]
     })
 }

@@ -6,6 +6,8 @@
 //!   documents by their keys;
 //! - `people`: users, each with an `id` and properties; `objects`: each with a `collection` besides; `tenants` likewise.
 //!   Whoever else a trigger names is known by name only;
+//! - `audiences`: by their keys, each `static` or a list of segments; `joins`: for workflows the audience that starts them;
+//!   `sources`: documents by their keys;
 //! - `channels` beside the feed, which has the key `feed`: each with `key`, `type` and `id`, `conditions`, `is_configured:
 //!   false`, `sandbox_mode: true`; `channel_groups` as they are configured; `preferences`, the environment's defaults;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
@@ -30,6 +32,12 @@
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
 //! | `revoke: {user: ann}` | revokes the user's newest item, or their `item`; or what has a `collapse_key`, or a `cancellation_key` of a `workflow`, of all `recipients` or these; `revokes: 2` and `stops: 1` say how many |
 //! | `mark: {user: ann, as: read}` | marks the user's newest item, or their `item` counted from one, the newest first; `with` gives data |
+//! | `join: {audience: vip, user: ann, tenant: acme}` | adds a member, given by an id or with properties; `create` makes the audience, `refused` says why not |
+//! | `leave: {audience: vip, user: ann}` | takes a member out |
+//! | `members: {audience: vip, are: [ann, bob in acme]}` | who exactly is a member, by name |
+//! | `arrives: {source: shop, body: {..}}` | an event of a source comes in; `sources` says which there are from then on |
+//! | `bind: {story: vip}`, `declare: {vip: static}` | which workflow runs for whom, and what files declare from then on |
+//! | `source: {run: 1, is: {..}}` | what started a run |
 //! | `silent: secret` | no run's record holds the word |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
 //! | `stored: {user: ann, has: {..}}` | members of what is stored of a user, or of an object by `collection` and `id` |
@@ -50,15 +58,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use bellwire::model::audience::{Audience, Audiences};
 use bellwire::model::channel::Channel;
 use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
 use bellwire::model::environment::{ChannelSetup, Settings};
 use bellwire::model::feed::Counts;
 use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
+use bellwire::model::source::{Event, Source, Sources};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
+use bellwire::store::audiences::Member as AudienceMember;
 use bellwire::verbs::identify::{Profile, RecipientRequest};
 use bellwire::verbs::mark::Reach;
 use bellwire::verbs::revoke::{self, Revoked};
@@ -106,6 +117,8 @@ fn directory() -> PathBuf {
 struct Play<'a> {
     title: &'a str,
     world: World,
+    /// For workflows the audience that starts them.
+    joins: BTreeMap<String, String>,
     /// How many items each user was told when last looked at.
     seen: BTreeMap<String, usize>,
     /// The schedules that were made, by id.
@@ -134,8 +147,13 @@ async fn play(title: &str, scenario: &Value) {
     if let Some(at) = scenario["at"].as_str() {
         world.core.clock.set(Time::parse(at).unwrap_or_else(|| panic!("{title}: `at` is an instant")));
     }
-    let mut play = Play { title, world, seen: BTreeMap::new(), schedules: Vec::new() };
+    let mut play = Play { title, world, joins: BTreeMap::new(), seen: BTreeMap::new(), schedules: Vec::new() };
+    for (workflow, audience) in scenario["joins"].as_object().into_iter().flatten() {
+        play.joins.insert(workflow.clone(), audience.as_str().expect("an audience's key").to_owned());
+    }
     play.introduce(scenario).await;
+    play.declare(&scenario["audiences"]).await;
+    play.connect(&scenario["sources"]);
     let acts = scenario["do"].as_array().unwrap_or_else(|| panic!("{title}: `do` is a list"));
     for (number, act) in acts.iter().enumerate() {
         let (verb, what) = act.as_object().and_then(|act| act.iter().next()).expect("a verb");
@@ -157,6 +175,9 @@ fn named(scenario: &Value) -> Value {
         "do",
         "workflows",
         "workflow",
+        "audiences",
+        "joins",
+        "sources",
         "channels",
         "channel_groups",
         "preferences",
@@ -261,6 +282,20 @@ impl Play<'_> {
             "cancel" => self.cancel(place, what).await,
             "mark" => self.mark(what).await,
             "revoke" => self.revoke(place, what).await,
+            "join" | "leave" => self.member(place, verb, what).await,
+            "members" => self.members(place, what).await,
+            "declare" => self.declare(what).await,
+            "sources" => self.connect(what),
+            "arrives" => self.arrives(place, what).await,
+            "bind" => {
+                let bound = what.as_object().into_iter().flatten();
+                let bound = bound.map(|(key, audience)| (key.clone(), audience.as_str().expect("a key").to_owned()));
+                self.joins.extend(bound);
+            }
+            "source" => {
+                let run = self.run(place, &what["run"]).await;
+                assert_eq!(run.to_json()["trigger_source"], what["is"], "{place}");
+            }
             "silent" => {
                 let word = what.as_str().expect("a word");
                 for run in self.world.runs().await {
@@ -428,6 +463,71 @@ impl Play<'_> {
             };
             assert_eq!(&found, expected, "{place}: {member}");
         }
+    }
+
+    async fn declare(&self, audiences: &Value) {
+        let read = |(key, members): (&String, &Value)| {
+            let document = match members {
+                Value::Array(_) => json!({"name": key, "type": "dynamic", "segments": members}),
+                _ => json!({"name": key, "type": members}),
+            };
+            Audience::parse(key, &document).unwrap_or_else(|faults| panic!("{}: {faults:?}", self.title))
+        };
+        let declared = audiences.as_object().into_iter().flatten().map(read).collect();
+        let core = &self.world.core;
+        core.catalog.replace_audiences(Audiences::new(declared, self.joins.clone()));
+        core.publish_audiences().await.unwrap();
+    }
+
+    fn connect(&self, sources: &Value) {
+        let read = |(key, document): (&String, &Value)| {
+            Source::parse(key, document).unwrap_or_else(|faults| panic!("{}: {faults:?}", self.title))
+        };
+        let sources = sources.as_object().into_iter().flatten().map(read).collect();
+        self.world.core.catalog.replace_sources(Sources::new(sources));
+    }
+
+    async fn arrives(&self, place: &str, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let catalog = &self.world.core.catalog;
+        let source =
+            catalog.sources().get(what["source"].as_str().expect("a source's key")).cloned().expect("a source");
+        let event = Event { body: what["body"].clone(), headers: Map::new() };
+        let taken = self.world.core.take_event(self.world.env, &source, event).await;
+        taken.unwrap_or_else(|fault| panic!("{place}: {fault}"));
+    }
+
+    async fn member(&self, place: &str, verb: &str, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let user = match &what["user"] {
+            Value::String(id) if what["missing"] != true => json!({"id": id}),
+            user => user.clone(),
+        };
+        let body = json!({"members": [{"user": user, "tenant": what["tenant"]}]});
+        let (core, env, key) = (&self.world.core, self.world.env, what["audience"].as_str().expect("a key"));
+        let done = match verb {
+            "join" => core.add_members(env, key, &body, what["create"] == true).await,
+            _ => core.remove_members(env, key, &body).await,
+        };
+        match what["refused"].as_str() {
+            None => done.unwrap_or_else(|fault| panic!("{place}: {fault}")),
+            Some(why) => {
+                let fault = done.expect_err(place).to_string();
+                assert!(fault.contains(why), "{place}: {fault}");
+            }
+        }
+    }
+
+    async fn members(&self, place: &str, what: &Value) {
+        let key = what["audience"].as_str().expect("a key");
+        let members = self.world.core.store.audience_members(self.world.env, key, None, 100).await.unwrap();
+        let name = |member: AudienceMember| match member.tenant {
+            Some(tenant) => format!("{} in {tenant}", member.user),
+            None => member.user,
+        };
+        let mut names: Vec<String> = members.into_iter().map(name).collect();
+        names.sort();
+        assert_eq!(json!(names), what["are"], "{place}");
     }
 
     async fn mark(&self, what: &Value) {

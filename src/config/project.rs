@@ -1,0 +1,336 @@
+//! Loads what stands in files beside each other: workflows, audiences, sources, and which workflow runs for whom.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::workflows::{self, Problem, project_directory, read_json};
+use crate::model::audience::{Audience, Audiences};
+use crate::model::channel::Channel;
+use crate::model::invalid::{did_you_mean, join};
+use crate::model::source::{In, Source, Sources};
+use crate::model::workflow::Workflow;
+
+const AUDIENCES: &str = "audiences";
+const AUDIENCE: &str = "audience.json";
+const TRIGGERS: &str = "triggers.json";
+const SOURCES: &str = "sources";
+
+/// Everything that the files of a project say.
+#[derive(Debug)]
+pub struct Project {
+    pub workflows: Vec<Workflow>,
+    pub audiences: Audiences,
+    pub sources: Sources,
+}
+
+/// Loads everything; all of it is sound or none is loaded. `dir` is the directory of workflows, as [`workflows::load`]
+/// takes it. `audiences/<key>/audience.json` and `sources/<key>.json` stand beside the directory `workflows`, as the Knock CLI has them (W-DSK-02),
+/// and so does `triggers.json`, which says for whom else than those whom the API names a workflow runs (W-AMB-17):
+///
+/// ```json
+/// {"welcome-vip": {"audience": "vip"}}
+/// ```
+pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
+    let workflows = workflows::load(dir, channels)?;
+    let base = resources(dir).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    let audiences = audiences(&base, &mut problems);
+    let joins = joins(&base.join(TRIGGERS), &mut problems);
+    let audiences = Audiences::new(audiences, joins);
+    let sources = sources(&base, &mut problems);
+    if problems.is_empty() {
+        for (workflow, fault) in audiences.faults(&workflows) {
+            let file = match &workflow {
+                Some(key) => workflows::document(dir, key),
+                None => base.join(TRIGGERS),
+            };
+            problems.push(Problem::new(&file, fault.path, fault.message));
+        }
+    }
+    if problems.is_empty() {
+        for (place, fault) in sources.faults(&workflows) {
+            let file = match place {
+                In::Workflow(key) => workflows::document(dir, &key),
+                In::Source(key) => base.join(SOURCES).join(format!("{key}.json")),
+            };
+            problems.push(Problem::new(&file, fault.path, fault.message));
+        }
+    }
+    if problems.is_empty() { Ok(Project { workflows, audiences, sources }) } else { Err(problems) }
+}
+
+/// What besides `dir` is read, and may change.
+pub fn besides(dir: &Path) -> Vec<PathBuf> {
+    let base = resources(dir);
+    base.map(|base| [AUDIENCES, TRIGGERS, SOURCES].map(|name| base.join(name)).to_vec()).unwrap_or_default()
+}
+
+/// Where audiences and their like stand: where the directory `workflows` does, if that is what `dir` is.
+fn resources(dir: &Path) -> Result<PathBuf, Problem> {
+    let base = project_directory(dir)?;
+    if base.file_name().is_none_or(|name| name != "workflows") {
+        return Ok(base);
+    }
+    Ok(match base.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
+        _ => PathBuf::from("."),
+    })
+}
+
+fn audiences(base: &Path, problems: &mut Vec<Problem>) -> Vec<Audience> {
+    let mut audiences = Vec::new();
+    for directory in children(&base.join(AUDIENCES), AUDIENCE, problems) {
+        let file = directory.join(AUDIENCE);
+        let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match read_json(&file, "") {
+            Ok(document) => match Audience::parse(&key, &document) {
+                Ok(audience) => audiences.push(audience),
+                Err(faults) => {
+                    problems.extend(faults.into_iter().map(|fault| Problem::new(&file, fault.path, fault.message)));
+                }
+            },
+            Err(problem) => problems.push(problem),
+        }
+    }
+    audiences
+}
+
+/// Each `sources/<key>.json`.
+fn sources(base: &Path, problems: &mut Vec<Problem>) -> Sources {
+    let mut sources = Vec::new();
+    let mut files = listed(&base.join(SOURCES), problems);
+    files.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "json"));
+    for file in files {
+        let key = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match read_json(&file, "") {
+            Ok(document) => match Source::parse(&key, &document) {
+                Ok(source) => sources.push(source),
+                Err(faults) => {
+                    problems.extend(faults.into_iter().map(|fault| Problem::new(&file, fault.path, fault.message)));
+                }
+            },
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Sources::new(sources)
+}
+
+/// The directories in `dir` that hold `document`, in order.
+fn children(dir: &Path, document: &str, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let mut found = listed(dir, problems);
+    found.retain(|path| path.join(document).is_file());
+    found
+}
+
+/// What stands in `dir`, in order; nothing where there is no `dir`.
+fn listed(dir: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    if !dir.exists() {
+        return Vec::new();
+    }
+    let listed: Result<Vec<PathBuf>, _> =
+        fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    match listed {
+        Ok(mut found) => {
+            found.sort();
+            found
+        }
+        Err(error) => {
+            problems.push(Problem::new(dir, "", format!("can't be listed: {error}")));
+            Vec::new()
+        }
+    }
+}
+
+/// For each workflow the audience that starts it.
+fn joins(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let mut joins = BTreeMap::new();
+    if !file.exists() {
+        return joins;
+    }
+    let mut wrong = |path: String, message: String| problems.push(Problem::new(file, path, message));
+    let triggers = match read_json(file, "") {
+        Ok(Value::Object(triggers)) => triggers,
+        Ok(_) => {
+            wrong(String::new(), "must hold a JSON object: workflows by their keys".to_owned());
+            return joins;
+        }
+        Err(problem) => {
+            problems.push(problem);
+            return joins;
+        }
+    };
+    for (workflow, trigger) in triggers {
+        let Value::Object(trigger) = trigger else {
+            wrong(workflow, "must be an object such as {\"audience\": \"vip\"}".to_owned());
+            continue;
+        };
+        for unknown in trigger.keys().filter(|key| *key != "audience") {
+            let hint = did_you_mean(unknown, ["audience"]).unwrap_or_else(|| "known here is audience".to_owned());
+            wrong(join(&workflow, unknown), format!("unknown key; {hint}"));
+        }
+        match trigger.get("audience") {
+            Some(Value::String(audience)) => drop(joins.insert(workflow, audience.clone())),
+            // W-AUD-03: it is one audience, and no list of them.
+            _ => wrong(join(&workflow, "audience"), "is required: the key of one audience".to_owned()),
+        }
+    }
+    joins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test alone, gone when the test is.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let root = std::env::temp_dir().join(format!("bellwire-project-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            let dir = Dir(root);
+            for (path, content) in files {
+                let file = dir.0.join(path);
+                fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+                fs::write(file, content).expect("a file");
+            }
+            dir
+        }
+
+        /// Every problem, with this directory's own path cut off.
+        fn problems(&self, dir: &str) -> Vec<String> {
+            let prefix = format!("{}/", self.0.display());
+            let problems = load(&self.0.join(dir), &[]).err().unwrap_or_default();
+            problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const EMPTY: &str = r#"{"name": "Empty", "steps": []}"#;
+    const STATIC: &str = r#"{"name": "VIP", "type": "static"}"#;
+    const DYNAMIC: &str = r#"{"name": "Pro", "type": "dynamic", "segments":
+        [{"conditions": [{"property": "recipient.plan", "operator": "equal_to", "argument": "pro"}]}]}"#;
+
+    #[test]
+    fn audiences_stand_beside_the_workflows_w_dsk_02() {
+        for (name, dir) in [("inside", ""), ("beside", "workflows")] {
+            let files = [
+                ("workflows/story/workflow.json", EMPTY),
+                ("audiences/vip/audience.json", STATIC),
+                ("audiences/pro/audience.json", DYNAMIC),
+                ("audiences/README.md", "no audience"),
+                ("triggers.json", r#"{"story": {"audience": "vip"}}"#),
+            ];
+            let root = Dir::new(name, &files);
+            let project = load(&root.0.join(dir), &[]).expect("a sound project");
+            assert_eq!(project.workflows.len(), 1);
+            assert_eq!(project.audiences.workflows("vip"), ["story"], "W-AMB-17 W-AUD-01");
+            assert_eq!(project.audiences.dynamic().map(|(key, _)| key).collect::<Vec<_>>(), ["pro"], "W-AUD-13");
+            assert_eq!(besides(&root.0.join(dir)).len(), 3);
+        }
+        let alone = Dir::new("alone", &[("story/workflow.json", EMPTY)]);
+        assert_eq!(load(&alone.0, &[]).expect("workflows alone").audiences.all().count(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_said_with_its_file() {
+        let step = |kind: &str, settings: &str| {
+            format!(r#"{{"name": "S", "steps": [{{"type": "{kind}", "ref": "s", "settings": {settings}}}]}}"#)
+        };
+        let adds = |key: &str| step("update_audience", &format!(r#"{{"action": "add", "audience_key": "{key}"}}"#));
+        let removes = step("update_audience", r#"{"action": "remove", "audience_key": "vip"}"#);
+        let waits = |key: &str| {
+            step(
+                "wait_for_event",
+                &format!(r#"{{"event": {{"event_type": "audience", "event_key": "enter", "audience_key": "{key}"}}}}"#),
+            )
+        };
+        let joined = r#"{"story": {"audience": "vip"}}"#;
+        for (name, story, triggers, said) in [
+            ("sound", &removes, joined, vec![]),
+            (
+                "loop",
+                &adds("vip"),
+                joined,
+                vec![
+                    "workflows/story/workflow.json: steps[0].settings.audience_key: the workflow runs for whoever joins `vip`",
+                ],
+            ),
+            ("other", &adds("other"), joined, vec![]),
+            (
+                "dynamic",
+                &adds("pro"),
+                "{}",
+                vec!["workflows/story/workflow.json: steps[0].settings.audience_key: `pro` is dynamic"],
+            ),
+            ("waits", &waits("pro"), "{}", vec![]),
+            (
+                "static",
+                &waits("vip"),
+                "{}",
+                vec!["workflows/story/workflow.json: steps[0].settings.event.audience_key: `vip` is static"],
+            ),
+            (
+                "unknown",
+                &waits("prp"),
+                "{}",
+                vec!["workflows/story/workflow.json: steps[0].settings.event.audience_key: there is no audience `prp`"],
+            ),
+            (
+                "gone",
+                &removes,
+                r#"{"stroy": {"audience": "vip"}}"#,
+                vec!["triggers.json: stroy: there is no workflow `stroy`; did you mean `story`?"],
+            ),
+            (
+                "none",
+                &removes,
+                r#"{"story": {"audience": "vp"}}"#,
+                vec!["triggers.json: story.audience: there is no audience `vp`; did you mean `vip`?"],
+            ),
+            (
+                "many",
+                &removes,
+                r#"{"story": {"audience": ["vip"]}}"#,
+                vec!["triggers.json: story.audience: is required: the key of one audience"],
+            ),
+            ("list", &removes, "[]", vec!["triggers.json: must hold a JSON object"]),
+            ("word", &removes, r#"{"story": "vip"}"#, vec!["triggers.json: story: must be an object"]),
+            (
+                "key",
+                &removes,
+                r#"{"story": {"audience": "vip", "when": 1}}"#,
+                vec!["triggers.json: story.when: unknown key"],
+            ),
+        ] {
+            let dir = Dir::new(
+                name,
+                &[
+                    ("workflows/story/workflow.json", story),
+                    ("audiences/vip/audience.json", STATIC),
+                    ("audiences/pro/audience.json", DYNAMIC),
+                    ("triggers.json", triggers),
+                ],
+            );
+            let problems = dir.problems("");
+            assert_eq!(problems.len(), said.len(), "W-UPD-22 W-UPD-23 W-WFE-08 W-AUD-03 {name}: {problems:#?}");
+            assert!(
+                problems.iter().zip(&said).all(|(problem, said)| problem.starts_with(said)),
+                "{name}: {problems:#?}"
+            );
+        }
+        let broken = Dir::new(
+            "broken",
+            &[("story/workflow.json", EMPTY), ("audiences/vip/audience.json", r#"{"type": "static"}"#)],
+        );
+        assert_eq!(broken.problems(""), ["audiences/vip/audience.json: name: is required"], "W-AUD-14");
+    }
+}

@@ -1,0 +1,278 @@
+//! Works on an event of a source: one action after the other, each once.
+
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+
+use super::start::{Asked, trigger_from};
+use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
+use crate::model::run::SourceType;
+use crate::model::source::{Action, Event, Given, Mapping, Member, Named, Trigger};
+use crate::model::time::Time;
+use crate::queue::{Failure, LEASE_SECONDS};
+use crate::store::idempotency::Remembered;
+use crate::store::jobs::Job;
+use crate::store::{self, Batch, Env};
+use crate::verbs::identify::Profile;
+use crate::verbs::source::{DONE, Taken};
+use crate::verbs::{Core, Error, subscribe};
+
+/// How soon an event is looked at again whose repetition is being worked on.
+const PAUSE_SECONDS: i64 = 1;
+
+/// What has become of an action.
+#[derive(Debug)]
+pub struct Deed {
+    pub action: &'static str,
+    /// Why it was not done, if it was not.
+    pub skipped: Option<String>,
+}
+
+/// Does what the source's mappings say; what cannot be done is skipped, and the log has the reason (W-SRC-03).
+pub async fn work(core: &Core, job: &Job) -> Result<Vec<Deed>, Failure> {
+    let (mut taken, mut deeds) = (taken(job)?, Vec::new());
+    let Some(source) = core.catalog.sources().get(&taken.source).cloned() else {
+        warn!(event.id = %job.subject, source.key = %taken.source, "source `{}` is gone: nothing is done about an event", taken.source);
+        end(core, job, &taken, End::Undone).await?;
+        return Ok(deeds);
+    };
+    match claim(core, job, &taken).await? {
+        Claim::Own => {}
+        Claim::Repetition => {
+            end(core, job, &taken, End::Repetition).await?;
+            return Ok(deeds);
+        }
+        Claim::Others => {
+            core.put_off(job, core.clock.now().plus_seconds(PAUSE_SECONDS)).await?;
+            return Ok(deeds);
+        }
+    }
+    let mappings: Vec<&Mapping> = source.mappings(&taken.kind).collect();
+    for (at, mapping) in mappings.iter().enumerate().skip(taken.done) {
+        let (source, action) = (&taken.source, mapping.name);
+        match act(core, taken.env, &format!("{}/{at}", job.subject), mapping, &taken.event).await {
+            Ok(()) => {
+                info!(event.id = %job.subject, source.key = %source, action, "done: {action}");
+                deeds.push(Deed { action, skipped: None });
+            }
+            Err(Outcome::Skipped(reason)) => {
+                warn!(event.id = %job.subject, source.key = %source, action, reason, "skipped: {action}");
+                taken.has_failed = true;
+                deeds.push(Deed { action, skipped: Some(reason) });
+            }
+            Err(Outcome::Failed(error)) => return Err(error.into()),
+        }
+        taken.done = at + 1;
+        let mut batch = Batch::new();
+        batch.advance_job(job, &taken.progress(), core.clock.now().plus_seconds(LEASE_SECONDS));
+        match core.store.apply(batch).await {
+            Ok(_) => {}
+            // Somebody else has taken the event over.
+            Err(store::Error::Refused(_)) => return Ok(deeds),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    end(core, job, &taken, if taken.has_failed { End::Undone } else { End::Done }).await?;
+    Ok(deeds)
+}
+
+/// Adds that an event is given up: it may come again.
+pub(super) fn abandon(job: &Job, batch: &mut Batch) {
+    if let Ok(taken) = taken(job)
+        && let Some(known) = taken.remembered_as()
+    {
+        batch.give_up_key(taken.env, &known, &job.subject);
+    }
+}
+
+fn taken(job: &Job) -> Result<Taken, Failure> {
+    let read = job.progress.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    read.ok_or_else(|| Failure(format!("job {} does not hold an event", job.id)))
+}
+
+/// Who works on an event, and on its repetitions.
+enum Claim {
+    Own,
+    /// All has been done (W-SRC-05).
+    Repetition,
+    /// Another event with the same key is being worked on: whether this is a repetition shows in the end.
+    Others,
+}
+
+/// Makes the event's idempotency key this event's own, so that of two that come at once one is worked on.
+async fn claim(core: &Core, job: &Job, taken: &Taken) -> Result<Claim, Failure> {
+    let Some(known) = taken.remembered_as() else { return Ok(Claim::Own) };
+    let now = core.clock.now();
+    let mut batch = Batch::new();
+    batch.remember(taken.env, &known, &remembered(job, "", now));
+    match core.store.apply(batch).await {
+        Ok(_) => return Ok(Claim::Own),
+        Err(store::Error::Refused(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(match core.store.remembered(taken.env, &known, now).await? {
+        Some(before) if before.request_id == job.subject => Claim::Own,
+        Some(before) if before.response == DONE => Claim::Repetition,
+        _ => Claim::Others,
+    })
+}
+
+fn remembered(job: &Job, response: &str, created_at: Time) -> Remembered {
+    let (response, request_id) = (response.to_owned(), job.subject.clone());
+    Remembered { fingerprint: String::new(), response, request_id, created_at }
+}
+
+/// How the work on an event ends.
+enum End {
+    /// Well: it is not done again (W-SRC-05).
+    Done,
+    /// Not all of it could be done: it may come again.
+    Undone,
+    Repetition,
+}
+
+async fn end(core: &Core, job: &Job, taken: &Taken, how: End) -> Result<(), Failure> {
+    let mut batch = Batch::new();
+    batch.finish_job(job);
+    if let Some(known) = taken.remembered_as() {
+        match how {
+            End::Done => batch.answer(taken.env, &known, &remembered(job, DONE, core.clock.now())),
+            End::Undone => batch.give_up_key(taken.env, &known, &job.subject),
+            End::Repetition => {}
+        }
+    }
+    match core.store.apply(batch).await {
+        Ok(_) | Err(store::Error::Refused(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How an action came to nothing.
+enum Outcome {
+    /// It cannot be done, now or later.
+    Skipped(String),
+    /// It may be done when it is tried again.
+    Failed(store::Error),
+}
+
+impl From<String> for Outcome {
+    fn from(reason: String) -> Self {
+        Outcome::Skipped(reason)
+    }
+}
+
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => Outcome::Failed(error),
+            // An id may be an address, which no log shows.
+            Error::Missing(_) | Error::ActorMissing(_) => {
+                Outcome::Skipped("nobody and nothing by that name is known".to_owned())
+            }
+            // Faults name places and what is allowed there, and no values.
+            other => Outcome::Skipped(other.to_string()),
+        }
+    }
+}
+
+/// Does one action. `cause` names it, so that one which is tried again starts nothing twice.
+async fn act(core: &Core, env: Env, cause: &str, mapping: &Mapping, event: &Event) -> Result<(), Outcome> {
+    match &mapping.action {
+        Action::IdentifyUser { id, properties } => {
+            let profile = profile(properties.values(event))?;
+            core.identify_user(env, &id.required_id(event, "id")?, &profile).await?;
+        }
+        Action::DeleteUser { id } => core.delete_user(env, &id.required_id(event, "id")?).await?,
+        Action::SetObject { object, properties } => {
+            let profile = profile(properties.values(event))?;
+            core.merge_recipient(env, &named(object, event)?, &profile).await?;
+        }
+        Action::SetTenant { id, properties } => {
+            let tenant = reference(TENANTS.to_owned(), id.required_id(event, "id")?)?;
+            core.merge_recipient(env, &tenant, &profile(properties.values(event))?).await?;
+        }
+        Action::Subscribe { object, recipients, properties } => {
+            let request = followers(recipients, Some(properties.values(event)), event)?;
+            core.subscribe(env, &named(object, event)?, &request).await?;
+        }
+        Action::Unsubscribe { object, recipients } => {
+            core.unsubscribe(env, &named(object, event)?, &followers(recipients, None, event)?).await?;
+        }
+        Action::AddMember(member) => {
+            core.add_members(env, &member.audience, &members(member, event)?, false).await?;
+        }
+        Action::RemoveMember(member) => {
+            core.remove_members(env, &member.audience, &members(member, event)?).await?;
+        }
+        Action::Cancel { workflow, cancellation_key, recipients } => {
+            let key = cancellation_key.required_id(event, "cancellation_key")?;
+            let recipients = recipients.as_ref().and_then(|given| given.value(event)).map(listed);
+            core.cancel(env, workflow, &json!({"cancellation_key": key, "recipients": recipients})).await?;
+        }
+        Action::Trigger(trigger) => start(core, env, cause, trigger, event).await?,
+    }
+    Ok(())
+}
+
+async fn start(core: &Core, env: Env, cause: &str, trigger: &Trigger, event: &Event) -> Result<(), Outcome> {
+    let recipients = listed(trigger.recipients.required(event, "recipients")?);
+    let [actor, tenant, key] = [&trigger.actor, &trigger.tenant, &trigger.cancellation_key]
+        .map(|given| given.as_ref().and_then(|given| given.value(event)));
+    let body = json!({"recipients": recipients, "actor": actor, "tenant": tenant, "cancellation_key": key,
+        "data": trigger.data.values(event)});
+    // One that was started before its job could say so is not started again.
+    let remembered = format!("source\n{cause}");
+    let asked = Asked {
+        env,
+        workflow: &trigger.workflow,
+        request_id: cause,
+        idempotency: Some((remembered.as_str(), trigger.workflow.as_str())),
+    };
+    trigger_from(core, &asked, SourceType::Integration, body).await?;
+    Ok(())
+}
+
+/// One recipient is a list of one (W-SRC-04).
+fn listed(value: Value) -> Value {
+    match value {
+        Value::Array(_) => value,
+        one => Value::Array(vec![one]),
+    }
+}
+
+fn members(member: &Member, event: &Event) -> Result<Value, Outcome> {
+    let user = member.user.required(event, "user")?;
+    // An id alone identifies, as it does in requests about members.
+    let user = if user.is_string() { json!({"id": user}) } else { user };
+    let tenant = member.tenant.as_ref().and_then(|given| given.value(event));
+    Ok(json!({"members": [{"user": user, "tenant": tenant}]}))
+}
+
+fn profile(properties: Map<String, Value>) -> Result<Profile, Outcome> {
+    Profile::parse(&properties, "properties").map_err(|faults| Error::Invalid(faults).into())
+}
+
+/// The object that the event names.
+fn named(object: &Named, event: &Event) -> Result<RecipientRef, Outcome> {
+    let (collection, id) = (object.collection.required_id(event, "collection")?, object.id.required_id(event, "id")?);
+    reference(collection, id)
+}
+
+fn reference(collection: String, id: String) -> Result<RecipientRef, Outcome> {
+    for (name, text) in [("collection", &collection), ("id", &id)] {
+        if let Some(fault) = object_id_fault(text) {
+            return Err(Outcome::Skipped(format!("{name}: {fault}")));
+        }
+    }
+    Ok(RecipientRef::Object { collection, id })
+}
+
+/// Who is to follow an object or no more; without properties those that followers have stay as they are.
+fn followers(
+    recipients: &Given,
+    properties: Option<Map<String, Value>>,
+    event: &Event,
+) -> Result<subscribe::Request, Outcome> {
+    let mut body = Map::from_iter([("recipients".to_owned(), listed(recipients.required(event, "recipients")?))]);
+    body.extend(properties.filter(|given| !given.is_empty()).map(|given| ("properties".to_owned(), given.into())));
+    subscribe::Request::parse(&body).map_err(|faults| Error::Invalid(faults).into())
+}
