@@ -14,12 +14,15 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::project;
+use crate::engine::source::Deed;
 use crate::engine::start::{Asked, trigger};
 use crate::engine::work::work;
 use crate::metrics::Metrics;
+use crate::model::audience::Audiences;
 use crate::model::environment::Environment;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, Run, RunStatus};
+use crate::model::source::Event;
 use crate::model::time::Time;
 use crate::outside::Outside;
 use crate::outside::script::{Answer, Script};
@@ -29,7 +32,7 @@ use crate::store::{Env, Store};
 use crate::verbs::identify::RecipientRequest;
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turns;
-use crate::verbs::{Catalog, Change, Core, door, send};
+use crate::verbs::{Catalog, Change, Core, door, send, source};
 
 /// Runs that are looked at: more is no story any more.
 const MOST_RUNS: usize = 10_000;
@@ -49,7 +52,8 @@ pub struct Entry {
     pub recipient: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// What happened, as runs record it; beside that `triggered`, `run_completed` and `message_sent`.
+    /// What happened, as runs record it; beside that `triggered`, `identified`, `joined`, `left`, `event_arrived` with
+    /// `action_done` and `action_skipped`, `run_completed` and `message_sent`.
     pub event: String,
     /// Whether it is an error.
     pub is_error: bool,
@@ -74,6 +78,8 @@ struct Told {
 pub struct Simulation {
     core: Core,
     env: Env,
+    /// The audiences, until it begins.
+    declared: Option<Audiences>,
     told: HashMap<Uuid, Told>,
     names: Names,
     directory: PathBuf,
@@ -115,11 +121,20 @@ impl Simulation {
             turns: Turns::default(),
             metrics: Metrics::new(),
         };
-        core.catalog.replace_audiences(loaded.audiences);
         core.catalog.replace_sources(loaded.sources);
         super::reload::publish(&core, core.catalog.workflows(row.number).iter().map(Arc::as_ref)).await?;
-        core.publish_audiences().await?;
-        Ok(Simulation { core, env: row.number, told: HashMap::new(), names: Names::default(), directory })
+        let declared = Some(loaded.audiences);
+        Ok(Simulation { core, env: row.number, declared, told: HashMap::new(), names: Names::default(), directory })
+    }
+
+    /// Has the audiences filled with those who have been introduced; whoever is new to one from now on joins it.
+    pub async fn begin(&mut self) -> Result<(), String> {
+        if let Some(declared) = self.declared.take() {
+            self.core.catalog.replace_audiences(declared);
+            self.core.publish_audiences().await.map_err(|error| error.to_string())?;
+            self.work_until(self.now()).await?;
+        }
+        Ok(())
     }
 
     /// The workflow's key, if there is such a workflow; else a sentence with what there is.
@@ -162,22 +177,61 @@ impl Simulation {
 
     /// Triggers a workflow.
     pub async fn trigger(&mut self, workflow: &str, body: Value) -> Result<Vec<Entry>, String> {
-        let at = self.now();
-        let mut entries = vec![Entry {
-            at,
-            run: None,
-            workflow: Some(workflow.to_owned()),
-            recipient: None,
-            step: None,
-            event: "triggered".to_owned(),
-            is_error: false,
-            data: body.clone(),
-            message: None,
-        }];
+        let entry =
+            Entry { workflow: Some(workflow.to_owned()), ..Entry::plain(self.now(), "triggered", body.clone()) };
         let asked = Asked { env: self.env, workflow, request_id: "simulation", idempotency: None };
         trigger(&self.core, &asked, body).await.map_err(|fault| fault.to_string())?;
+        self.follows(entry).await
+    }
+
+    /// Has somebody become as they are told to be, as an inline recipient says it.
+    pub async fn identify(&mut self, recipient: &Value) -> Result<Vec<Entry>, String> {
+        self.introduce(recipient).await?;
+        self.follows(Entry::plain(self.now(), "identified", recipient.clone())).await
+    }
+
+    /// Has a user, an id or an object with one, join an audience or leave it, under a tenant or none.
+    pub async fn member(
+        &mut self,
+        joins: bool,
+        audience: &str,
+        user: &Value,
+        tenant: &Value,
+    ) -> Result<Vec<Entry>, String> {
+        let body = json!({"members": [{"user": user, "tenant": tenant}]});
+        let (done, event) = match joins {
+            true => (self.core.add_members(self.env, audience, &body, false).await, "joined"),
+            false => (self.core.remove_members(self.env, audience, &body).await, "left"),
+        };
+        done.map_err(|fault| fault.to_string())?;
+        let data = json!({"audience": audience, "user": user, "tenant": tenant});
+        self.follows(Entry::plain(self.now(), event, data)).await
+    }
+
+    /// Has an event of a source arrive; nobody has to prove who sent it.
+    pub async fn arrive(
+        &mut self,
+        source: &str,
+        body: Value,
+        headers: Map<String, Value>,
+    ) -> Result<Vec<Entry>, String> {
+        let sources = self.core.catalog.sources();
+        let Some(source) = sources.get(source) else {
+            let all: Vec<&str> = sources.all().map(|one| one.key.as_str()).collect();
+            return Err(format!("There is no source `{source}`; there is {}.", all.join(", ")));
+        };
+        let entry = Entry::plain(self.now(), "event_arrived", json!({"source": source.key, "body": body}));
+        let headers = headers.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+        let taken = self.core.take_event(self.env, source, Event { body, headers }).await;
+        taken.map_err(|fault| fault.to_string())?;
+        self.follows(entry).await
+    }
+
+    /// What has happened, and what comes of it at once.
+    async fn follows(&mut self, entry: Entry) -> Result<Vec<Entry>, String> {
+        let mut entries = vec![entry];
         self.tell(&mut entries).await?;
-        entries.extend(self.work_until(at).await?);
+        entries.extend(self.work_until(self.now()).await?);
         Ok(entries)
     }
 
@@ -204,7 +258,13 @@ impl Simulation {
             self.core.clock.set(now);
             let claimed = self.core.store.claim_jobs("simulation", now, now.plus_seconds(LEASE_SECONDS), 1).await;
             for job in claimed.map_err(|error| error.to_string())? {
-                work(&self.core, &job).await.map_err(|failure| format!("{} at {now}: {failure}", job.kind))?;
+                let failed = |failure| format!("{} at {now}: {failure}", job.kind);
+                if job.kind == source::JOB {
+                    let deeds = crate::engine::source::work(&self.core, &job).await.map_err(failed)?;
+                    entries.extend(deeds.into_iter().map(|deed| Entry::of_action(now, deed)));
+                } else {
+                    work(&self.core, &job).await.map_err(failed)?;
+                }
                 if job.kind == send::JOB {
                     entries.extend(self.sent(&job.subject).await?);
                 }
@@ -267,19 +327,23 @@ impl Simulation {
 }
 
 impl Entry {
+    /// Something that happened to nobody in particular.
+    fn plain(at: Time, event: &str, data: Value) -> Entry {
+        let (run, workflow, recipient, step, message) = (None, None, None, None, None);
+        Entry { at, run, workflow, recipient, step, event: event.to_owned(), is_error: false, data, message }
+    }
+
+    /// What has become of an action of a source.
+    fn of_action(at: Time, Deed { action, skipped }: Deed) -> Entry {
+        let event = if skipped.is_some() { "action_skipped" } else { "action_done" };
+        let is_error = skipped.is_some();
+        Entry { is_error, ..Entry::plain(at, event, json!({"action": action, "reason": skipped})) }
+    }
+
     /// Something that happened to a run, told as number `number`.
     pub fn about(run: &Run, number: Option<usize>, at: Time, event: &str) -> Entry {
-        Entry {
-            at,
-            run: number,
-            workflow: Some(run.workflow.clone()),
-            recipient: Some(json!(run.recipient)),
-            step: None,
-            event: event.to_owned(),
-            is_error: false,
-            data: Value::Null,
-            message: None,
-        }
+        let (workflow, recipient) = (Some(run.workflow.clone()), Some(json!(run.recipient)));
+        Entry { run: number, workflow, recipient, ..Entry::plain(at, event, Value::Null) }
     }
 }
 

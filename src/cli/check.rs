@@ -40,8 +40,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
     for (count, what) in [(audiences.all().count(), "audience"), (sources.all().count(), "source")] {
         found.extend((count > 0).then(|| counted(count, what)));
     }
-    let (found, count, dir) =
-        (found.join(", "), counted(workflows.len(), "workflow"), config.workflows.dir.display());
+    let (found, count, dir) = (found.join(", "), counted(workflows.len(), "workflow"), config.workflows.dir.display());
     say(match reads_files {
         true => format!("All is well: {found} and {count} in {dir}."),
         false => format!("All is well: {found}; the workflows are those in the database."),

@@ -7,7 +7,7 @@ use bellwire::app::simulation::{Entry, Simulation};
 use bellwire::model::time::Time;
 use bellwire::wire::duration::Duration;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::timeline::{Timeline, clock};
 use super::{Failure, Place, say};
@@ -51,6 +51,11 @@ An event is the body of a trigger: {\"recipients\": [\"ann\"], \"data\": {..}}. 
   \"after\": \"10m\"          how long after the one before it happens
   \"workflow\": \"other\"     that another workflow is triggered
   \"cancel\": \"key\"         that it cancels the runs that carry this key, of the `recipients` named or of all
+  \"identify\": {\"id\": ..}   that somebody changes
+  \"join\": \"audience\"      that the `user` named, an id or an object with one, joins it, under a `tenant` or none
+  \"leave\": \"audience\"     that they leave it
+  \"source\": \"key\"         that an event of this source arrives, with the `body` and the `headers` given
+Whom --recipient names is a member of dynamic audiences from the beginning; whoever comes to be one later joins.
 
 Nobody is called: a step that fetches gets the answer whose `url` is its own, or fails. {\"url\": \"https://api.example.com/me\",
 \"status\": 200, \"body\": {..}} may also say the `method`; a `url` with * at its end fits all that begin so. Of several that fit,
@@ -72,6 +77,7 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     for recipient in documents(&asked.recipients)? {
         everybody.push(json!(simulation.introduce(&recipient).await.map_err(Failure)?));
     }
+    simulation.begin().await.map_err(Failure)?;
     let mut shown = Shown { is_json: asked.json, entries: Vec::new(), timeline: Timeline::default() };
     for mut event in events {
         if let Some(after) = event.get("after").and_then(Value::as_str) {
@@ -85,18 +91,7 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
         };
         members.remove("after");
         members.remove("workflow");
-        let happened = match members.remove("cancel") {
-            Some(key) => {
-                let body = json!({"cancellation_key": key, "recipients": members.get("recipients")});
-                simulation.cancel(&workflow, &body).await
-            }
-            None => {
-                if !members.contains_key("recipients") {
-                    members.insert("recipients".to_owned(), everybody.clone().into());
-                }
-                simulation.trigger(&workflow, event).await
-            }
-        };
+        let happened = play(&mut simulation, &workflow, std::mem::take(members), &everybody).await;
         shown.show(happened.map_err(Failure)?)?;
     }
     if let Some(advance) = advance {
@@ -105,6 +100,35 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     }
     shown.end(simulation.now())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has one event happen.
+async fn play(
+    simulation: &mut Simulation,
+    workflow: &str,
+    mut event: Map<String, Value>,
+    everybody: &[Value],
+) -> Result<Vec<Entry>, String> {
+    let words = ["cancel", "identify", "join", "leave", "source"];
+    let Some(word) = words.into_iter().find(|word| event.contains_key(*word)) else {
+        event.entry("recipients").or_insert_with(|| everybody.into());
+        return simulation.trigger(workflow, event.into()).await;
+    };
+    let mut part = |name: &str| event.remove(name).unwrap_or_default();
+    let what = part(word);
+    let text = || what.as_str().ok_or_else(|| format!("`{word}` must be a text: {what}"));
+    match word {
+        "cancel" => {
+            let body = json!({"cancellation_key": what, "recipients": part("recipients")});
+            simulation.cancel(workflow, &body).await
+        }
+        "identify" => simulation.identify(&what).await,
+        "join" | "leave" => simulation.member(word == "join", text()?, &part("user"), &part("tenant")).await,
+        _ => {
+            let headers = part("headers").as_object().cloned().unwrap_or_default();
+            simulation.arrive(text()?, part("body"), headers).await
+        }
+    }
 }
 
 /// The documents in these files; a list counts as its items.

@@ -413,7 +413,7 @@ impl Step {
             StepKind::Fetch(_) => "http_fetch",
             StepKind::AiAgent(_) => "ai_agent",
             StepKind::TriggerWorkflow(_) => "trigger_workflow",
-            StepKind::Later(kind) => kind,
+            StepKind::UpdateAudience(_) => "update_audience",
         }
     }
 

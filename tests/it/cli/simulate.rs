@@ -164,3 +164,75 @@ fn what_others_would_answer_is_played_too() {
     ]);
     assert!(wrong.err.contains("the answer's `url` is invalid"), "{}", wrong.err);
 }
+
+const PROJECT: [(&str, &str); 5] = [
+    (
+        "p/workflows/greet/workflow.json",
+        r#"{"name": "Greet", "steps": [{"type": "wait_for_event", "ref": "paid", "settings": {
+            "event": {"event_type": "integration_source", "event_key": "paid", "integration_source_key": "shop"}}}]}"#,
+    ),
+    ("p/workflows/other/workflow.json", r#"{"name": "Other", "steps": []}"#),
+    (
+        "p/audiences/pro/audience.json",
+        r#"{"name": "Pro", "type": "dynamic", "segments": [{"conditions": [
+            {"property": "recipient.plan", "operator": "equal_to", "argument": "pro"}]}]}"#,
+    ),
+    ("p/triggers.json", r#"{"greet": {"audience": "pro"}}"#),
+    (
+        "p/sources/shop.json",
+        r#"{"mappings": [{"event": "paid", "action": "workflows_trigger", "workflow": "other", "recipients": "body.userId"},
+            {"event": "paid", "action": "tenants_set", "id": "headers.X-Tenant"}]}"#,
+    ),
+];
+
+/// Whoever is introduced is a member from the beginning; who comes to be one later joins.
+#[test]
+fn joins_and_events_of_sources_are_played_too() {
+    let dir = Dir::new("simulate-events");
+    PROJECT.iter().for_each(|(file, text)| dir.write(file, text));
+    dir.write("people.json", r#"[{"id": "ann", "plan": "pro"}, {"id": "bob", "plan": "free"}]"#);
+    let events = r#"[{"identify": {"id": "bob", "plan": "pro"}},
+        {"after": "1m", "source": "shop", "headers": {"x-tenant": "acme"}, "body": {"type": "paid", "userId": "bob"}},
+        {"after": "1m", "source": "shop", "body": {"type": "paid", "userId": "ann"}}]"#;
+    dir.write("events.json", events);
+    let files = ["--event", "events.json", "--recipient", "people.json", "--workflows", "p/workflows"];
+    let said = dir.ask(&[&["simulate", "greet"], &files[..]].concat());
+    let expected = r#"Monday, 2026-01-05 (UTC)
+09:00:00                                    identified  id=bob plan=pro
+09:00:00  bob #1         paid               wait_started  event=source.paid expires_at=2026-01-05T09:15:00.000000Z source=shop
+09:01:00                                    event_arrived  body={"type":"paid","userId":"bob"} source=shop
+09:01:00  bob #1         paid               event_matched  event=source.paid happened_at=2026-01-05T09:01:00.000000Z
+09:01:00  bob #1                            run_completed
+09:01:00                                    action_done  action=tenants_set
+09:01:00                                    action_done  action=workflows_trigger
+09:01:00  bob #2                            run_completed
+09:02:00                                    event_arrived  body={"type":"paid","userId":"ann"} source=shop
+09:02:00                                    ! action_skipped  action=tenants_set reason=`id` is required, and nothing stands at headers.X-Tenant
+09:02:00                                    action_done  action=workflows_trigger
+09:02:00  ann #3                            run_completed
+09:02:00  the end
+"#;
+    assert_eq!(said, expected);
+    for (event, why) in [
+        (r#"{"source": "shpo"}"#, "There is no source `shpo`; there is shop."),
+        (r#"{"source": "shop", "body": {}}"#, "does not say what it is"),
+        (r#"{"join": "pro", "user": "ann"}"#, "the audience `pro` is dynamic"),
+        (r#"{"leave": ["pro"]}"#, "`leave` must be a text"),
+    ] {
+        dir.write("events.json", event);
+        let done = dir.run(&[&["simulate", "greet"], &files[..]].concat());
+        assert!(done.code == Some(1) && done.err.contains(why), "{event}: {}", done.err);
+    }
+    dir.write("p/audiences/vip/audience.json", r#"{"name": "VIP", "type": "static"}"#);
+    dir.write("p/triggers.json", r#"{"other": {"audience": "vip"}}"#);
+    dir.write("events.json", r#"[{"join": "vip", "user": "ann", "tenant": "acme"}, {"leave": "vip", "user": "ann"}]"#);
+    let said = dir.ask(&[&["simulate", "greet"], &files[..]].concat());
+    let expected = "\
+Monday, 2026-01-05 (UTC)
+09:00:00                                    joined  audience=vip tenant=acme user=ann
+09:00:00  ann #1                            run_completed
+09:00:00                                    left  audience=vip user=ann
+09:00:00  the end
+";
+    assert_eq!(said, expected);
+}
