@@ -34,6 +34,8 @@ pub struct FeedEvent {
 pub enum News {
     /// One item was added.
     Item(Arc<Message>),
+    /// One item was updated, and has moved to the top; the database knows which.
+    Moved,
     /// Items were marked or removed; the database knows which.
     Changed,
 }

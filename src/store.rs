@@ -14,6 +14,7 @@ pub mod batches;
 pub mod bulk_operations;
 pub mod changes;
 pub mod chunks;
+pub mod collapse;
 pub mod copy;
 pub mod environments;
 pub mod fan_outs;

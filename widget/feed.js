@@ -225,14 +225,16 @@ export class Feed extends EventTarget {
     for (const item of news) this.dispatchEvent(new CustomEvent("item", { detail: item }));
   }
 
-  /** Stores an item; says whether it is new at the head of the feed. @param {FeedItem} item */
+  /** Stores an item; says whether it is new at the head of the feed, or has come there with other words. @param {FeedItem} item */
   #place(item) {
-    const isKnown = this.#truth.has(item.id);
+    const known = this.#truth.get(item.id);
+    const isKnown = known !== undefined;
     const ordered = [...this.#truth.values()].sort(newestFirst);
     // Older than the last page read: it will come with its own page, and here it would leave a hole above it.
     if (!isKnown && this.#after !== null && ordered.length && newestFirst(ordered[ordered.length - 1], item) < 0) return false;
     this.#truth.set(item.id, item);
-    return !isKnown && (!ordered.length || newestFirst(item, ordered[0]) < 0);
+    const isFresh = !known || newestFirst(item, known) < 0;
+    return isFresh && (!ordered.length || newestFirst(item, ordered[0]) < 0);
   }
 
   /** @param {any} page */

@@ -132,7 +132,8 @@ impl Redis {
         }
         let FeedEvent { env, channel, recipient, head, news } = event;
         let item = if let News::Item(item) = news { Some(&**item) } else { None };
-        let letter = Letter { node: self.inner.node, env: *env, channel, recipient, head, item };
+        let is_moved = matches!(news, News::Moved);
+        let letter = Letter { node: self.inner.node, env: *env, channel, recipient, head, item, is_moved };
         let name = self.inner.channel(*env, recipient);
         let lane = self.inner.chart().lane(*env, recipient, &name);
         let Some(lane) = lane else { return count(&self.inner.counters.dropped, 1) };

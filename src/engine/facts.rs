@@ -12,6 +12,7 @@ use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::model::workflow::batch::Shown;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::collapse::{Collapsing, Standing};
 use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
@@ -39,6 +40,7 @@ struct Found {
     actors: Known<String, Option<Arc<Recipient>>>,
     /// Whether a recipient, by key, has data of a channel.
     has_channel_data: Known<(String, String), bool>,
+    standing: Known<Collapsing, Option<Standing>>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -120,6 +122,11 @@ impl<'a> Facts<'a> {
             let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
             self.found().has_channel_data.answers.insert((recipient, channel), answer);
         }
+        let standing = std::mem::take(&mut self.found().standing.open);
+        for collapsing in standing {
+            let found = self.store.standing(self.env, &collapsing).await?;
+            self.found().standing.answers.insert(collapsing, found);
+        }
         let has_run = std::mem::take(&mut self.found().has_run.open);
         for once in has_run {
             let answer = self.store.has_run(self.env, &once).await?;
@@ -187,6 +194,12 @@ impl<'a> Facts<'a> {
     pub(super) fn has_channel_data(&self, recipient: &str, channel: &str) -> bool {
         let Found { has_channel_data, misses, .. } = &mut *self.found();
         has_channel_data.ask(&(recipient.to_owned(), channel.to_owned()), misses).unwrap_or_default()
+    }
+
+    /// The item whose place another takes.
+    pub(super) fn standing(&self, collapsing: &Collapsing) -> Option<Standing> {
+        let Found { standing, misses, .. } = &mut *self.found();
+        standing.ask(collapsing, misses).flatten()
     }
 
     /// Notes that recipients are given data of channels in the same change: the database does not have it yet.

@@ -134,6 +134,8 @@ pub(super) struct Stretch<'a> {
     pub(super) claimed: Option<&'a Heard>,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
     pub(super) opened: Vec<(Gathering, OpenBatch)>,
+    /// Whether it has made an item whose place another may take: the database does not have it yet.
+    pub(super) has_collapsed: bool,
     recipient: Option<Cow<'a, Value>>,
     own_sets: Cow<'a, OwnSets>,
     actor: Option<Cow<'a, Value>>,
@@ -177,6 +179,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         heard: &input.heard,
         claimed: None,
         opened: Vec::new(),
+        has_collapsed: false,
         run,
     };
     let wake_at = stretch.go();
@@ -308,6 +311,9 @@ impl<'a> Stretch<'a> {
             StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
             StepKind::Experiment(experiment) => steps::experiment::execute(self, step, experiment, position),
+            StepKind::Channel(channel) if channel.collapse_key.is_some() && self.has_collapsed => {
+                Ok(Ended::Apart(Line::Own))
+            }
             StepKind::Channel(channel) => steps::channel::execute(self, step, channel).map(|()| on),
             StepKind::UpdateData(template) => steps::update::data(self, step, template).map(|()| on),
             StepKind::Update(_) if !self.is_alone => Ok(Ended::Apart(Line::Own)),

@@ -245,6 +245,8 @@ impl House {
             interacted_at: None,
             link_clicked_at: None,
             archived_at: None,
+            collapse_key: None,
+            first_at: None,
         }
     }
 
@@ -443,6 +445,50 @@ async fn what_another_device_marks_shows_on_official_clients() {
     assert_eq!(ann.next().await[4]["metadata"], counts(0, 0, 0), "F-STA-23 overridden");
     house.mark(&id, Mark::Seen).await;
     ann.quiet().await; // No count changed.
+}
+
+/// An item that nobody had seen is updated: no count changes, and everybody hears of it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_is_updated_in_place_is_told_to_all() {
+    let house = house(false).await;
+    let id = house.notify("ann").await;
+    let (mut stock, mut own, mut seen) = (house.client().await, house.client().await, house.client().await);
+    assert_eq!(stock.join("1", "ann", json!({"client_a": {}, "client_seen": {"status": "seen"}})).await, ok());
+    assert_eq!(stock.next().await[3], json!("new-message"), "there is something to look at");
+    own.join("1", "ann", json!({"bellwire": {}})).await;
+    assert_eq!(own.next().await[3], json!("feed.snapshot"));
+    house.mark(&id, Mark::Seen).await;
+    stock.next().await;
+    own.next().await;
+    seen.join("1", "ann", json!({"bellwire": {"status": "seen"}})).await;
+    assert_eq!(seen.next().await[4]["entries"][0]["id"], json!(id));
+    for unseen_before in [false, true] {
+        let head = house.core.store.feed_head(1, &FEED.to_string(), "ann").await.unwrap();
+        assert_eq!(head.active.unseen, i64::from(unseen_before));
+        let message = Message { id: id.clone(), ..house.message("ann", None, &json!({"n": 2})) };
+        let mut change = Change::new();
+        change.replace_message(head.id, &message);
+        house.core.commit(change).await.unwrap();
+        let frame = stock.next().await;
+        assert_eq!(frame[4]["attn"], json!(["client_a", "client_seen"]), "it may have been in any of them");
+        assert_eq!(frame[4]["metadata"], counts(1, 1, 1));
+        let delta = own.next().await;
+        assert_eq!(delta[3], json!("feed.delta"));
+        assert_eq!(delta[4]["items"][0]["id"], json!(id));
+        assert_eq!((&delta[4]["items"][0]["data"], &delta[4]["counts"]), (&json!({"n": 2}), &counts(1, 1, 1)));
+        let gone = seen.next().await;
+        assert_eq!((&gone[4]["items"], &gone[4]["removed"]), (&json!([]), &json!([id])), "it is unseen now");
+    }
+    // Whoever comes back is told, too, though an item that came meanwhile is none of theirs.
+    stock.say(json!(["1", "2", topic("ann"), "phx_leave", {}])).await;
+    stock.next().await;
+    stock.next().await;
+    let message = Message { id: id.clone(), ..house.message("ann", None, &json!({"n": 3})) };
+    let mut change = Change::new();
+    change.replace_message(house.core.store.feed_head(1, &FEED.to_string(), "ann").await.unwrap().id, &message);
+    house.core.commit(change).await.unwrap();
+    assert_eq!(stock.join("3", "ann", json!({"client_seen": {"status": "seen"}})).await, ok());
+    assert_eq!(stock.next().await[4]["attn"], json!(["client_seen"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,6 +63,10 @@ pub struct Message {
     pub interacted_at: Option<Time>,
     pub link_clicked_at: Option<Time>,
     pub archived_at: Option<Time>,
+    /// What tells it from other items: while it is unread, one with the same takes its place.
+    pub collapse_key: Option<String>,
+    /// When it came first, if another has taken its place since.
+    pub first_at: Option<Time>,
 }
 
 impl Message {
@@ -205,6 +209,11 @@ impl Message {
         });
         for (name, at) in self.stamps() {
             out[name] = at.map_or(Value::Null, |at| at.to_string().into());
+        }
+        // Our own, and only where it says something.
+        if let Some(key) = &self.collapse_key {
+            out["collapse_key"] = key.as_str().into();
+            out["first_inserted_at"] = self.first_at.unwrap_or(self.inserted_at).to_string().into();
         }
         out
     }

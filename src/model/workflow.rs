@@ -9,6 +9,7 @@ use super::channel_group::ChannelGroup;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
+use crate::template::Template;
 use crate::template::blocks::FeedTemplate;
 use crate::template::json::JsonTemplate;
 
@@ -150,6 +151,8 @@ pub struct ChannelStep {
     pub send_windows: Option<SendWindows>,
     /// The overrides of the channel's own settings, as written (W-CHS-16).
     pub overrides: Option<Value>,
+    /// What items are told apart by that take each other's place; our own, for feeds.
+    pub collapse_key: Option<Template>,
 }
 
 impl ChannelStep {

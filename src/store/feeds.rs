@@ -15,7 +15,8 @@ use crate::model::time::Time;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
 
-const HEAD: &str = "id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen, last_at";
+pub(super) const HEAD: &str =
+    "id, version, forgotten, total, unread, unseen, archived, archived_unread, archived_unseen, last_at";
 
 /// Changes that a resume may span; a client further behind starts anew.
 pub const RESUME_LIMIT: usize = 200;
@@ -374,6 +375,7 @@ impl Batch {
             ),
             params![message.env, message.channel.as_str(), recipient.as_str(), message.inserted_at],
         );
+        self.require_none_standing(message);
         self.push(messages::INSERT_IN_FEED, messages::insert_params(message));
         self.feeds.push(FeedKey::Named { env: message.env, channel: message.channel.clone(), recipient });
         number

@@ -17,17 +17,17 @@ use crate::wire::cursor::{Cursor, Edge};
 pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.channel, m.recipient, m.tenant, m.actor, m.workflow, \
      m.version_id, m.categories, m.step_ref, m.workflow_run, m.run, m.status, m.blocks, m.actors, m.total_actors, m.data, \
      m.slim_data, m.activities, m.total_activities, m.metadata, m.inserted_at, m.updated_at, m.scheduled_at, m.seen_at, \
-     m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at, m.batch";
+     m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at, m.batch, m.collapse_key, m.first_at";
 /// How many they are.
-pub(super) const MESSAGE_COLUMNS: usize = 33;
+pub(super) const MESSAGE_COLUMNS: usize = 35;
 
 macro_rules! insert {
     ($place:literal) => {
         concat!(
             "INSERT INTO messages (id, env, channel, recipient, tenant, actor, workflow, version_id, categories, step_ref, ",
             "workflow_run, run, status, blocks, actors, total_actors, data, slim_data, activities, total_activities, ",
-            "metadata, scheduled_at, batch, feed, seq, version, inserted_at, updated_at) VALUES ",
-            "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ",
+            "metadata, scheduled_at, batch, collapse_key, feed, seq, version, inserted_at, updated_at) VALUES ",
+            "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ",
             $place,
             ")"
         )
@@ -43,7 +43,7 @@ pub(crate) const INSERT_IN_FEED: &str = insert!(
      (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4), \
      (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4)"
 );
-const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?24, ?24");
+const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?25, ?25");
 
 pub(crate) fn insert_params(message: &Message) -> Vec<Param> {
     params![
@@ -70,6 +70,7 @@ pub(crate) fn insert_params(message: &Message) -> Vec<Param> {
         message.metadata.as_deref(),
         message.scheduled_at,
         message.batch.as_deref(),
+        message.collapse_key.as_deref(),
     ]
 }
 
@@ -109,6 +110,8 @@ pub(crate) fn from_row(row: &Row<'_>) -> Result<Message, Error> {
         link_clicked_at: row.maybe_time(30)?,
         archived_at: row.maybe_time(31)?,
         batch: row.maybe_string(32)?,
+        collapse_key: row.maybe_string(33)?,
+        first_at: row.maybe_time(34)?,
     })
 }
 

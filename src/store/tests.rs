@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::chunks::{End, Found, Lane};
+use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::messages::MessageFilter;
@@ -287,6 +288,12 @@ async fn what_is_asked_most_is_found_by_an_index() {
     .await;
     let to_cancel = "fan_outs_to_cancel (env=? AND workflow=? AND cancellation_key=?)";
     goes_by(&store, "a cancellation of fan-outs, and who still follows", &[to_cancel, ROW]);
+    let collapsing =
+        Collapsing { channel: "c".to_owned(), recipient: "r".to_owned(), tenant: None, key: "k".to_owned() };
+    store.standing(1, &collapsing).await.unwrap();
+    let standing =
+        "messages_by_collapse_key (env=? AND collapse_key=? AND recipient=? AND archived_at=? AND read_at=?)";
+    goes_by(&store, "the item whose place another takes", &[standing, "sorted"]);
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);

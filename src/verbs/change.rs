@@ -39,7 +39,18 @@ struct Touched {
     env: Env,
     channel: String,
     recipient: String,
-    item: Option<Box<Message>>,
+    news: Fresh,
+}
+
+/// What of a feed is new.
+#[derive(Debug)]
+enum Fresh {
+    /// An item, before the feed has stamped it.
+    Item(Box<Message>),
+    /// An item is on top that was there before.
+    Moved,
+    /// Whatever the database says.
+    Changed,
 }
 
 impl Change {
@@ -60,7 +71,19 @@ impl Change {
             env: message.env,
             channel: message.channel.clone(),
             recipient: message.recipient.key(),
-            item: Some(Box::new(message)),
+            news: Fresh::Item(Box::new(message)),
+        });
+    }
+
+    /// Adds that a message takes the place of an item of the feed, whose id it has.
+    pub fn replace_message(&mut self, feed: i64, message: &Message) {
+        let answer = self.batch.replace_in_feed(feed, message);
+        self.feeds.push(Touched {
+            answer,
+            env: message.env,
+            channel: message.channel.clone(),
+            recipient: message.recipient.key(),
+            news: Fresh::Moved,
         });
     }
 
@@ -107,7 +130,7 @@ impl Change {
             env: feed.env,
             channel: feed.channel.clone(),
             recipient: feed.recipient.clone(),
-            item: None,
+            news: Fresh::Changed,
         });
     }
 
@@ -194,9 +217,10 @@ impl Core {
 
 impl Touched {
     fn told(self, head: Head, newest_at: Time) -> FeedEvent {
-        let news = match self.item {
-            None => News::Changed,
-            Some(mut item) => {
+        let news = match self.news {
+            Fresh::Changed => News::Changed,
+            Fresh::Moved => News::Moved,
+            Fresh::Item(mut item) => {
                 // What the feed stamped on the row, stamped on the copy that goes out.
                 item.feed = Some(head.id);
                 item.seq = head.version;

@@ -10,6 +10,7 @@ use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store;
+use crate::store::collapse::Collapsing;
 use crate::store::jobs::Job;
 
 /// The kind of job that sends a message. Its subject is the message's id.
@@ -60,10 +61,7 @@ impl Core {
                     change.batch.set_aside(&message, now);
                     change.signal_status(&message, now);
                 } else {
-                    change.batch.take_queued(&message);
-                    let status = "delivered".to_owned();
-                    let sent = Message { status, inserted_at: now, updated_at: now, ..message.clone() };
-                    change.add_message(unmarked(sent), true);
+                    self.deliver(&message, &mut change, now).await?;
                     change.signal_status(&message, now);
                 }
             }
@@ -77,6 +75,28 @@ impl Core {
             }
         }
         Err(Failure("other changes of the message kept coming in between".to_owned()))
+    }
+}
+
+impl Core {
+    /// Adds that a message comes into its feed; one whose place is taken already leaves what it says there, and is set aside.
+    async fn deliver(&self, message: &Message, change: &mut Change, now: Time) -> Result<(), store::Error> {
+        let sent = Message { status: "delivered".to_owned(), inserted_at: now, updated_at: now, ..message.clone() };
+        let standing = match Collapsing::of(message) {
+            Some(collapsing) => self.store.standing(message.env, &collapsing).await?,
+            None => None,
+        };
+        let Some(standing) = standing else {
+            change.batch.take_queued(message);
+            change.add_message(unmarked(sent), true);
+            return Ok(());
+        };
+        change.batch.set_aside(message, now);
+        let id = Ksuid::mint(now, &[message.id.as_bytes(), b"collapsed"]);
+        let data = json!({"message_id": standing.id}).to_string();
+        change.batch.add_message_event(&message.id, id.as_str(), "message.collapsed", &data, now);
+        change.replace_message(standing.feed, &Message { id: standing.id, ..sent });
+        Ok(())
     }
 }
 

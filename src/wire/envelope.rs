@@ -13,6 +13,7 @@ const PROBE: u8 = 0;
 const CHANGED: u8 = 1;
 const ITEM: u8 = 2;
 const CALL: u8 = 3;
+const MOVED: u8 = 4;
 /// An item larger than this is not sent along: the database has it.
 const MOST_ITEM_BYTES: usize = 32 * 1024;
 
@@ -28,6 +29,8 @@ pub struct Letter<'a> {
     pub head: &'a Head,
     /// The item that was added, if that is the change.
     pub item: Option<&'a Message>,
+    /// Whether an item was updated, and has moved to the top.
+    pub is_moved: bool,
 }
 
 /// What an envelope holds.
@@ -40,7 +43,7 @@ pub enum Opened {
     /// Another node has more to do than it can.
     Call,
     /// The change of a feed, heard of from another node.
-    Feed { env: i64, channel: String, recipient: String, head: Head, item: Option<Box<Message>> },
+    Feed { env: i64, channel: String, recipient: String, head: Head, item: Option<Box<Message>>, is_moved: bool },
 }
 
 /// Spells a sign of life.
@@ -64,7 +67,12 @@ pub fn call(node: u64) -> Vec<u8> {
 pub fn seal(letter: &Letter<'_>, is_short: bool) -> Vec<u8> {
     let item = letter.item.filter(|item| !is_short && weight(item) <= MOST_ITEM_BYTES);
     let mut out = Vec::with_capacity(192 + letter.recipient.len() + item.map_or(0, |item| 512 + weight(item)));
-    out.extend([VERSION, if item.is_some() { ITEM } else { CHANGED }]);
+    let kind = match item {
+        Some(_) => ITEM,
+        None if letter.is_moved => MOVED,
+        None => CHANGED,
+    };
+    out.extend([VERSION, kind]);
     out.extend(letter.node.to_le_bytes());
     number(&mut out, letter.env);
     text(&mut out, letter.channel);
@@ -89,9 +97,9 @@ pub fn open(bytes: &[u8], own: u64) -> Option<Opened> {
     match kind {
         PROBE if node == own => return Some(Opened::Echo(u64::from_le_bytes(rest.chunk()?))),
         PROBE => return Some(Opened::Own),
-        CHANGED | ITEM | CALL if node == own => return Some(Opened::Own),
+        CHANGED | ITEM | MOVED | CALL if node == own => return Some(Opened::Own),
         CALL => return Some(Opened::Call),
-        CHANGED | ITEM => {}
+        CHANGED | ITEM | MOVED => {}
         _ => return None,
     }
     let env = rest.number()?;
@@ -101,7 +109,7 @@ pub fn open(bytes: &[u8], own: u64) -> Option<Opened> {
         ITEM => Some(Box::new(rest.message(env, &channel, &recipient, &head)?)),
         _ => None,
     };
-    rest.0.is_empty().then_some(Opened::Feed { env, channel, recipient, head, item })
+    rest.0.is_empty().then_some(Opened::Feed { env, channel, recipient, head, item, is_moved: kind == MOVED })
 }
 
 /// About how many bytes an item takes.
@@ -180,6 +188,8 @@ fn message(out: &mut Vec<u8>, item: &Message) {
         interacted_at,
         link_clicked_at,
         archived_at,
+        collapse_key: _,
+        first_at: _,
     } = item;
     for value in [id, workflow, version_id, step_ref, workflow_run, run, status] {
         text(out, value);
@@ -304,6 +314,8 @@ impl<'a> Rest<'a> {
             interacted_at: self.moment()?,
             link_clicked_at: self.moment()?,
             archived_at: self.moment()?,
+            collapse_key: None,
+            first_at: None,
         })
     }
 }
@@ -348,6 +360,8 @@ mod tests {
             interacted_at: at(-4),
             link_clicked_at: None,
             archived_at: at(5),
+            collapse_key: None,
+            first_at: None,
         }
     }
 
@@ -357,19 +371,25 @@ mod tests {
     }
 
     fn letter<'a>(head: &'a Head, item: Option<&'a Message>) -> Letter<'a> {
-        Letter { node: 9, env: 7, channel: "c", recipient: "ann:1", head, item }
+        Letter { node: 9, env: 7, channel: "c", recipient: "ann:1", head, item, is_moved: false }
     }
 
     #[test]
     fn what_is_sealed_is_what_is_opened() {
         let (head, item) = (head(), item());
-        let feed = |item| Opened::Feed { env: 7, channel: "c".into(), recipient: "ann:1".into(), head, item };
+        let feed = |item| opened(head, item, false);
         assert_eq!(open(&seal(&letter(&head, None), false), 1), Some(feed(None)));
         let sealed = seal(&letter(&head, Some(&item)), false);
         assert_eq!(open(&sealed, 1), Some(feed(Some(Box::new(item.clone())))));
         assert_eq!(open(&seal(&letter(&head, Some(&item)), true), 1), Some(feed(None)), "short of room");
         let large = Message { data: "x".repeat(MOST_ITEM_BYTES + 1).into(), ..item };
         assert_eq!(open(&seal(&letter(&head, Some(&large)), false), 1), Some(feed(None)));
+        let moved = Letter { is_moved: true, ..letter(&head, None) };
+        assert_eq!(open(&seal(&moved, false), 1), Some(opened(head, None, true)));
+    }
+
+    fn opened(head: Head, item: Option<Box<Message>>, is_moved: bool) -> Opened {
+        Opened::Feed { env: 7, channel: "c".into(), recipient: "ann:1".into(), head, item, is_moved }
     }
 
     #[test]

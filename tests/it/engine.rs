@@ -5,6 +5,7 @@ mod archived;
 mod batches;
 mod branches;
 mod cancelling;
+mod collapsing;
 mod delays;
 mod fan_out;
 mod fetching;

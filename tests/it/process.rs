@@ -67,7 +67,10 @@ impl Process {
         };
         let second = json!({"type": "delay", "ref": "delay_1",
             "settings": {"delay_for": {"unit": "seconds", "value": 1}}});
+        let mut build = feed("**{{ data.name }}**");
+        build["collapse_key"] = "{{ data.build }}".into();
         for (key, steps) in [
+            ("build", json!([build])),
             ("note", json!([feed("Hello **{{ data.name }}**")])),
             ("later", json!([second, feed("At last **{{ data.name }}**")])),
         ] {

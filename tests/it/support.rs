@@ -335,6 +335,12 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
     let documents = [
         ("comment", json!({"name": "Comment", "categories": ["collaboration"], "steps": [step("in-app-feed")]})),
         ("elsewhere", json!({"name": "Elsewhere", "steps": [step("other-feed")]})),
+        (
+            "build",
+            json!({"name": "Build", "steps": [
+                {"type": "channel", "ref": "bell", "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+                 "collapse_key": "build-{{ data.build }}", "template": {"markdown_body": "{{ data.n }}"}}]}),
+        ),
         ("asleep", json!({"name": "Asleep", "steps": [step("in-app-feed")]})),
         (
             "strict",

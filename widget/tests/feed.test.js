@@ -113,6 +113,15 @@ test("a delta adds, changes and removes", async () => {
   assert.deepEqual([ids(), feed.items[1].read_at, feed.version], [["c", "b"], "t", 6]);
 });
 
+test("an item that comes back to the top with other words is told as a new one, another change is not", async () => {
+  /** @type {string[]} */ const told = [];
+  feed.addEventListener("item", (event) => told.push(/** @type {any} */ (event).detail.id));
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(9, 3), items: [item("b", 2, { seen_at: "t" })], removed: [] });
+  assert.deepEqual([ids(), told], [["b", "a"], []]);
+  await wire().push("feed.delta", { since: 6, version: 7, counts: counts(9, 3), items: [item("a", 3, { data: { n: 2 } })], removed: [] });
+  assert.deepEqual([ids(), told, feed.items[0].data], [["a", "b"], ["a"], { n: 2 }]);
+});
+
 test("a gap is not applied but asked for, once", async () => {
   await wire().push("feed.delta", { since: 6, version: 7, counts: counts(11), items: [item("d", 4)], removed: [] });
   await wire().push("feed.delta", { since: 7, version: 8, counts: counts(12), items: [item("e", 5)], removed: [] });

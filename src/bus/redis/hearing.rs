@@ -126,9 +126,10 @@ fn heard(inner: &Inner, lane: &Lane, data: &[Value]) {
         Some(Opened::Echo(nonce)) => lane.echo(nonce),
         Some(Opened::Own) => {}
         Some(Opened::Call) => inner.listener.called(),
-        Some(Opened::Feed { env, channel, recipient, head, item }) => {
+        Some(Opened::Feed { env, channel, recipient, head, item, is_moved }) => {
             count(&inner.counters.received, 1);
-            let news = item.map_or(News::Changed, |item| News::Item(Arc::new(*item)));
+            let without = if is_moved { News::Moved } else { News::Changed };
+            let news = item.map_or(without, |item| News::Item(Arc::new(*item)));
             inner.listener.heard(&FeedEvent { env, channel, recipient, head, news });
         }
         None => {

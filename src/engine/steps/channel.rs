@@ -13,8 +13,14 @@ use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{EventStatus, reasoned};
-use crate::model::workflow::{ChannelStep, ChannelTemplate, SendWindows, Step, Target};
+use crate::model::workflow::{ChannelStep, ChannelTemplate, Step, Target};
+use crate::sign::api_key::digest;
+use crate::store::collapse::{Collapsing, Standing};
+use crate::template::Template;
 use crate::template::blocks::FeedTemplate;
+
+/// The longest collapse key that is kept as it is, in bytes; of a longer one the digest.
+const LONGEST_KEY: usize = 256;
 
 /// A channel that a step sends over.
 #[derive(Clone, Copy)]
@@ -66,7 +72,7 @@ pub(super) fn send(
     }
     match &channel_step.template {
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
-            feed(stretch, step, way, template, channel_step.send_windows.as_ref())?;
+            feed(stretch, step, channel_step, way.channel, &feed_id(stretch, step, way), template)?;
             Ok(true)
         }
         // Said rather than silently passed over: this build delivers to feeds only.
@@ -82,28 +88,46 @@ fn pass_over(stretch: &mut Stretch<'_>, step: &Step, way: Way<'_>, reason: &str,
     false
 }
 
+/// The id of the message that a step makes for a channel.
+fn feed_id(stretch: &Stretch<'_>, step: &Step, way: Way<'_>) -> String {
+    let mut seed = vec![&stretch.run.id.as_bytes()[..], step.reference.as_bytes()];
+    if way.is_member {
+        seed.push(way.channel.id.as_bytes());
+    }
+    Ksuid::mint(stretch.scene.now, &seed).to_string()
+}
+
 fn feed(
     stretch: &mut Stretch<'_>,
     step: &Step,
-    way: Way<'_>,
+    channel_step: &ChannelStep,
+    channel: &Channel,
+    id: &str,
     template: &FeedTemplate,
-    windows: Option<&SendWindows>,
 ) -> Result<(), String> {
-    let channel = way.channel;
-    let mut seed = vec![&stretch.run.id.as_bytes()[..], step.reference.as_bytes()];
-    if way.is_member {
-        seed.push(channel.id.as_bytes());
-    }
-    let id = Ksuid::mint(stretch.scene.now, &seed);
-    let told = Told::of(stretch);
-    let blocks = render(stretch, template, id.as_str(), &told)?;
-    let mut message = message(stretch, step, channel, id.as_str(), &blocks, &told);
-    let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
-    let mut in_feed = !stretch.run.settings.sandbox_mode;
+    let is_sandboxed = stretch.run.settings.sandbox_mode;
     let zone = stretch.zone();
-    if in_feed && let Some(at) = windows.and_then(|windows| windows.opens_at(stretch.scene.now, &zone)) {
+    let windows = channel_step.send_windows.as_ref().filter(|_| !is_sandboxed);
+    let opens_at = windows.and_then(|windows| windows.opens_at(stretch.scene.now, &zone));
+    let collapse_key = match &channel_step.collapse_key {
+        Some(key) => collapse_key(stretch, key)?,
+        None => None,
+    };
+    let in_feed = !is_sandboxed && opens_at.is_none();
+    let standing = collapse_key.as_ref().filter(|_| in_feed).and_then(|key| standing(stretch, channel, key));
+    let id = standing.as_ref().map_or(id, |standing| &standing.id);
+    let told = Told::of(stretch);
+    let blocks = render(stretch, template, id, &told)?;
+    let mut message = message(stretch, step, channel, id, &blocks, &told);
+    let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
+    if channel_step.collapse_key.is_some() {
+        record["collapse_key"] = json!(collapse_key);
+        record["has_collapsed"] = standing.is_some().into();
+    }
+    stretch.has_collapsed |= in_feed && collapse_key.is_some();
+    message.collapse_key = collapse_key;
+    if let Some(at) = opens_at {
         // The run goes on meanwhile (W-SNW-09).
-        in_feed = false;
         message.status = QUEUED.to_owned();
         message.scheduled_at = Some(at);
         stretch.change.queue_message(&message, at);
@@ -118,9 +142,29 @@ fn feed(
     }
     stretch.run.state.messages.entry(step.reference.clone()).or_default().push(message.id.clone());
     stretch.made.push(message.id.clone());
-    stretch.change.add_message(message, in_feed);
+    match standing {
+        Some(standing) => stretch.change.replace_message(standing.feed, &message),
+        None => stretch.change.add_message(message, in_feed),
+    }
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
     Ok(())
+}
+
+/// What tells the message from others that it leaves alone; none if the template says nothing this time.
+fn collapse_key(stretch: &Stretch<'_>, key: &Template) -> Result<Option<String>, String> {
+    let key = stretch.says("collapse_key", key)?.trim().to_owned();
+    let is_long = key.len() > LONGEST_KEY;
+    Ok(if is_long { Some(digest(&key)) } else { Some(key).filter(|key| !key.is_empty()) })
+}
+
+/// The item whose place the message takes.
+fn standing(stretch: &Stretch<'_>, channel: &Channel, key: &str) -> Option<Standing> {
+    stretch.scene.facts.standing(&Collapsing {
+        channel: channel.id.to_string(),
+        recipient: stretch.run.recipient.key(),
+        tenant: stretch.run.tenant.clone(),
+        key: key.to_owned(),
+    })
 }
 
 /// Renders the blocks in the template's scope.
@@ -174,5 +218,7 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         interacted_at: None,
         link_clicked_at: None,
         archived_at: None,
+        collapse_key: None,
+        first_at: None,
     }
 }

@@ -274,11 +274,15 @@ fn own_events(message: &Message, others: &[MessageEvent]) -> Vec<MessageEvent> {
     };
     // One that waited for its window was made when it began to wait.
     let queued_at = others.iter().find(|event| event.name == "message.queued").map(|event| event.inserted_at);
-    let created_at = queued_at.map_or(message.inserted_at, |at| at.plus_micros(-1));
+    let came_at = message.first_at.unwrap_or(message.inserted_at);
+    let created_at = queued_at.map_or(came_at, |at| at.plus_micros(-1));
     let mut events = vec![event("created", created_at)];
     if ["delivered", "not_sent"].contains(&message.status.as_str()) {
         // A microsecond later, so that the order is told by the time alone.
-        events.push(event(&message.status, message.inserted_at.plus_micros(1)));
+        events.push(event(&message.status, came_at.plus_micros(1)));
+    }
+    if message.first_at.is_some() {
+        events.push(event("collapsed", message.inserted_at));
     }
     events
 }

@@ -143,6 +143,8 @@ impl View {
         let mut pushes = Vec::new();
         let concerned = match news {
             News::Item(message) => self.concerned(|filter| filter.matches(message)),
+            // It may have been in any of them, whatever it is now.
+            News::Moved => self.concerned(|_| true),
             News::Changed if recounts => self.concerned(|_| true),
             News::Changed => 0,
         };
@@ -202,7 +204,9 @@ impl View {
             None | Some(Changes::TooOld) => self.concerned(|_| true),
             Some(Changes::Since { changed, removed }) => {
                 // An item that has changed since it came may have been looked at in between.
-                let is_untouched = |message: &Message| message.seq > since && message.version == message.seq;
+                let is_untouched = |message: &Message| {
+                    message.seq > since && message.version == message.seq && message.first_at.is_none()
+                };
                 let only_new = removed.is_empty() && changed.iter().all(is_untouched);
                 self.concerned(|filter| !only_new || changed.iter().any(|message| filter.matches(message)))
             }

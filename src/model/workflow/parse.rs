@@ -265,15 +265,34 @@ impl Reader<'_> {
         ];
         let target = self.target(node);
         let channel_type = self.channel_type(node, target.as_ref());
-        match channel_type {
-            Some(ChannelKind::InAppGuide) | None => self.known(node, &[&own[..], &["guide_key"]].concat()),
-            Some(_) => self.known(node, &own),
-        }
+        let more: &[&str] = match channel_type {
+            Some(ChannelKind::InAppGuide) => &["guide_key"],
+            Some(ChannelKind::InAppFeed) => &["collapse_key"],
+            Some(_) => &[],
+            None => &["guide_key", "collapse_key"],
+        };
+        self.known(node, &[&own[..], more].concat());
+        let collapse_key = self.collapse_key(node);
         let template = channel_type.and_then(|kind| self.template(node, kind));
         let send_windows = node.get("send_windows").map(|list| SendWindows::parse(list, &node.at("send_windows")));
         let send_windows = send_windows.and_then(|windows| self.keep(windows));
         let overrides = self.overrides(node, channel_type);
-        Some(ChannelStep { target: target?, channel_type: channel_type?, template: template?, send_windows, overrides })
+        Some(ChannelStep {
+            target: target?,
+            channel_type: channel_type?,
+            template: template?,
+            send_windows,
+            overrides,
+            collapse_key,
+        })
+    }
+
+    fn collapse_key(&mut self, node: &Node<'_>) -> Option<Template> {
+        let text = self.text(node, "collapse_key").filter(|text| !text.trim().is_empty())?;
+        let wrong = |error: crate::template::Error| {
+            vec![Invalid::new(node.at("collapse_key"), format!("line {}: {}", error.line, error.message))]
+        };
+        self.keep(Template::parse(text).map_err(wrong))
     }
 
     fn target(&mut self, node: &Node<'_>) -> Option<Target> {
@@ -525,6 +544,27 @@ mod tests {
 
     fn when(variable: &str) -> Value {
         json!({"all": [{"variable": variable, "operator": "equal_to", "argument": "x"}]})
+    }
+
+    #[test]
+    fn a_collapse_key_is_liquid_and_belongs_to_feeds() {
+        let key = |key: Value| with_step(&feed(json!({"collapse_key": key})));
+        for nothing in [Value::Null, json!(""), json!(" ")] {
+            assert!(parse(&key(nothing)).is_ok());
+        }
+        let workflow = parse(&key(json!("build-{{ data.id }}"))).expect("a valid workflow");
+        let StepKind::Channel(step) = &workflow.steps[0].kind else { panic!("a channel step") };
+        assert_eq!(step.collapse_key.as_ref().map(Template::source), Some("build-{{ data.id }}"));
+        for wrong_key in [json!("{{ a"), json!(7)] {
+            assert_eq!(wrong(&key(wrong_key)), ["steps[0].collapse_key"]);
+        }
+        let mail =
+            json!({"channel_type": "sms", "channel_key": "sms", "template": {"text_body": "x"}, "collapse_key": "k"});
+        assert_eq!(wrong(&with_step(&feed_without_template(mail))), ["steps[0].collapse_key"]);
+    }
+
+    fn feed_without_template(step: Value) -> Value {
+        merged(json!({"type": "channel", "ref": "sms_1"}), step)
     }
 
     #[test]

@@ -241,6 +241,43 @@ async fn batches_of_one_environment_know_nothing_of_anothers() {
     assert_eq!(world.feed("ann").await["entries"][0]["total_activities"], 1, "W-AMB-54");
 }
 
+/// Our own: what takes an unread item's place has its id, and says since when there is something of its key.
+#[tokio::test]
+async fn a_message_that_was_updated_in_place_says_so() {
+    let world = World::start().await;
+    let trigger = async |n: i64| {
+        world.clock.advance_seconds(60);
+        let run = world.trigger("build", &json!({"recipients": [{"id": "ann"}], "data": {"build": 7, "n": n}})).await;
+        (run, world.feed("ann").await["entries"].clone())
+    };
+    let (_, first) = trigger(1).await;
+    let id = first[0]["id"].as_str().unwrap();
+    let (run, second) = trigger(2).await;
+    assert_eq!((second.as_array().unwrap().len(), &second[0]["id"]), (1, &first[0]["id"]));
+    assert_ne!(second[0]["__cursor"], first[0]["__cursor"], "whoever looks for what is newer than the first finds it");
+    let query = format!("before={}", first[0]["__cursor"].as_str().unwrap());
+    let newer = world.get(&format!("/v1/users/ann/feeds/{FEED}?{query}")).sk().await.ok(200);
+    assert_eq!(newer["entries"][0]["data"], json!({"build": 7, "n": 2}));
+
+    let message = world.get(&format!("/v1/messages/{id}")).sk().await.ok(200);
+    assert_eq!((&message["collapse_key"], &message["data"]["n"]), (&json!("build-7"), &json!(2)));
+    assert_eq!(message["first_inserted_at"], first[0]["inserted_at"]);
+    assert_eq!(message["inserted_at"], second[0]["inserted_at"]);
+    assert_eq!(message["source"]["workflow_run_id"], json!(run));
+    let events = world.get(&format!("/v1/messages/{id}/events")).sk().await.ok(200);
+    let events: Vec<_> = events["items"].as_array().unwrap().iter().collect();
+    let named = |at: usize| (events[at]["type"].as_str().unwrap(), &events[at]["inserted_at"]);
+    assert_eq!(named(0), ("message.collapsed", &second[0]["inserted_at"]));
+    assert_eq!((named(1).0, named(2)), ("message.delivered", ("message.created", &first[0]["inserted_at"])));
+
+    // Of others nothing is said that the API does not know.
+    let other = world.tell("ann", json!({"n": 3}), None).await;
+    let other = world.get(&format!("/v1/messages/{other}")).sk().await.ok(200);
+    assert!(other.get("collapse_key").is_none() && other.get("first_inserted_at").is_none(), "{other}");
+    let item = &world.feed("ann").await["entries"][1];
+    assert!(item.get("collapse_key").is_none(), "{item}");
+}
+
 #[tokio::test]
 async fn a_sandboxed_message_was_not_sent() {
     let world = World::start().await;

@@ -53,6 +53,8 @@ fn item(user: &str, version: i64) -> Message {
         interacted_at: None,
         link_clicked_at: None,
         archived_at: None,
+        collapse_key: None,
+        first_at: None,
     }
 }
 

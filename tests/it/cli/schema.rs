@@ -37,6 +37,7 @@ fn everything() -> Value {
         "steps": [
             {"type": "channel", "ref": "c", "name": "Bell", "channel_key": "bell", "channel_type": "in_app_feed",
              "conditions": when, "channel_overrides": {"link_tracking": true}, "send_windows": windows,
+             "collapse_key": "build-{{ data.id }}",
              "template": {"markdown_body": "Hello", "action_url": "/", "action_buttons": [{"label": "Go", "action": "/"}]}},
             {"type": "channel", "ref": "m", "channel_group_key": "mails", "channel_type": "email",
              "template": {"subject": "S", "html_body": "B", "settings": {"layout_key": "default"}}},

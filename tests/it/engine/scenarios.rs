@@ -17,6 +17,8 @@
 //! | `pass: 90m` | turns the clock on (`s`, `m`, `h`, `d`), doing everything that falls due meanwhile |
 //! | `work: 1` | does what is due now, a moment later than what was before; so many times over |
 //! | `told: {ann: [text, ..]}` | what exactly the users named were told since the last look, oldest first |
+//! | `feed: {ann: [text, ..]}` | what exactly stands in the feeds of the users named, oldest first |
+//! | `counts: {user: ann, total: 1, unread: 1, unseen: 0}` | the counters of a user's feed, which a recount agrees with |
 //! | `runs: [completed, ..]` | the statuses of all runs, in the order in which they were triggered |
 //! | `record: {run: 1, is: [..]}` | the events of a run, counted from one, or of a recipient's latest, each with its reason: `step_skipped:conditions` |
 //! | `event: {run: 1, name: .., data: {..}}` | the last event of that name has these members among its data |
@@ -50,6 +52,7 @@ use std::path::{Path, PathBuf};
 use bellwire::model::channel::Channel;
 use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
 use bellwire::model::environment::{ChannelSetup, Settings};
+use bellwire::model::feed::Counts;
 use bellwire::model::recipient::{Object, RecipientRef, TENANTS};
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
@@ -204,6 +207,21 @@ impl Play<'_> {
                 }
             }
             "told" => self.told(place, what).await,
+            "feed" => {
+                for (user, expected) in what.as_object().expect("users by their ids") {
+                    let all = self.world.told(user).await;
+                    let all: Vec<&str> = all.iter().map(|text| plain(text)).collect();
+                    assert_eq!(&json!(all), expected, "{place}: {user}");
+                }
+            }
+            "counts" => {
+                let head = self.world.head(what["user"].as_str().expect("whose")).await;
+                let Counts { total, unread, unseen } = head.active;
+                let found = json!({"user": what["user"], "total": total, "unread": unread, "unseen": unseen});
+                assert_eq!(&found, what, "{place}");
+                let recount = self.world.core.store.recount(head.id).await.unwrap();
+                assert_eq!((head.active, head.archived), recount, "{place}: a recount");
+            }
             "runs" => {
                 let statuses: Vec<Value> = self.world.runs().await.iter().map(|run| run.status.name().into()).collect();
                 assert_eq!(&Value::from(statuses), what, "{place}");
@@ -338,8 +356,7 @@ impl Play<'_> {
         for (user, expected) in what.as_object().expect("users by their ids") {
             let all = self.world.told(user).await;
             let seen = self.seen.insert(user.clone(), all.len()).unwrap_or_default();
-            let news: Vec<&str> =
-                all[seen..].iter().map(|text| text.trim_start_matches("<p>").trim_end_matches("</p>")).collect();
+            let news: Vec<&str> = all[seen..].iter().map(|text| plain(text)).collect();
             assert_eq!(&json!(news), expected, "{place}: {user}");
         }
     }
@@ -427,6 +444,11 @@ impl Play<'_> {
             assert_eq!(stopped as u64, expected, "{place}");
         }
     }
+}
+
+/// What a body says.
+fn plain(text: &str) -> &str {
+    text.trim_start_matches("<p>").trim_end_matches("</p>")
 }
 
 /// Each member that is named is as expected; of objects, those members of theirs that are named.

@@ -61,6 +61,23 @@ test("a new item shows without a reload, with its counts: F-SOC-13 F-SOC-14 F-SO
   assert.equal(feed.now().unseen_count, 2);
 });
 
+test("an item that is updated in place is heard of and counted once, and shown anew when the list is fetched", async (t) => {
+  const user = someone();
+  const feed = await openFeed(page(t, user));
+  const events = [];
+  feed.on("items.received.realtime", ({ items }) => events.push(...items.map((item) => item.data.name)));
+  const build = (name) => tell(user, name, { workflow: "build", data: { build: 7 } });
+  await build("queued");
+  await until("the item is shown", () => feed.now().names.join() === "queued");
+  await build("done");
+  await until("the update is heard of", () => events.join() === "queued,done");
+  assert.deepEqual(feed.now().items.length, 1, "no second item");
+  assert.deepEqual([feed.now().total_count, feed.now().unread_count], [1, 1]);
+  await feed.fetch();
+  assert.deepEqual(feed.now().names, ["done"]);
+  assert.equal((await held(user)).items.length, 1);
+});
+
 test("a burst of items is shown to the last one, each once: F-SOC-18 F-SOC-19", async (t) => {
   const user = someone();
   const feed = await openFeed(page(t, user));

@@ -15,7 +15,10 @@ use serde_json::json;
 use crate::world::{CHANNEL, World, document, tell};
 
 async fn world(items: usize) -> World {
-    let world = World::new(&[("greet", document(json!([tell("hello", "x")])))]).await;
+    let mut built = tell("built", "x");
+    built["collapse_key"] = "{{ data.key }}".into();
+    let workflows = [("greet", document(json!([tell("hello", "x")]))), ("build", document(json!([built])))];
+    let world = World::new(&workflows).await;
     for n in 0..items {
         let body = json!({"recipients": [{"id": "u"}], "data": {"n": n, "even": n % 2 == 0, "word": "w"}});
         world.trigger("greet", body).await.unwrap();
@@ -40,6 +43,8 @@ enum Step {
     MarkAll(Mark),
     /// In a tenant or in none, by an actor or by nobody.
     Add(bool, bool),
+    /// One that takes the place of the last of its key, if that is unread.
+    Collapse(u8),
     Remove(Vec<usize>),
     Bulk(&'static str, serde_json::Value),
     /// Whoever acted is deleted.
@@ -70,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (mark(), which()).prop_map(|(mark, which)| Step::Mark(mark, which)),
         1 => mark().prop_map(Step::MarkAll),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(tenant, actor)| Step::Add(tenant, actor)),
+        3 => (0u8..3).prop_map(Step::Collapse),
         2 => which().prop_map(Step::Remove),
         2 => (action, filter).prop_map(|(action, filter)| Step::Bulk(action, filter)),
         1 => Just(Step::Forget),
@@ -90,6 +96,9 @@ async fn take(world: &World, step: Step, there: &[String]) {
             let actor = if has_actor { json!({"id": "ann", "name": "Ann"}) } else { json!(null) };
             let tenant = in_tenant.then_some("acme");
             world.trigger("greet", json!({"recipients": ["u"], "tenant": tenant, "actor": actor})).await.unwrap();
+        }
+        Step::Collapse(key) => {
+            world.trigger("build", json!({"recipients": ["u"], "data": {"key": key}})).await.unwrap();
         }
         Step::Remove(which) => {
             let mut batch = Batch::new();
@@ -126,6 +135,8 @@ proptest! {
                 take(&world, step.clone(), &there).await;
                 agrees_with_a_recount(&world).await;
                 let (head, now) = (world.head("u").await, whole(&world).await);
+                let tops: Vec<i64> = world.feed("u").await.iter().map(|item| item.inserted_at.micros()).collect();
+                prop_assert!(tops.windows(2).all(|pair| pair[0] > pair[1]), "no two items share an instant");
                 prop_assert_eq!(now.len() as i64, head.active.total + head.archived.total);
                 for (version, had) in &known {
                     let Changes::Since { changed, removed } = world.changes("u", *version).await else {

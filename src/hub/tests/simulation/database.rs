@@ -265,6 +265,8 @@ impl Feed {
             interacted_at: None,
             link_clicked_at: None,
             archived_at: None,
+            collapse_key: None,
+            first_at: None,
         }
     }
 }

@@ -75,9 +75,10 @@ impl World<'_> {
         }
         let registry = node.registry.clone();
         match envelope::open(payload, life.node as u64).filter(|_| !is_garbled) {
-            Some(Opened::Feed { env, channel, recipient, head, item }) => {
+            Some(Opened::Feed { env, channel, recipient, head, item, is_moved }) => {
                 self.note(|| format!("node {} hears of {recipient} {}", life.node, head.version));
-                let news = item.map_or(News::Changed, |item| News::Item(Arc::new(*item)));
+                let without = if is_moved { News::Moved } else { News::Changed };
+                let news = item.map_or(without, |item| News::Item(Arc::new(*item)));
                 registry.heard(&FeedEvent { env, channel, recipient, head, news });
             }
             Some(_) => {}

@@ -87,7 +87,8 @@ impl World<'_> {
         } else {
             let FeedEvent { env, channel, recipient, head, news } = event;
             let item = if let News::Item(item) = news { Some(&**item) } else { None };
-            let letter = Letter { node: life.node as u64, env: *env, channel, recipient, head, item };
+            let is_moved = matches!(news, News::Moved);
+            let letter = Letter { node: life.node as u64, env: *env, channel, recipient, head, item, is_moved };
             let payload = envelope::seal(&letter, self.chance(10)).into();
             let whose = Whose { env: *env, user: recipient.as_str().into() };
             self.soon(2 * MILLI, Entry::Post(life, payload, whose, 4));
