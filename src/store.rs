@@ -26,6 +26,7 @@ pub mod keys;
 pub mod messages;
 pub mod objects;
 mod recipients;
+pub mod revoke;
 pub mod run_once;
 pub mod runs;
 pub mod schedules;

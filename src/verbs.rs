@@ -10,6 +10,7 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod revoke;
 pub mod schedule;
 pub mod send;
 pub mod staged;

@@ -182,7 +182,8 @@ impl Asking {
 
     async fn mark(&self, vsn: Vsn) -> Result<(), Error> {
         let (registry, name) = (&self.registry, &self.request.name);
-        let reach = Reach { recipient: Some(name.user.to_string()), tenants: granted(&self.caller, Grant::FeedWrite) };
+        let tenants = granted(&self.caller, Grant::FeedWrite);
+        let reach = Reach { recipient: Some(name.user.to_string()), tenants, is_reader: true };
         let (mark, marked) = match &self.request.what {
             What::Mark { mark, ids, metadata } => (*mark, Marked::Ids(ids.clone(), metadata.clone())),
             What::MarkAll { mark, filter } => (*mark, Marked::All(Arc::clone(filter))),

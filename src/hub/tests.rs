@@ -247,6 +247,7 @@ impl House {
             archived_at: None,
             collapse_key: None,
             first_at: None,
+            revoked_at: None,
         }
     }
 
@@ -489,6 +490,28 @@ async fn an_item_that_is_updated_in_place_is_told_to_all() {
     house.core.commit(change).await.unwrap();
     assert_eq!(stock.join("3", "ann", json!({"client_seen": {"status": "seen"}})).await, ok());
     assert_eq!(stock.next().await[4]["attn"], json!(["client_seen"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_revoked_is_gone_from_every_device() {
+    let house = house(false).await;
+    let id = house.notify("ann").await;
+    house.notify("ann").await;
+    let (mut stock, mut own) = (house.client().await, house.client().await);
+    assert_eq!(stock.join("1", "ann", json!({"client_a": {}})).await, ok());
+    assert_eq!(stock.next().await[3], json!("new-message"), "there is something to look at");
+    own.join("1", "ann", json!({"bellwire": {}})).await;
+    assert_eq!(own.next().await[4]["counts"], counts(2, 2, 2));
+    assert_eq!(house.core.revoke(1, std::slice::from_ref(&id)).await.unwrap(), 1);
+    assert_eq!(stock.next().await[4]["metadata"], counts(1, 1, 1));
+    let delta = own.next().await;
+    assert_eq!((&delta[4]["removed"], &delta[4]["counts"]), (&json!([id]), &counts(1, 1, 1)));
+    // Once more it is no news; nor is what a device says of an item that it has not yet taken away.
+    assert_eq!(house.core.revoke(1, std::slice::from_ref(&id)).await.unwrap(), 0);
+    own.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "read", "ids": [id]}])).await;
+    assert_eq!(own.next().await[4]["response"], json!({"version": 3, "counts": counts(1, 1, 1)}));
+    assert_eq!(house.core.store.message(1, &id).await.unwrap().unwrap().read_at, None);
+    stock.quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

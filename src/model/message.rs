@@ -67,6 +67,8 @@ pub struct Message {
     pub collapse_key: Option<String>,
     /// When it came first, if another has taken its place since.
     pub first_at: Option<Time>,
+    /// When it was taken back: nobody is shown it any more.
+    pub revoked_at: Option<Time>,
 }
 
 impl Message {
@@ -214,6 +216,9 @@ impl Message {
         if let Some(key) = &self.collapse_key {
             out["collapse_key"] = key.as_str().into();
             out["first_inserted_at"] = self.first_at.unwrap_or(self.inserted_at).to_string().into();
+        }
+        if let Some(at) = self.revoked_at {
+            out["revoked_at"] = at.to_string().into();
         }
         out
     }

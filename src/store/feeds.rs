@@ -454,11 +454,11 @@ impl Batch {
 
 /// The messages of feed `?1` whose ids `?2` lists. The plus sign is what lets them be found by their ids: by the index of
 /// feeds, each of these statements would read the whole feed.
-const CHOSEN: &str = "+m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
+pub(super) const CHOSEN: &str = "+m.feed = ?1 AND m.id IN (SELECT value FROM json_each(?2))";
 
 /// The feed's next version, with `counters` as they will be (or none, where they stay), if any message is chosen. It stands in front of what changes
 /// the messages: it counts them as they still are.
-fn raised(counters: &str, chosen: &str) -> String {
+pub(super) fn raised(counters: &str, chosen: &str) -> String {
     format!(
         "UPDATE feeds SET version = version + 1{counters} \
          WHERE id = ?1 AND EXISTS (SELECT 1 FROM messages m WHERE {chosen}) RETURNING {HEAD}"
@@ -476,7 +476,7 @@ const COUNTERS: [(&str, bool, Option<&str>); 6] = [
 ];
 
 /// The counters once the chosen messages have been given the mark, or are gone if there is none.
-fn recounted(mark: Option<Mark>, chosen: &str) -> String {
+pub(super) fn recounted(mark: Option<Mark>, chosen: &str) -> String {
     let (mut names, mut shares) = (Vec::new(), Vec::new());
     for (name, is_archived, unset) in COUNTERS {
         let counts = |mark: Option<Mark>| {

@@ -17,9 +17,9 @@ use crate::wire::cursor::{Cursor, Edge};
 pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.channel, m.recipient, m.tenant, m.actor, m.workflow, \
      m.version_id, m.categories, m.step_ref, m.workflow_run, m.run, m.status, m.blocks, m.actors, m.total_actors, m.data, \
      m.slim_data, m.activities, m.total_activities, m.metadata, m.inserted_at, m.updated_at, m.scheduled_at, m.seen_at, \
-     m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at, m.batch, m.collapse_key, m.first_at";
+     m.read_at, m.interacted_at, m.link_clicked_at, m.archived_at, m.batch, m.collapse_key, m.first_at, m.revoked_at";
 /// How many they are.
-pub(super) const MESSAGE_COLUMNS: usize = 35;
+pub(super) const MESSAGE_COLUMNS: usize = 36;
 
 macro_rules! insert {
     ($place:literal) => {
@@ -112,6 +112,7 @@ pub(crate) fn from_row(row: &Row<'_>) -> Result<Message, Error> {
         batch: row.maybe_string(32)?,
         collapse_key: row.maybe_string(33)?,
         first_at: row.maybe_time(34)?,
+        revoked_at: row.maybe_time(35)?,
     })
 }
 

@@ -40,6 +40,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 8, name: "calls", sql: include_str!("migrations/0008_calls.sql"), postgres: "" },
     Migration { number: 9, name: "waits", sql: include_str!("migrations/0009_waits.sql"), postgres: "" },
     Migration { number: 10, name: "collapse", sql: include_str!("migrations/0010_collapse.sql"), postgres: "" },
+    Migration { number: 11, name: "revoke", sql: include_str!("migrations/0011_revoke.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -39,7 +39,7 @@ fn run(row: &Row<'_>) -> Result<Run, Error> {
     })
 }
 
-const UNFINISHED: &str = "status IN ('queued', 'processing', 'paused')";
+pub(super) const UNFINISHED: &str = "status IN ('queued', 'processing', 'paused')";
 
 fn data(row: &Row<'_>) -> Result<Arc<TriggerData>, Error> {
     let read = TriggerData::from_text(row.text(13)?);

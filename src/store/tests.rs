@@ -13,6 +13,7 @@ use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
 use crate::model::feed::{Counts, Filter, Head, Status};
 use crate::model::mark::Mark;
+use crate::model::message::Message;
 use crate::model::recipient::{Object, RecipientRef, User};
 use crate::model::signal::Happened;
 use crate::model::time::Time;
@@ -294,11 +295,68 @@ async fn what_is_asked_most_is_found_by_an_index() {
     let standing =
         "messages_by_collapse_key (env=? AND collapse_key=? AND recipient=? AND archived_at=? AND read_at=?)";
     goes_by(&store, "the item whose place another takes", &[standing, "sorted"]);
+    store.telling(1, ("w", "k"), true, Some(&ids), "", 10).await.unwrap();
+    let of_key = "runs_to_revoke (env=? AND workflow=? AND cancellation_key=? AND id>?)";
+    goes_by(&store, "what runs with a key have told", &[of_key]);
+    store.telling(1, ("w", "k"), false, None, "", 10).await.unwrap();
+    let unfinished = "runs_to_cancel (env=? AND workflow=? AND cancellation_key=?)";
+    goes_by(&store, "what runs with a key tell", &[unfinished, "sorted"]);
+    store.collapsed(1, "k", None, 10).await.unwrap();
+    goes_by(&store, "what has a collapse key", &["messages_by_collapse_key (env=? AND collapse_key=?)"]);
+    let told = [message()];
+    apply(&|batch| {
+        batch.revoke_in_feed(1, &told, now);
+        batch.revoke_alone(&told[0], now);
+    })
+    .await;
+    goes_by(&store, "a revocation", &[BY_ID, ROW, "sqlite_autoindex_runs_1 (id=?)"]);
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
+}
+
+fn message() -> Message {
+    let text = String::new;
+    Message {
+        id: "m".to_owned(),
+        env: 1,
+        feed: Some(1),
+        seq: 1,
+        version: 1,
+        channel: text(),
+        recipient: RecipientRef::User("u".to_owned()),
+        tenant: None,
+        actor: None,
+        workflow: text(),
+        version_id: text(),
+        categories: "[]".into(),
+        step_ref: text(),
+        workflow_run: text(),
+        run: "r".to_owned(),
+        status: text(),
+        blocks: "[]".into(),
+        actors: "[]".into(),
+        total_actors: 0,
+        data: "{}".into(),
+        slim_data: None,
+        batch: None,
+        activities: None,
+        total_activities: 1,
+        metadata: None,
+        inserted_at: Time::default(),
+        updated_at: Time::default(),
+        scheduled_at: None,
+        seen_at: None,
+        read_at: None,
+        interacted_at: None,
+        link_clicked_at: None,
+        archived_at: None,
+        collapse_key: None,
+        first_at: None,
+        revoked_at: None,
+    }
 }
 
 /// What comes together at batch steps: thousands may come to one batch, and to thousands of them.

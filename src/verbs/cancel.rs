@@ -27,18 +27,21 @@ impl Request {
         let Some(key) = key else {
             return Err(vec![Invalid::new("cancellation_key", "cancellation_key is required, as a string")]);
         };
-        let recipients = match body.get("recipients") {
-            None | Some(Value::Null) => None,
-            Some(Value::Array(items)) => Some(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(at, item)| Ok(RecipientRequest::parse(item, &format!("recipients[{at}]"))?.reference))
-                    .collect::<Result<_, Vec<Invalid>>>()?,
-            ),
-            Some(_) => return Err(vec![Invalid::new("recipients", "recipients must be an array of references")]),
-        };
-        Ok(Request { cancellation_key: key.to_owned(), recipients })
+        Ok(Request { cancellation_key: key.to_owned(), recipients: recipients(body.get("recipients"))? })
+    }
+}
+
+/// Reads whom alone something is about; none for everybody.
+pub(super) fn recipients(value: Option<&Value>) -> Result<Option<Vec<RecipientRef>>, Vec<Invalid>> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| Ok(RecipientRequest::parse(item, &format!("recipients[{at}]"))?.reference))
+            .collect::<Result<_, _>>()
+            .map(Some),
+        Some(_) => Err(vec![Invalid::new("recipients", "recipients must be an array of references")]),
     }
 }
 
@@ -46,12 +49,27 @@ impl Core {
     /// Stops every unfinished run of the workflow that carries the key, and takes what others have brought to open batches
     /// back; answers how many that were.
     pub async fn cancel(&self, env: Env, workflow: &str, body: &Value) -> Result<usize, Error> {
-        // The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
+        self.must_know(env, workflow).await?;
+        self.cancel_known(env, workflow, &Request::parse(body).map_err(Error::Invalid)?).await
+    }
+
+    /// The same, as it was read.
+    pub(super) async fn cancel_request(&self, env: Env, workflow: &str, request: &Request) -> Result<usize, Error> {
+        self.must_know(env, workflow).await?;
+        self.cancel_known(env, workflow, request).await
+    }
+
+    /// The runs of a workflow that is gone wait until their pauses are over: who knows its key may stop them.
+    async fn must_know(&self, env: Env, workflow: &str) -> Result<(), Error> {
         if self.catalog.workflow(workflow).is_none() && !self.store.knows_workflow(env, workflow).await? {
             return Err(Error::WorkflowMissing(workflow.to_owned()));
         }
-        let request = Request::parse(body).map_err(Error::Invalid)?;
-        let only: Option<Vec<String>> = request.recipients.map(|only| only.iter().map(RecipientRef::key).collect());
+        Ok(())
+    }
+
+    async fn cancel_known(&self, env: Env, workflow: &str, request: &Request) -> Result<usize, Error> {
+        let only = request.recipients.as_ref();
+        let only: Option<Vec<String>> = only.map(|only| only.iter().map(RecipientRef::key).collect());
         // First what has not begun: a part of a fan-out that is being committed is waited for, and its runs are then found.
         let (key, only) = (request.cancellation_key.as_str(), only.as_deref());
         if self.store.has_fan_out(env, workflow, key).await? {

@@ -124,7 +124,7 @@ impl Change {
         self.touch(feed, answer);
     }
 
-    fn touch(&mut self, feed: &FeedName, answer: usize) {
+    pub(super) fn touch(&mut self, feed: &FeedName, answer: usize) {
         self.feeds.push(Touched {
             answer,
             env: feed.env,

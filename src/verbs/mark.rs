@@ -22,6 +22,8 @@ pub struct Reach {
     pub recipient: Option<String>,
     /// Only messages of these tenants (F-GRN-16).
     pub tenants: Tenants,
+    /// Whether the caller is a reader, for whom what was revoked is not there.
+    pub is_reader: bool,
 }
 
 impl Reach {
@@ -30,6 +32,7 @@ impl Reach {
         let filter = Filter { allowed: self.tenants.clone(), ..Filter::default() };
         self.recipient.as_ref().is_none_or(|recipient| *recipient == message.recipient.key())
             && filter.matches_tenant(message.tenant.as_deref())
+            && !(self.is_reader && message.revoked_at.is_some())
     }
 }
 

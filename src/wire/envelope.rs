@@ -190,6 +190,7 @@ fn message(out: &mut Vec<u8>, item: &Message) {
         archived_at,
         collapse_key: _,
         first_at: _,
+        revoked_at: _,
     } = item;
     for value in [id, workflow, version_id, step_ref, workflow_run, run, status] {
         text(out, value);
@@ -316,6 +317,7 @@ impl<'a> Rest<'a> {
             archived_at: self.moment()?,
             collapse_key: None,
             first_at: None,
+            revoked_at: None,
         })
     }
 }
@@ -362,6 +364,7 @@ mod tests {
             archived_at: at(5),
             collapse_key: None,
             first_at: None,
+            revoked_at: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod figures;
 mod idempotency;
 mod nested;
 mod people;
+mod revoking;
 mod running;
 mod scenarios;
 mod schedules;

@@ -220,5 +220,6 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         archived_at: None,
         collapse_key: None,
         first_at: None,
+        revoked_at: None,
     }
 }

@@ -12,6 +12,7 @@ use crate::http::router::{Answering, Route, Verb};
 use crate::model::feed::Tenants;
 use crate::model::mark::{Mark, interaction_metadata};
 use crate::sign::access::{Grant, Scope};
+use crate::sign::api_key::Kind;
 use crate::sign::refusal::Refusal;
 use crate::verbs::mark::Reach;
 
@@ -98,7 +99,8 @@ fn metadata(body: &Map<String, Value>, mark: Mark) -> Result<Option<Map<String, 
 
 /// Whose messages the caller's token lets it mark (F-AUT-16, F-GRN-16).
 pub(crate) fn reach(cx: &Cx) -> Result<Reach, ApiError> {
-    let Some(access) = cx.caller.access() else { return Ok(Reach::default()) };
+    let is_reader = cx.caller.kind == Kind::Public;
+    let Some(access) = cx.caller.access() else { return Ok(Reach { is_reader, ..Reach::default() }) };
     let tenants = match access.scope(Grant::FeedWrite) {
         Scope::Nothing => {
             let message = format!("The user token does not give `{}`.", Grant::FeedWrite.as_str());
@@ -109,5 +111,5 @@ pub(crate) fn reach(cx: &Cx) -> Result<Reach, ApiError> {
             Tenants::These { tenants: tenants.into_iter().collect(), with_none: include_none }
         }
     };
-    Ok(Reach { recipient: Some(access.user().to_owned()), tenants })
+    Ok(Reach { recipient: Some(access.user().to_owned()), tenants, is_reader })
 }

@@ -18,9 +18,11 @@ use crate::model::message::Message;
 use crate::model::recipient::{RecipientRef, missing};
 use crate::model::time::Time;
 use crate::sign::access::Grant;
+use crate::sign::api_key::Kind;
 use crate::sign::refusal::Refusal;
 use crate::store;
 use crate::store::messages::{MessageEvent, MessageFilter};
+use crate::verbs::revoke;
 use crate::wire::cursor::{List, Page};
 use crate::wire::query::Query;
 
@@ -44,6 +46,10 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/messages/{message_id}/delivery_logs", "listMessageDeliveryLogs", Tier::Three, |cx| {
         Box::pin(delivery_logs(cx))
     }),
+    Route::new(Verb::Post, "/v1/messages/{message_id}/revoke", "revokeMessage", Tier::Three, |cx| {
+        Box::pin(revoke_one(cx))
+    }),
+    Route::new(Verb::Post, "/v1/messages/revoke", "revokeMessages", Tier::Three, |cx| Box::pin(revoke_all(cx))),
 ];
 
 /// Ids in one call at most (F-MSG-08, F-STA-03).
@@ -133,6 +139,8 @@ pub(crate) fn message_json(cx: &Cx, message: &Message) -> Value {
 pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
     let id = cx.param("message_id");
     let message = cx.core().store.message(cx.env(), id).await?;
+    // What was revoked is there for servers alone.
+    let message = message.filter(|message| message.revoked_at.is_none() || cx.caller.kind == Kind::Secret);
     let message = message.ok_or_else(|| ApiError::missing(format!("There is no message `{id}`.")))?;
     let allows = cx
         .caller
@@ -148,6 +156,21 @@ pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
 async fn get(cx: Cx) -> Result<Answer, ApiError> {
     let message = found(&cx, Grant::FeedRead).await?;
     Ok(Answer::json(&message_json(&cx, &message)))
+}
+
+/// Our own: takes the message back; answers it as it now is. Done again, it changes nothing.
+async fn revoke_one(cx: Cx) -> Result<Answer, ApiError> {
+    cx.members()?;
+    let message = found(&cx, Grant::FeedWrite).await?;
+    cx.core().revoke(cx.env(), std::slice::from_ref(&message.id)).await?;
+    Ok(Answer::json(&message_json(&cx, &found(&cx, Grant::FeedWrite).await?)))
+}
+
+/// Our own: takes back what runs with a cancellation key have told, and stops them; or whatever has a collapse key.
+async fn revoke_all(cx: Cx) -> Result<Answer, ApiError> {
+    let request = revoke::Request::parse(&cx.members()?)?;
+    let revoked = cx.core().revoke_all(cx.env(), &request).await?;
+    Ok(Answer::json(&json!({"revoked": revoked.messages, "cancelled": revoked.cancelled})))
 }
 
 /// F-MSG-14.

@@ -278,6 +278,72 @@ async fn a_message_that_was_updated_in_place_says_so() {
     assert!(item.get("collapse_key").is_none(), "{item}");
 }
 
+/// Our own: what is revoked is gone for its reader, and says so to whoever sent it.
+#[tokio::test]
+async fn a_revoked_message_is_there_for_servers_alone() {
+    let world = World::start().await;
+    let (one, two) = (world.tell("ann", json!({"n": 1}), None).await, world.tell("ann", json!({"n": 2}), None).await);
+    world.clock.advance_seconds(60);
+    let revoke = async || world.post(&format!("/v1/messages/{one}/revoke")).sk().await.ok(200);
+    let revoked = revoke().await;
+    assert_eq!(revoked["revoked_at"], json!(world.clock.now()));
+    assert_eq!((&revoked["id"], &revoked["status"]), (&json!(one), &json!("delivered")));
+    world.clock.advance_seconds(60);
+    assert_eq!(revoke().await, revoked, "once is for good");
+    let message = world.get(&format!("/v1/messages/{one}")).sk().await.ok(200);
+    assert_eq!(message, revoked);
+    assert_eq!(ids(&world.get("/v1/messages").sk().await.ok(200)), [two.as_str(), &one]);
+    let other = world.get(&format!("/v1/messages/{two}")).sk().await.ok(200);
+    assert!(other.get("revoked_at").is_none(), "of others nothing is said that the API does not know");
+    let events = world.get(&format!("/v1/messages/{one}/events")).sk().await.ok(200);
+    let names: Vec<&Value> = events["items"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    assert_eq!(names, ["message.revoked", "message.delivered", "message.created"]);
+    let run = revoked["source"]["workflow_recipient_run_id"].as_str().unwrap();
+    let run = world.get(&format!("/v1/workflow_recipient_runs/{run}")).sk().await.ok(200);
+    let last = run["events"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["event"], &last["step_ref"]), (&json!("message_revoked"), &json!("in_app_feed_1")));
+    assert_eq!(last["data"], json!({"message_id": one}));
+
+    let feed = world.feed("ann").await;
+    assert_eq!((feed["entries"].as_array().unwrap().len(), &feed["meta"]["total_count"]), (1, &json!(1)));
+    assert_eq!(world.get(&format!("/v1/messages/{one}")).pk().await.status, 404);
+    let token = world.token_of("ann");
+    for call in [world.post("/v1/messages/batch/read").pk(), world.post("/v1/messages/batch/read").pk().token(&token)] {
+        let marked = call.json(&json!({"message_ids": [one, two]})).await.ok(200);
+        assert_eq!(marked.as_array().unwrap().len(), 1, "a page that still shows it marks it in vain");
+    }
+    assert_eq!(world.put(&format!("/v1/messages/{one}/read")).pk().await.status, 404);
+    assert!(world.post(&format!("/v1/messages/{two}/revoke")).pk().await.status >= 401, "readers revoke nothing");
+    assert_eq!(world.post("/v1/messages/unknown/revoke").sk().await.status, 404);
+    let foreign = world.post(&format!("/v1/messages/{two}/revoke")).key(&world.foreign_sk).await;
+    assert_eq!(foreign.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_key_stands_for_is_revoked_at_once() {
+    let world = World::start().await;
+    let with_key = json!({"recipients": [{"id": "ann"}, {"id": "bob"}], "cancellation_key": "k", "data": {"build": 7}});
+    world.trigger("comment", &with_key).await;
+    world.trigger("build", &with_key).await;
+    let revoke = async |body: Value| world.post("/v1/messages/revoke").sk().json(&body).await;
+    let body = json!({"workflow": "comment", "cancellation_key": "k", "recipients": ["bob"]});
+    assert_eq!(revoke(body).await.ok(200), json!({"revoked": 1, "cancelled": 0}));
+    let body = json!({"collapse_key": "build-7"});
+    assert_eq!(revoke(body.clone()).await.ok(200), json!({"revoked": 2, "cancelled": 0}));
+    assert_eq!(revoke(body).await.ok(200), json!({"revoked": 0, "cancelled": 0}));
+    let counts = async |user: &str| world.feed(user).await["meta"]["total_count"].clone();
+    assert_eq!((counts("ann").await, counts("bob").await), (json!(1), json!(0)));
+    for (body, status) in [
+        (json!({}), 422),
+        (json!({"collapse_key": "a", "cancellation_key": "b"}), 422),
+        (json!({"cancellation_key": "b"}), 422),
+        (json!({"cancellation_key": "b", "workflow": "unheard-of"}), 404),
+        (json!({"cancellation_key": "b", "workflow": "comment"}), 200),
+    ] {
+        assert_eq!(revoke(body.clone()).await.status, status, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_sandboxed_message_was_not_sent() {
     let world = World::start().await;

@@ -6,7 +6,8 @@ use std::path::Path;
 use bellwire::http::api;
 
 /// What we serve beyond it, as the README says.
-const OUR_OWN: [&str; 1] = ["GET /v1/users/{user_id}/presence"];
+const OUR_OWN: [&str; 3] =
+    ["GET /v1/users/{user_id}/presence", "POST /v1/messages/revoke", "POST /v1/messages/{message_id}/revoke"];
 
 /// The 118 operations, from the description if it stands beside the checkout, else from the list made of it.
 fn published() -> BTreeSet<String> {

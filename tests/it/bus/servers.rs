@@ -55,6 +55,7 @@ fn item(user: &str, version: i64) -> Message {
         archived_at: None,
         collapse_key: None,
         first_at: None,
+        revoked_at: None,
     }
 }
 

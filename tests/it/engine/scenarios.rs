@@ -28,6 +28,7 @@
 //! | `unsaid: {run: 1, words: [..]}` | nothing of a run's record holds these words |
 //! | `item: {user: ann, ..}` | members of the user's newest message as the API has it |
 //! | `cancel: {key: k, recipients: [..]}` | cancels runs of `story`, or of the `workflow` named; `stops: 2` says how many |
+//! | `revoke: {user: ann}` | revokes the user's newest item, or their `item`; or what has a `collapse_key`, or a `cancellation_key` of a `workflow`, of all `recipients` or these; `revokes: 2` and `stops: 1` say how many |
 //! | `mark: {user: ann, as: read}` | marks the user's newest item, or their `item` counted from one, the newest first; `with` gives data |
 //! | `silent: secret` | no run's record holds the word |
 //! | `identify: {id: ann, ..}` | merges properties into a user |
@@ -60,6 +61,7 @@ use bellwire::rules::condition::{Allow, Group};
 use bellwire::store::Batch;
 use bellwire::verbs::identify::{Profile, RecipientRequest};
 use bellwire::verbs::mark::Reach;
+use bellwire::verbs::revoke::{self, Revoked};
 use bellwire::verbs::subscribe;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -258,6 +260,7 @@ impl Play<'_> {
             "item" => self.item(place, what).await,
             "cancel" => self.cancel(place, what).await,
             "mark" => self.mark(what).await,
+            "revoke" => self.revoke(place, what).await,
             "silent" => {
                 let word = what.as_str().expect("a word");
                 for run in self.world.runs().await {
@@ -435,6 +438,29 @@ impl Play<'_> {
         let mark = what["as"].as_str().expect("a mark").parse().expect("a mark");
         let core = &self.world.core;
         core.mark(self.world.env, &ids, mark, what["with"].as_object(), &Reach::default()).await.unwrap();
+    }
+
+    async fn revoke(&self, place: &str, what: &Value) {
+        self.world.core.clock.advance(1_000);
+        let (core, env) = (&self.world.core, self.world.env);
+        let revoked = match what["user"].as_str() {
+            Some(user) => {
+                let item = what["item"].as_u64().unwrap_or(1) as usize;
+                let ids = [self.world.feed(user).await[item - 1].id.clone()];
+                Revoked { messages: core.revoke(env, &ids).await.unwrap(), cancelled: 0 }
+            }
+            None => {
+                let mut body = what.as_object().expect("what is revoked").clone();
+                body.entry("workflow").or_insert(STORY.into());
+                core.revoke_all(env, &revoke::Request::parse(&body).unwrap()).await.unwrap()
+            }
+        };
+        if let Some(expected) = what["revokes"].as_u64() {
+            assert_eq!(revoked.messages as u64, expected, "{place}");
+        }
+        if let Some(expected) = what["stops"].as_u64() {
+            assert_eq!(revoked.cancelled as u64, expected, "{place}");
+        }
     }
 
     async fn cancel(&self, place: &str, what: &Value) {

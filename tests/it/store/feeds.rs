@@ -46,6 +46,7 @@ enum Step {
     /// One that takes the place of the last of its key, if that is unread.
     Collapse(u8),
     Remove(Vec<usize>),
+    Revoke(Vec<usize>),
     Bulk(&'static str, serde_json::Value),
     /// Whoever acted is deleted.
     Forget,
@@ -77,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<bool>(), any::<bool>()).prop_map(|(tenant, actor)| Step::Add(tenant, actor)),
         3 => (0u8..3).prop_map(Step::Collapse),
         2 => which().prop_map(Step::Remove),
+        2 => which().prop_map(Step::Revoke),
         2 => (action, filter).prop_map(|(action, filter)| Step::Bulk(action, filter)),
         1 => Just(Step::Forget),
     ]
@@ -99,6 +101,13 @@ async fn take(world: &World, step: Step, there: &[String]) {
         }
         Step::Collapse(key) => {
             world.trigger("build", json!({"recipients": ["u"], "data": {"key": key}})).await.unwrap();
+        }
+        Step::Revoke(which) => {
+            let ids = chosen(&which);
+            core.revoke(world.env, &ids).await.unwrap();
+            for message in core.store.messages_by_ids(world.env, &ids).await.unwrap() {
+                assert!(message.revoked_at.is_some() && message.feed.is_none());
+            }
         }
         Step::Remove(which) => {
             let mut batch = Batch::new();

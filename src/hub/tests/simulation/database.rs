@@ -267,6 +267,7 @@ impl Feed {
             archived_at: None,
             collapse_key: None,
             first_at: None,
+            revoked_at: None,
         }
     }
 }
