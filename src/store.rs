@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod keys;
 pub mod messages;
 pub mod objects;
+pub mod presence;
 mod recipients;
 pub mod revoke;
 pub mod run_once;

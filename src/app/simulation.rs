@@ -112,6 +112,7 @@ impl Simulation {
             catalog: Catalog::new(vec![environment], channels, loaded).with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),
+            sightings: Default::default(),
             metrics: Metrics::new(),
         };
         super::reload::publish(&core, core.catalog.workflows().iter().map(Arc::as_ref)).await?;

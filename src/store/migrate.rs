@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 9, name: "waits", sql: include_str!("migrations/0009_waits.sql"), postgres: "" },
     Migration { number: 10, name: "collapse", sql: include_str!("migrations/0010_collapse.sql"), postgres: "" },
     Migration { number: 11, name: "revoke", sql: include_str!("migrations/0011_revoke.sql"), postgres: "" },
+    Migration { number: 12, name: "presence", sql: include_str!("migrations/0012_presence.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

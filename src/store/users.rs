@@ -154,6 +154,7 @@ impl Batch {
             "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2".to_owned(),
             "DELETE FROM subscriptions WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
             "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),
