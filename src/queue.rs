@@ -142,7 +142,7 @@ pub async fn run<C, W, T, A, F, H, G>(
             // What cannot be read or written now is not tried again at once: a disk that is full needs no log beside it.
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                _ = stop.changed() => {}
+                _ = stop.wait_for(|is_stopped| *is_stopped) => {}
             }
             continue;
         };
@@ -156,18 +156,20 @@ pub async fn run<C, W, T, A, F, H, G>(
         if crowd.len() == 1 {
             alone.append(&mut crowd);
         }
-        if let (false, Some(place)) = (crowd.is_empty(), place(&crowds, &mut stop).await) {
+        // Nobody who is done alone waits for a crowd.
+        let gather = async {
+            if crowd.is_empty() {
+                return;
+            }
+            let Some(place) = place(&crowds, &mut stop.clone()).await else { return desk.hand_back(crowd).await };
             let (desk, together, one_by_one, stop) = (desk.clone(), together.clone(), one_by_one.clone(), stop.clone());
             tokio::spawn(async move {
                 let left = desk.see_to_all(crowd, together).await;
                 one_by_one(left, stop).await;
                 drop(place);
             });
-        } else {
-            // It is time to stop: they are handed back.
-            alone.append(&mut crowd);
-        }
-        one_by_one(alone, stop.clone()).await;
+        };
+        tokio::join!(gather, one_by_one(alone, stop.clone()));
         if found < room {
             desk.sleep(&mut stop).await;
         }
@@ -248,7 +250,7 @@ impl Desk {
         tokio::select! {
             () = self.wake().notify.notified() => {}
             () = tokio::time::sleep(until) => {}
-            _ = stop.changed() => {}
+            _ = stop.wait_for(|is_stopped| *is_stopped) => {}
         }
     }
 
@@ -291,7 +293,7 @@ impl Desk {
         let left = loop {
             tokio::select! {
                 ended = &mut task => break ended,
-                () = tokio::time::sleep(self.renew) => for job in &crowd { self.keep(job).await },
+                () = tokio::time::sleep(self.renew) => self.keep(&crowd).await,
             }
         };
         let left = left.unwrap_or_else(|fault| {
@@ -338,16 +340,18 @@ impl Desk {
         loop {
             tokio::select! {
                 ended = &mut task => return ended.unwrap_or_else(|fault| Err(Failure(panicked(fault)))),
-                () = tokio::time::sleep(self.renew) => self.keep(job).await,
+                () = tokio::time::sleep(self.renew) => self.keep(std::slice::from_ref(job)).await,
             }
         }
     }
 
-    async fn keep(&self, job: &Job) {
+    async fn keep(&self, jobs: &[Job]) {
+        let until = self.clock.now().plus_seconds(LEASE_SECONDS);
         let mut batch = Batch::new();
-        batch.keep_job(job, self.clock.now().plus_seconds(LEASE_SECONDS));
+        jobs.iter().for_each(|job| batch.keep_job(job, until));
         if let Err(error) = self.store.apply(batch).await {
-            error!(job.id = job.id, %error, "the claim of a job could not be prolonged");
+            let ids: Vec<i64> = jobs.iter().map(|job| job.id).collect();
+            error!(job.ids = ?ids, %error, "the claims of jobs could not be prolonged");
         }
     }
 

@@ -31,6 +31,8 @@ struct Desk {
     abandoned: Arc<Mutex<Vec<(String, String)>>>,
     /// How many jobs were to be done together each time.
     crowds: Arc<Mutex<Vec<usize>>>,
+    /// What a crowd needs a permit of to be done.
+    gate: Arc<Semaphore>,
     directory: PathBuf,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
             done: Arc::default(),
             abandoned: Arc::default(),
             crowds: Arc::default(),
+            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             directory,
         }
     }
@@ -100,11 +103,12 @@ impl Desk {
             is_joint: |job| job.kind == "joint",
             call: move || others.iter().for_each(|other| other.due(now)),
         };
-        let (store, crowds) = (self.store.clone(), Arc::clone(&self.crowds));
+        let (store, crowds, gate) = (self.store.clone(), Arc::clone(&self.crowds), Arc::clone(&self.gate));
         let together = move |jobs: Vec<Job>| {
-            let (store, crowds) = (store.clone(), Arc::clone(&crowds));
+            let (store, crowds, gate) = (store.clone(), Arc::clone(&crowds), Arc::clone(&gate));
             async move {
                 crowds.lock().unwrap().push(jobs.len());
+                gate.acquire().await.unwrap().forget();
                 assert!(jobs.iter().all(|job| job.subject != "999"), "the one that nobody can do with others");
                 let is_odd = |job: &Job| job.subject.parse::<usize>().unwrap() % 2 == 1;
                 let (left, done): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_odd);
@@ -273,6 +277,26 @@ async fn jobs_that_are_better_done_together_are_and_what_is_left_of_them_is_done
     done.sort();
     assert_eq!(done, ["0", "1", "1", "2", "3", "5", "7", "9"]);
     desk.stop().await;
+}
+
+/// Whoever is alone does not wait for a crowd, and nobody waits long to stop because of one.
+#[tokio::test]
+async fn a_crowd_that_takes_long_holds_up_nobody_else() {
+    let mut desk = Desk::new();
+    desk.gate = Arc::new(Semaphore::new(0));
+    desk.add("joint", 2).await;
+    desk.run(|_| async { Ok(()) });
+    desk.until(async |desk| desk.crowds.lock().unwrap().len() == 1).await;
+    desk.add("alone", 3).await;
+    desk.waker.due(START);
+    desk.until(async |desk| desk.done() == 3).await;
+    let gate = Arc::clone(&desk.gate);
+    desk.stop.send_replace(true);
+    let began = std::time::Instant::now();
+    gate.add_permits(1);
+    desk.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(desk.count("lease IS NOT NULL").await, 0);
 }
 
 #[tokio::test]
