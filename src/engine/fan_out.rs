@@ -90,10 +90,6 @@ struct Reached {
     data: usize,
 }
 
-fn count(runs: usize) -> i64 {
-    i64::try_from(runs).unwrap_or(i64::MAX)
-}
-
 impl Work {
     /// Reads what a claimed job is about; none where nothing is left of it.
     pub async fn take_up(core: &Core, job: &Job) -> Result<Option<Work>, Failure> {
@@ -159,7 +155,7 @@ impl Work {
     ) -> Result<Part, Failure> {
         let chunk = self.look(core, progress).await?;
         let new = self.not_reached_yet(core, &chunk.followers, reached).await?;
-        let after = FanOut { rev: state.rev + 1, started: state.started + count(new.len()), ..state.clone() };
+        let after = FanOut { rev: state.rev + 1, ..state.clone() };
         let reached = new.iter().map(|reached| reached.follower.key.clone()).collect();
         let change = self.change(core, &chunk, new, state).await?;
         Ok(Part { change, progress: chunk.progress, after, reached, is_last: chunk.is_last })

@@ -13,8 +13,6 @@ pub struct FanOut {
     pub rev: i64,
     /// Nobody else is to be told.
     pub is_cancelled: bool,
-    /// Runs that it has started.
-    pub started: i64,
 }
 
 impl Store {
@@ -27,9 +25,9 @@ impl Store {
 
     /// A fan-out that is not over.
     pub async fn fan_out(&self, id: &str) -> Result<Option<FanOut>, Error> {
-        let sql = "SELECT id, rev, is_cancelled, started FROM fan_outs WHERE id = ?1";
+        let sql = "SELECT id, rev, is_cancelled FROM fan_outs WHERE id = ?1";
         self.query_one(sql, &params![id], |row| {
-            Ok(FanOut { id: row.string(0)?, rev: row.int(1)?, is_cancelled: row.bool(2)?, started: row.int(3)? })
+            Ok(FanOut { id: row.string(0)?, rev: row.int(1)?, is_cancelled: row.bool(2)? })
         })
         .await
     }
