@@ -234,7 +234,7 @@ impl<'a> Stretch<'a> {
                 return self.halt(EventStatus::Ok, "workflow_inactive", None);
             }
             let metrics = self.scene.metrics;
-            match metrics.step(kind(step), || self.execute(&position, step, call)) {
+            match metrics.step(step.type_name(), || self.execute(&position, step, call)) {
                 Ok(Ended::On(after)) => {
                     self.run.state.is_waiting = false;
                     self.run.state.failures = 0;
@@ -576,25 +576,6 @@ fn counts(run: &Run) -> Value {
     let alone = (1, i64::from(run.actor.is_some()));
     let (activities, actors) = closed.map_or(alone, |closed| (closed.total_activities, closed.total_actors));
     json!({"total_activities": activities, "total_actors": actors})
-}
-
-/// A step's type as records and figures spell it.
-fn kind(step: &Step) -> &'static str {
-    match &step.kind {
-        StepKind::Channel(_) => "channel",
-        StepKind::Delay(_) => "delay",
-        StepKind::Throttle(_) => "throttle",
-        StepKind::UpdateData(_) => "update_data",
-        StepKind::Update(update) => update.what.step_type(),
-        StepKind::WaitForEvent(_) => "wait_for_event",
-        StepKind::UpdateAudience(_) => "update_audience",
-        StepKind::Batch(_) => "batch",
-        StepKind::Branch(_) => "branch",
-        StepKind::Experiment(_) => "random_cohort",
-        StepKind::Fetch(_) => "http_fetch",
-        StepKind::AiAgent(_) => "ai_agent",
-        StepKind::TriggerWorkflow(_) => "trigger_workflow",
-    }
 }
 
 /// The conditions of a verdict, with what they compared (W-RUN-16).

@@ -398,8 +398,8 @@ impl Workflow {
 }
 
 impl Step {
-    /// Its type, as the document and the record spell it.
-    pub fn type_name(&self) -> &str {
+    /// Its type, as documents, records and figures spell it.
+    pub fn type_name(&self) -> &'static str {
         match &self.kind {
             StepKind::Channel(_) => "channel",
             StepKind::Delay(_) => "delay",
