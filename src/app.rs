@@ -157,8 +157,10 @@ impl App {
             catalog,
         });
         core.store.measure(&core.metrics.store);
-        if let Some(key) = core.audiences_of_other_type(&core.catalog.audiences()).await?.first() {
-            return Err(StartError::Said(reload::other_type(key)));
+        let of_other_type = core.audiences_of_other_type(&core.catalog.audiences()).await?;
+        if !of_other_type.is_empty() {
+            let said: Vec<String> = of_other_type.iter().map(|key| reload::other_type(key)).collect();
+            return Err(StartError::Said(said.join("\n")));
         }
         follow::begin(&core).await?;
         core.publish_audiences().await?;
