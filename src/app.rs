@@ -263,7 +263,7 @@ impl App {
 }
 
 /// The clock to go by: nodes that share a database go by its clock, which the sweep keeps right.
-async fn clock(store: &Store) -> Result<Clock, store::Error> {
+pub async fn clock(store: &Store) -> Result<Clock, store::Error> {
     if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 

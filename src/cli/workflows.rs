@@ -4,13 +4,12 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bellwire::app;
 use bellwire::app::plan::{EnvironmentPlan, Fate, InFlight, Plan, Project, WorkflowPlan};
-use bellwire::clock::Clock;
 use bellwire::config::workflows::Problem;
 use bellwire::config::{Config, WorkflowsFrom};
-use bellwire::model::time::Time;
 use bellwire::model::workflow::difference::{Change, What};
-use bellwire::store::{Batch, Store};
+use bellwire::store::Batch;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -167,7 +166,7 @@ async fn apply(asked: &ApplyArgs) -> Result<ExitCode, Failure> {
     if !asked.yes && !is_confirmed()? {
         return Err(Failure("Nothing was published.".to_owned()));
     }
-    if !plan.apply(&store, &project, now(&store).await?).await? {
+    if !plan.apply(&store, &project, app::clock(&store).await?.now()).await? {
         return Err(Failure(
             "Somebody else has published since this plan was made, so nothing was published: look at the new plan, and apply that."
                 .to_owned(),
@@ -187,11 +186,6 @@ fn published(plan: &Plan, is_published: bool) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(&told)?)
 }
 
-/// The time that the nodes go by.
-async fn now(store: &Store) -> Result<Time, Failure> {
-    if store.is_shared() { Ok(store.time().await?) } else { Ok(Clock::system().now()) }
-}
-
 /// Whether whoever reads the plan wants it.
 fn is_confirmed() -> Result<bool, Failure> {
     write!(io::stderr(), "\nPublish this? Only `yes` is a yes: ")?;
@@ -208,7 +202,7 @@ async fn switch(asked: &Switch, is_active: bool) -> Result<ExitCode, Failure> {
     for slug in &asked.environments {
         environment(&store, slug).await?;
     }
-    let (key, now) = (&asked.workflow, now(&store).await?);
+    let (key, now) = (&asked.workflow, app::clock(&store).await?.now());
     let (mut batch, mut slugs) = (Batch::new(), Vec::new());
     for row in store.environments().await? {
         let is_meant = asked.environments.is_empty() || asked.environments.contains(&row.slug);
@@ -230,7 +224,7 @@ async fn switch(asked: &Switch, is_active: bool) -> Result<ExitCode, Failure> {
 
 async fn release(database: &Database) -> Result<ExitCode, Failure> {
     let store = database.open().await?;
-    let now = now(&store).await?;
+    let now = app::clock(&store).await?.now();
     let mut batch = Batch::new();
     for row in store.environments().await? {
         batch.release_publication(row.number, now);
