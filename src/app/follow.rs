@@ -1,18 +1,16 @@
 //! Keeps the workflows that run those that are meant: the files of this node, or what is published in the store.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::reload::{self, Watch};
 use super::{Mode, StartError};
 use crate::config::{WorkflowsFrom, WorkflowsPlace};
-use crate::store;
 use crate::verbs::Core;
 use crate::verbs::catalog::CaughtUp;
 
@@ -47,7 +45,7 @@ impl Source {
                 _ = hangup.recv() => {}
                 _ = stopped.changed() => return,
             }
-            if let Err(fault) = look(&core).await {
+            if let Err(fault) = core.catalog.catch_up(&core.store).await {
                 error!(error = %fault, "what is published could not be read; it is tried again");
             }
         }
@@ -63,7 +61,7 @@ pub(super) async fn begin(core: &Core) -> Result<(), StartError> {
         }
         reload::say_archived(core).await?;
     }
-    for CaughtUp { environment, faults, .. } in core.catalog.catch_up(&core.store).await? {
+    for CaughtUp { environment, faults, .. } in core.catalog.look(&core.store).await? {
         if !faults.is_empty() {
             let faults = faults.join("\n");
             return Err(StartError::Said(format!(
@@ -92,7 +90,7 @@ pub(super) async fn keep_up(core: Arc<Core>, every: Duration, mut stopped: watch
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        match look(&core).await {
+        match core.catalog.catch_up(&core.store).await {
             Ok(()) => is_lost = false,
             Err(fault) => {
                 if !is_lost {
@@ -102,26 +100,4 @@ pub(super) async fn keep_up(core: Arc<Core>, every: Duration, mut stopped: watch
             }
         }
     }
-}
-
-/// Takes over what has been published since the last look, and says so.
-async fn look(core: &Core) -> Result<(), store::Error> {
-    for CaughtUp { environment, revision, faults, .. } in core.catalog.catch_up(&core.store).await? {
-        let slug = &environment.slug;
-        if faults.is_empty() {
-            let keys: BTreeSet<String> =
-                core.catalog.workflows(environment.number).iter().map(|workflow| workflow.key.clone()).collect();
-            info!(revision, count = keys.len(), "took over what is published in `{slug}`");
-            continue;
-        }
-        for fault in &faults {
-            error!("{fault}");
-        }
-        error!(
-            revision,
-            "what is published in `{slug}` can't be run by this node, because of {} problem(s): its workflows stay as they were",
-            faults.len()
-        );
-    }
-    Ok(())
 }

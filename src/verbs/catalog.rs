@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
+use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::model::audience::Audiences;
@@ -64,11 +65,13 @@ impl Workflows {
         let workflows = workflows.map(|workflow| (workflow.key.clone(), workflow)).collect();
         let held = self.environments.entry(env).or_default();
         let before = std::mem::replace(&mut held.workflows, workflows);
-        for workflow in before.into_values() {
-            self.keep_old(workflow.version_id, workflow);
-        }
         let all = self.environments.values().flat_map(|held| held.workflows.values());
         self.current = all.map(|workflow| (workflow.version_id, Arc::clone(workflow))).collect();
+        for workflow in before.into_values() {
+            if !self.current.contains_key(&workflow.version_id) {
+                self.keep_old(workflow.version_id, workflow);
+            }
+        }
     }
 }
 
@@ -194,10 +197,18 @@ impl Catalog {
         }
     }
 
+    /// Takes over what has been published since the last look, and tells the operator, whoever it is that looked.
+    pub async fn catch_up(&self, store: &Store) -> Result<(), store::Error> {
+        for found in self.look(store).await? {
+            found.say(self.workflows(found.environment.number).len());
+        }
+        Ok(())
+    }
+
     /// Looks what has been published since the last look: which workflows are switched off (W-ENV-05), and, where the store
     /// is followed, the workflows themselves. Answers with what has changed; a publication that this program cannot run
-    /// changes nothing, and is not looked at again.
-    pub async fn catch_up(&self, store: &Store) -> Result<Vec<CaughtUp>, store::Error> {
+    /// changes no workflow, and is not looked at again.
+    pub async fn look(&self, store: &Store) -> Result<Vec<CaughtUp>, store::Error> {
         let revisions = store.publications().await?;
         let mut caught_up = Vec::new();
         for environment in &self.environments {
@@ -329,6 +340,25 @@ pub struct CaughtUp {
     pub revision: i64,
     /// Why this program cannot run what is published; then everything stays as it was.
     pub faults: Vec<String>,
+}
+
+impl CaughtUp {
+    /// `count` is how many workflows there are now.
+    fn say(&self, count: usize) {
+        let (revision, slug) = (self.revision, &self.environment.slug);
+        if self.faults.is_empty() {
+            info!(revision, count, "took over what is published in `{slug}`");
+            return;
+        }
+        for fault in &self.faults {
+            error!("{fault}");
+        }
+        error!(
+            revision,
+            "what is published in `{slug}` can't be run by this node, because of {} problem(s): its workflows stay as they were",
+            self.faults.len()
+        );
+    }
 }
 
 #[cfg(test)]

@@ -346,12 +346,12 @@ async fn a_publication_that_a_node_cannot_run_changes_nothing_there() {
     batch.publish_workflow(world.env, "hello", uuid::Uuid::from_u128(1), &broken, now);
     batch.publish_workflow(world.env, "other", newer.version_id, &newer.source, now);
     node.store.apply(batch).await.unwrap();
-    let looked = node.catalog.catch_up(&node.store).await.unwrap();
+    let looked = node.catalog.look(&node.store).await.unwrap();
     assert_eq!((looked.len(), looked[0].faults.len()), (1, 1));
     assert!(looked[0].faults[0].contains("of `hello`: steps[0].type: "), "{:?}", looked[0].faults);
     let body = |key: &str| {
         node.catalog.workflow(world.env, key).unwrap().source["steps"][0]["template"]["markdown_body"].clone()
     };
     assert_eq!((body("hello"), body("other")), (json!("one"), json!("one")), "W-AMB-15");
-    assert!(node.catalog.catch_up(&node.store).await.unwrap().is_empty(), "it is said once");
+    assert!(node.catalog.look(&node.store).await.unwrap().is_empty(), "it is said once");
 }
