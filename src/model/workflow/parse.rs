@@ -470,6 +470,8 @@ fn version_id(key: &str, source: &Value) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::model::channel::ResponseFilter;
     use crate::model::time::Time;
@@ -713,8 +715,16 @@ mod tests {
         assert_ne!(first, version("abd", r#"{"name": "A", "steps": []}"#), "another workflow has other versions");
     }
 
+    /// W-WFD-14: the types are those of the rule, each is read, and no other is.
     #[test]
     fn a_step_type_that_is_none_is_said() {
+        let ruled = "channel batch delay throttle branch random_cohort http_fetch wait_for_event trigger_workflow update_data \
+            update_user update_object update_tenant update_audience ai_agent";
+        assert_eq!(TYPES.iter().copied().collect::<BTreeSet<_>>(), ruled.split_whitespace().collect(), "W-WFD-14");
+        for word in TYPES {
+            let problems = parse(&with_step(&json!({"type": word, "ref": "s"}))).err().unwrap_or_default();
+            assert!(problems.iter().all(|problem| problem.path != "steps[0].type"), "W-WFD-14: {word}");
+        }
         for (word, hint) in [("fetch", "`http_fetch`"), ("dealy", "`delay`"), ("teleport", "known are channel, delay")]
         {
             let problems = parse(&with_step(&json!({"type": word, "ref": "s"}))).expect_err("W-WFD-17");
