@@ -151,6 +151,7 @@ impl App {
             outside: Outside::new(outside),
             rings: door::Rings::default(),
             turns: Turns::default(),
+            sightings: Default::default(),
             metrics: Metrics::new(),
             store,
             clock,

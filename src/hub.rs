@@ -46,7 +46,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::model::feed::Filter;
 use crate::model::time::Time;
@@ -82,6 +82,8 @@ const LAST_TURNS: Duration = Duration::from_secs(1);
 const INSPECTED_EVERY: usize = SHARDS / 4;
 /// Parts of the sweep between two looks at which bursts of changes are over.
 const BURSTS_ENDED_EVERY: usize = SHARDS / 16;
+/// How often it is written down who has come and gone.
+const SIGHTINGS_WRITTEN_EVERY: Duration = Duration::from_secs(5);
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 /// Bytes that the kernel keeps for a client beyond what is on its way.
 const UNSENT: u32 = 64 * 1024;
@@ -162,6 +164,7 @@ impl Hub {
             emptied: Notify::new(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner), settings.sweep));
+        tokio::spawn(write_sightings(Arc::downgrade(&inner)));
         Hub { inner }
     }
 
@@ -221,6 +224,11 @@ impl Hub {
             // Dropping takes a turn of each task, no client's help.
             _ = tokio::time::timeout(LAST_TURNS, self.inner.is_empty()).await;
         }
+    }
+
+    /// Writes down who was seen last, once all are gone.
+    pub async fn write_sightings(&self) {
+        self.inner.write_sightings().await;
     }
 }
 
@@ -371,6 +379,12 @@ impl Inner {
         }
     }
 
+    async fn write_sightings(&self) {
+        if let Err(error) = self.core.write_sightings().await {
+            warn!(%error, "it could not be written down who was online; it is tried again in a moment");
+        }
+    }
+
     async fn inspect_passes(&self) {
         if let Err(error) = self.passes.inspect(async || self.core.live_keys().await).await {
             error!(%error, "the keys could not be read to see which sockets must end; they are read again in a moment");
@@ -401,6 +415,17 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
             inner.inspect_passes().await;
         }
         inner.nudge(&inner.links[part]);
+    }
+}
+
+/// Writes down now and then who has come and gone, for as long as there is a hub.
+async fn write_sightings(inner: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(SIGHTINGS_WRITTEN_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.write_sightings().await;
     }
 }
 

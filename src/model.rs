@@ -10,6 +10,7 @@ pub mod ids;
 pub mod invalid;
 pub mod mark;
 pub mod message;
+pub mod presence;
 pub mod recipient;
 pub mod run;
 pub mod schedule;

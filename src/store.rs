@@ -26,6 +26,7 @@ pub mod jobs;
 pub mod keys;
 pub mod messages;
 pub mod objects;
+pub mod presence;
 mod recipients;
 pub mod retention;
 pub mod revoke;

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod presence;
 pub mod revoke;
 pub mod schedule;
 pub mod send;
@@ -44,6 +45,7 @@ pub struct Core {
     pub catalog: Catalog,
     pub rings: door::Rings,
     pub turns: turns::Turns,
+    pub sightings: presence::Sightings,
     pub metrics: Metrics,
 }
 

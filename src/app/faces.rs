@@ -97,8 +97,13 @@ impl Faces {
         if let Err(fault) = served {
             error!(error = %fault, "the server failed while stopping");
         }
+        // Whoever was here until now.
+        _ = tokio::time::timeout(LAST_SIGHTINGS, self.hub.write_sightings()).await;
     }
 }
+
+/// How long it may take to write down who was here last.
+const LAST_SIGHTINGS: Duration = Duration::from_secs(2);
 
 /// What is measured of the node besides what is counted.
 fn measure(registry: Registry, started_at: Time) -> Measure {

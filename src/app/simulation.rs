@@ -119,6 +119,7 @@ impl Simulation {
                 .with_channel_groups(config.channel_groups),
             rings: door::Rings::default(),
             turns: Turns::default(),
+            sightings: Default::default(),
             metrics: Metrics::new(),
         };
         core.catalog.replace_sources(loaded.sources);

@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::run::{Input, Outcome, advance};
+use crate::bus::Bus;
+use crate::model::presence::Seen;
 use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
+use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
@@ -18,6 +21,7 @@ use crate::store::run_once::Once;
 use crate::store::throttles::{Counted, Passed};
 use crate::store::{self, Env, Store};
 use crate::template::Lookup;
+use crate::verbs::presence;
 use crate::verbs::staged::{Entity, Staged};
 
 /// Facts, as they were found. A stretch is a pure function: what it asks and nobody has found out yet it is told nothing
@@ -25,7 +29,9 @@ use crate::verbs::staged::{Entity, Staged};
 /// before: each step that shares something guards it in the batch it writes.
 pub struct Facts<'a> {
     store: &'a Store,
+    bus: &'a Bus,
     env: Env,
+    now: Time,
     found: Mutex<Found>,
 }
 
@@ -44,6 +50,8 @@ struct Found {
     /// Whether a recipient, by key, has data of a channel.
     has_channel_data: Known<(String, String), bool>,
     standing: Known<Collapsing, Option<Standing>>,
+    /// Whether users are online, by id.
+    seen: Known<String, Seen>,
     /// Times that something was asked which is not known.
     misses: usize,
 }
@@ -77,8 +85,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Known<K, V> {
 
 impl<'a> Facts<'a> {
     /// Nothing is known yet.
-    pub fn new(store: &'a Store, env: Env) -> Self {
-        Facts { store, env, found: Mutex::default() }
+    pub fn new(store: &'a Store, bus: &'a Bus, env: Env, now: Time) -> Self {
+        Facts { store, bus, env, now, found: Mutex::default() }
     }
 
     /// Takes runs to their next pause or their end, with everything found out that they ask. The outcomes stand in the
@@ -124,6 +132,12 @@ impl<'a> Facts<'a> {
         for (recipient, channel) in has_channel_data {
             let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
             self.found().has_channel_data.answers.insert((recipient, channel), answer);
+        }
+        let seen = std::mem::take(&mut self.found().seen.open);
+        if !seen.is_empty() {
+            let users: Vec<&str> = seen.iter().map(String::as_str).collect();
+            let found = presence::seen(self.bus, self.store, self.env, &users, self.now).await?;
+            self.found().seen.answers.extend(seen.into_iter().zip(found));
         }
         let standing = std::mem::take(&mut self.found().standing.open);
         for collapsing in standing {
@@ -228,6 +242,12 @@ impl<'a> Facts<'a> {
     pub(super) fn has_channel_data(&self, recipient: &str, channel: &str) -> bool {
         let Found { has_channel_data, misses, .. } = &mut *self.found();
         has_channel_data.ask(&(recipient.to_owned(), channel.to_owned()), misses).unwrap_or_default()
+    }
+
+    /// Whether a user is online, and when they were.
+    pub(super) fn seen(&self, user: &str) -> Option<Seen> {
+        let Found { seen, misses, .. } = &mut *self.found();
+        seen.ask(&user.to_owned(), misses)
     }
 
     /// The item whose place another takes.

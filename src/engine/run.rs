@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
+use crate::model::presence::Seen;
 use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
 use crate::model::scope::Scope;
@@ -142,6 +143,8 @@ pub(super) struct Stretch<'a> {
     /// Whether it has made an item whose place another may take: the database does not have it yet.
     pub(super) has_collapsed: bool,
     recipient: Option<Cow<'a, Value>>,
+    /// The recipient with whether they are online, once something may have named that.
+    present: OnceLock<Value>,
     own_sets: Cow<'a, OwnSets>,
     actor: Option<Cow<'a, Value>>,
     tenant: Option<Cow<'a, Value>>,
@@ -165,6 +168,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref().map(Cow::Borrowed),
+        present: OnceLock::new(),
         own_sets: Cow::Borrowed(&input.own_sets),
         preferences: Cow::Borrowed(&input.preferences),
         actor: input.scene.actor.as_ref().map(Cow::Borrowed),
@@ -201,6 +205,9 @@ impl<'a> Stretch<'a> {
             // W-AMB-07, W-ENG-17: said, never silent.
             let reason = if is_new { "recipient_never_identified" } else { "recipient_gone" };
             return self.halt(EventStatus::Error, reason, None);
+        }
+        if self.scene.workflow.names_presence {
+            self.look_for_recipient();
         }
         if is_new && let Some(faults) = self.data_faults() {
             self.run.halt(self.scene.now, EventStatus::Error, "invalid_data", Some(json!({"errors": faults})));
@@ -364,6 +371,7 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates conditions against the run as it stands (W-SCP-02).
     pub(super) fn judge(&self, group: &Group) -> Verdict {
+        self.look_where_named(group);
         self.judge_in(self.condition_scope(), group)
     }
 
@@ -383,6 +391,7 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
     pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
+        self.look_where_named(group);
         let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
         let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
         match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
@@ -417,6 +426,28 @@ impl<'a> Stretch<'a> {
         changed.unwrap_or_else(|| self.scene.facts.is_member(slot))
     }
 
+    /// Looks for the recipient if conditions may name that: those of channels and preferences stand in no workflow.
+    fn look_where_named(&self, group: &Group) {
+        if group.names_presence() {
+            self.look_for_recipient();
+        }
+    }
+
+    /// Finds out whether the recipient is online. Objects never are.
+    fn look_for_recipient(&self) {
+        let (None, Some(recipient)) = (self.present.get(), self.recipient()) else { return };
+        let seen = match self.run.recipient.user_id() {
+            Some(user) => self.scene.facts.seen(user),
+            None => Some(Seen { is_online: Some(false), last_seen_at: None }),
+        };
+        if let Some(seen) = seen {
+            let mut present = recipient.clone();
+            seen.lay_under(&mut present);
+            // It was not there a moment ago, and nobody else is here.
+            _ = self.present.set(present);
+        }
+    }
+
     pub(super) fn condition_scope(&self) -> Scope<'_> {
         Scope::new(self.condition_roots())
     }
@@ -431,7 +462,8 @@ impl<'a> Stretch<'a> {
     /// The roots that templates and conditions share.
     pub(super) fn shared_roots(&self) -> Vec<(&str, &Value)> {
         let scene = self.scene;
-        let optional = [("recipient", self.recipient()), ("actor", self.actor()), ("tenant", self.tenant.as_deref())];
+        let recipient = self.present.get().or(self.recipient());
+        let optional = [("recipient", recipient), ("actor", self.actor()), ("tenant", self.tenant.as_deref())];
         let mut roots = vec![("data", self.data.value()), ("vars", scene.vars), ("workflow", &scene.workflow_scope)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots
@@ -523,6 +555,9 @@ impl<'a> Stretch<'a> {
         recipient["preferences"] = preferences.to_json();
         self.preferences = Cow::Owned(preferences);
         self.recipient = Some(Cow::Owned(recipient));
+        if self.present.take().is_some() {
+            self.look_for_recipient();
+        }
     }
 
     /// Whether somebody is there.

@@ -80,7 +80,8 @@ impl<'a> Scene<'a> {
             let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() };
             tenant = staged.scope(&reference).await?;
         }
-        let facts = Facts::new(&core.store, environment.number);
+        let now = core.clock.now();
+        let facts = Facts::new(&core.store, &core.bus, environment.number, now);
         facts.give_channel_data(staged.channel_data());
         Ok(Scene {
             workflow,
@@ -95,7 +96,7 @@ impl<'a> Scene<'a> {
             facts,
             metrics: &core.metrics.engine,
             is_active: core.catalog.is_active(environment.number, &workflow.key),
-            now: core.clock.now(),
+            now,
             actor,
             tenant,
             actors: Value::Array(actors).to_string().into(),

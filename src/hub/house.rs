@@ -103,10 +103,12 @@ impl House for Core {
     }
 
     fn retain(&self, env: Env, user: &Arc<str>) {
+        self.sightings.note(env, user, self.clock.now());
         self.bus.retain(env, user);
     }
 
     fn release(&self, env: Env, user: &Arc<str>) {
+        self.sightings.note(env, user, self.clock.now());
         self.bus.release(env, user);
     }
 

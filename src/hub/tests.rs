@@ -107,6 +107,7 @@ async fn house_with(is_enhanced: bool, settings: Settings) -> House {
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
         rings: Default::default(),
         turns: Default::default(),
+        sightings: Default::default(),
         metrics: Default::default(),
     });
     let hub = Hub::new(Arc::clone(&core), registry, settings);
@@ -512,6 +513,34 @@ async fn what_is_revoked_is_gone_from_every_device() {
     assert_eq!(own.next().await[4]["response"], json!({"version": 3, "counts": counts(1, 1, 1)}));
     assert_eq!(house.core.store.message(1, &id).await.unwrap().unwrap().read_at, None);
     stock.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_somebody_came_or_went_last_is_written_down_and_nobody_is_who_is_not_known() {
+    let house = house(false).await;
+    house.core.identify_user(1, "ann", &Default::default()).await.unwrap();
+    let seen = async || {
+        house.core.write_sightings().await.unwrap();
+        house.core.store.last_seen(1, &["ann", "bob"]).await.unwrap()
+    };
+    let (mut ann, mut again) = (house.client().await, house.client().await);
+    let came = house.core.clock.now();
+    ann.join("1", "ann", json!({"client_a": {}})).await;
+    ann.join("2", "bob", json!({"client_b": {}})).await;
+    assert_eq!(seen().await, [("ann".to_owned(), came)].into());
+    house.core.clock.advance_seconds(60);
+    again.join("1", "ann", json!({"client_c": {}})).await;
+    ann.say(json!(["1", "3", topic("ann"), "phx_leave", {}])).await;
+    ann.next().await;
+    assert_eq!(seen().await["ann"], came, "they are still here, with the other");
+    house.core.clock.advance_seconds(60);
+    again.say(json!(["1", "2", topic("ann"), "phx_leave", {}])).await;
+    again.next().await;
+    let went = house.core.clock.now();
+    assert_eq!(seen().await["ann"], went);
+    // A node that writes late does not set it back.
+    house.change(|batch, _| batch.note_seen(&[(1, "ann", came)])).await;
+    assert_eq!(seen().await["ann"], went);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -74,6 +74,8 @@ pub struct Workflow {
     pub version_id: Uuid,
     /// The document without its read-only fields.
     pub source: Value,
+    /// Whether it may name whether the recipient is online, or when they were.
+    pub names_presence: bool,
 }
 
 /// How often a workflow may run for one recipient (W-FRQ-04).

@@ -12,6 +12,7 @@ use super::operand::{Operand, Path, Side};
 use super::operator::{Kind, Operator};
 use super::reader::{Reader, split_reference};
 use crate::model::invalid::Invalid;
+use crate::model::presence;
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::template::Template;
@@ -139,6 +140,18 @@ impl Group {
         self.members.iter().any(|member| match member {
             Member::One(condition) => matches!(condition.question, Question::Audience(_)),
             Member::Group(group) => group.asks_for_audiences(),
+        })
+    }
+
+    /// Whether it may name whether the recipient is online, or when they were.
+    pub fn names_presence(&self) -> bool {
+        let may_name = |condition: &Condition| {
+            presence::may_be_named_in(&condition.variable)
+                || condition.argument.as_str().is_some_and(presence::may_be_named_in)
+        };
+        self.members.iter().any(|member| match member {
+            Member::One(condition) => may_name(condition),
+            Member::Group(group) => group.names_presence(),
         })
     }
 

@@ -44,6 +44,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 12, name: "collapse", sql: include_str!("migrations/0012_collapse.sql"), postgres: "" },
     Migration { number: 13, name: "revoke", sql: include_str!("migrations/0013_revoke.sql"), postgres: "" },
     Migration { number: 14, name: "audiences", sql: include_str!("migrations/0014_audiences.sql"), postgres: "" },
+    Migration { number: 15, name: "presence", sql: include_str!("migrations/0015_presence.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -262,6 +262,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
             "waits_by_recipient (env=? AND recipient=?)",
             "audience_members_by_user (env=? AND user_id=?)",
+            "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
             "schedules_by_recipient (env=? AND recipient=?)",
             "subscriptions_of_recipient (env=? AND recipient=?)",
             "messages_by_actor (env=? AND actor=?)",
@@ -313,6 +314,10 @@ async fn what_is_asked_most_is_found_by_an_index() {
     .await;
     goes_by(&store, "a revocation", &[BY_ID, ROW, "sqlite_autoindex_runs_1 (id=?)"]);
     audiences(&store, &apply).await;
+    store.last_seen(1, &["a", "b"]).await.unwrap();
+    goes_by(&store, "when users were seen", &["sqlite_autoindex_last_seen_1 (env=? AND user_id=?)"]);
+    apply(&|batch| batch.note_seen(&[(1, "a", now)])).await;
+    goes_by(&store, "that they were", &["sqlite_autoindex_users_1 (env=? AND id=?)", "sorted"]);
     let named = MessageFilter { ids: Some(ids.to_vec()), ..MessageFilter::default() };
     store.messages(1, &named, None, 50).await.unwrap();
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);

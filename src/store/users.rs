@@ -155,6 +155,7 @@ impl Batch {
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2".to_owned(),
+            "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2".to_owned(),
             "DELETE FROM subscriptions WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
             "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),

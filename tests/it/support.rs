@@ -178,6 +178,7 @@ impl World {
             catalog: Catalog::new(environments.into(), channels, workflows),
             rings: door::Rings::default(),
             turns: Default::default(),
+            sightings: Default::default(),
             metrics: Default::default(),
         });
         core.catalog.set_active(own.number, "asleep", false);

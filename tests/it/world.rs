@@ -1,10 +1,11 @@
 //! A whole server without its faces: a real store in a directory of its own, and a clock that is turned by hand.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bellwire::bus::{Bus, FeedEvent};
+use bellwire::bus::{Bus, FeedEvent, Listener, Settings as BusSettings};
 use bellwire::clock::Clock;
 use bellwire::engine::start::{Answer, Asked, trigger};
 use bellwire::engine::work::{is_joint, work, work_together};
@@ -41,9 +42,27 @@ pub struct World {
     pub core: Core,
     pub env: i64,
     pub events: Arc<Mutex<Vec<FeedEvent>>>,
+    /// Whoever has a bell open.
+    pub here: Arc<Mutex<BTreeSet<String>>>,
     directory: PathBuf,
     /// The address of the PostgreSQL database, if it is kept there.
     database: Option<String>,
+}
+
+/// Who is told the news of a world.
+struct Ears {
+    events: Arc<Mutex<Vec<FeedEvent>>>,
+    here: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Listener for Ears {
+    fn heard(&self, event: &FeedEvent) {
+        self.events.lock().unwrap().push(event.clone());
+    }
+
+    fn is_here(&self, _: i64, user: &str) -> bool {
+        self.here.lock().unwrap().contains(user)
+    }
 }
 
 /// What nothing is committed beside.
@@ -206,20 +225,21 @@ impl World {
             batch.publish_workflow(row.number, &workflow.key, workflow.version_id, &workflow.source, START);
         }
         store.apply(batch).await.unwrap();
-        let events: Arc<Mutex<Vec<FeedEvent>>> = Arc::default();
-        let heard = Arc::clone(&events);
+        let (events, here): (Arc<Mutex<_>>, Arc<Mutex<_>>) = Default::default();
+        let ears = Ears { events: Arc::clone(&events), here: Arc::clone(&here) };
         let core = Core {
             store,
-            bus: Bus::local(move |event| heard.lock().unwrap().push(event.clone())),
+            bus: Bus::start(BusSettings::default(), ears).await.unwrap(),
             clock: Clock::manual(START),
             waker: Waker::default(),
             outside: crate::stub::way_out(),
             catalog: Catalog::new(vec![environment], channels, parsed).with_channel_groups(groups),
             rings: Default::default(),
             turns: Default::default(),
+            sightings: Default::default(),
             metrics: Default::default(),
         };
-        World { core, env: row.number, events, directory, database }
+        World { core, env: row.number, events, here, directory, database }
     }
 
     /// The database as another process sees it.
@@ -350,6 +370,7 @@ impl World {
             catalog: Catalog::new(environments, channels, workflows),
             rings: Default::default(),
             turns: Default::default(),
+            sightings: Default::default(),
             metrics: Default::default(),
         }
     }

@@ -9,6 +9,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
+use crate::model::presence::Seen;
 use crate::model::recipient::{RecipientRef, User};
 use crate::sign::access::Grant;
 use crate::verbs::identify::Profile;
@@ -79,9 +80,15 @@ async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
 
 /// Our own: whether the user has a bell open, and on how many nodes; approximate, and for users never identified too.
 async fn presence(cx: Cx) -> Result<Answer, ApiError> {
-    let online = cx.core().bus.online(cx.env(), &[cx.param("user_id")]).await;
+    let user = cx.param("user_id");
+    let online = cx.core().bus.online(cx.env(), &[user]).await;
     match online.map(|online| online.first().copied()) {
-        Ok(Some(presence)) => Ok(Answer::json(&json!({"online": presence.is_online(), "nodes": presence.nodes}))),
+        Ok(Some(presence)) => {
+            let stored = cx.core().store.last_seen(cx.env(), &[user]).await?.remove(user);
+            let seen = Seen::at(Some(presence.is_online()), stored, cx.now());
+            let last_seen_at = seen.last_seen_at;
+            Ok(Answer::json(&json!({"online": seen.is_online, "nodes": presence.nodes, "last_seen_at": last_seen_at})))
+        }
         _ => Err(ApiError::away("The server that knows who is online does not answer now. Try again.")),
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
+use crate::model::presence;
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
 use crate::template::Template;
@@ -121,6 +122,7 @@ impl Reader<'_> {
             settings,
             steps,
             version_id: version_id(key, &source),
+            names_presence: presence::may_be_named_in(&source.to_string()),
             source,
         })
     }

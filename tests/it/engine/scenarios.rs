@@ -44,6 +44,7 @@
 //! | `preferences: {of: {user: ann}, are: {..}}` | their preference sets by id |
 //! | `shown: {user: ann, actor: Bob}` | the name of the first actor on the user's newest item |
 //! | `delete: ann` | deletes a user |
+//! | `online: ann` | the user opens a bell; `offline: ann`, and closes it |
 //! | `publish: {steps: [..]}` | publishes a new version of `story`, or of the `workflow` named |
 //! | `schedule: {recipients: [ann], ..}` | makes schedules for `story`, or the `workflow` named; `refused: text` if it may not |
 //! | `reschedule: {schedule: 1, ..}` | changes a schedule, counted from one as they were made |
@@ -306,6 +307,16 @@ impl Play<'_> {
             "delete" => {
                 let user = what.as_str().expect("a user's id");
                 self.world.core.delete_user(self.world.env, user).await.unwrap();
+            }
+            "online" | "offline" => {
+                let user = what.as_str().expect("a user's id");
+                let here = &self.world.here;
+                match verb {
+                    "online" => drop(here.lock().unwrap().insert(user.to_owned())),
+                    _ => drop(here.lock().unwrap().remove(user)),
+                }
+                self.world.core.sightings.note(self.world.env, &user.into(), self.world.core.clock.now());
+                self.world.core.write_sightings().await.unwrap();
             }
             "publish" => {
                 let catalog = &self.world.core.catalog;
