@@ -391,12 +391,12 @@ impl<'a> Stretch<'a> {
 
     /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
     pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
-        self.look_where_named(group);
         let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
         let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
         match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
             None => self.judge(group),
             Some(first) => {
+                self.look_where_named(group);
                 let data = Value::Object(first.data.clone());
                 let mut roots = vec![("data", &data)];
                 roots.extend(self.condition_roots());
