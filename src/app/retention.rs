@@ -16,7 +16,7 @@ use crate::verbs::Core;
 const EVERY: Duration = Duration::from_secs(60 * 60);
 /// How many are forgotten in one transaction: few enough that others need not wait long for the writer.
 const PART: usize = 200;
-/// How long a run or a message is kept at least.
+/// What the days of the configuration are counted in.
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// Looks every hour, until it is time to stop.
@@ -52,6 +52,8 @@ pub async fn forget(core: &Core, days: u64) -> Result<usize, store::Error> {
         for kept in [Kept::Runs, Kept::Messages] {
             count += forget_in(&core.store, environment.number, kept, until).await?;
         }
+        // What only these have named is nobody's now.
+        forget_in(&core.store, environment.number, Kept::Batches, until).await?;
     }
     Ok(count)
 }

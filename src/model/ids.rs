@@ -26,12 +26,23 @@ impl Ksuid {
             hash.update(part);
         }
         let digest = hash.finalize();
+        let mut payload = [0; 12];
+        payload.copy_from_slice(&digest[..12]);
+        Ksuid::at(at, payload)
+    }
+
+    /// The lowest id that can be minted at `at`: those of everything that happened before are lower.
+    pub fn lowest(at: Time) -> Self {
+        Ksuid::at(at, [0; 12])
+    }
+
+    fn at(at: Time, payload: [u8; 12]) -> Self {
         let seconds = (at.seconds() - KSUID_EPOCH_SECONDS).clamp(0, i64::from(u32::MAX)) as u32;
         let micros = at.micros().rem_euclid(1_000_000) as u32;
         let mut raw = [0u8; 20];
         raw[..4].copy_from_slice(&seconds.to_be_bytes());
         raw[4..8].copy_from_slice(&micros.to_be_bytes());
-        raw[8..].copy_from_slice(&digest[..12]);
+        raw[8..].copy_from_slice(&payload);
         Ksuid(base62(raw))
     }
 
@@ -115,6 +126,7 @@ mod tests {
         assert_eq!(first, Ksuid::mint(at, &[b"run", b"step"]));
         assert_ne!(first, Ksuid::mint(at, &[b"runs", b"tep"]), "parts do not run together");
         assert!(first < Ksuid::mint(at.plus_micros(1), &[b"a"]), "F-TRN-15");
+        assert!(first > Ksuid::lowest(at) && first < Ksuid::lowest(at.plus_micros(1)));
         assert_eq!(first.as_str().len(), 27, "F-TRN-15");
     }
 }

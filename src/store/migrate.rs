@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 13, name: "revoke", sql: include_str!("migrations/0013_revoke.sql"), postgres: "" },
     Migration { number: 14, name: "audiences", sql: include_str!("migrations/0014_audiences.sql"), postgres: "" },
     Migration { number: 15, name: "presence", sql: include_str!("migrations/0015_presence.sql"), postgres: "" },
+    Migration { number: 16, name: "retention", sql: include_str!("migrations/0016_retention.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

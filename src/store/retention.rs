@@ -1,29 +1,37 @@
 //! What is kept for a time only: records of runs that are over, and of messages (W-RUN-25). Items of feeds stay.
 
 use super::Env;
-use super::db::{Batch, Error, Store};
+use super::db::{Batch, Error, Row, Store};
+use crate::model::ids::Ksuid;
 use crate::model::time::Time;
 use crate::params;
 
 /// What is forgotten, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// Runs that are over, with what came together in their batches.
+    /// Runs that are over, with what came together in their batches as far as no message tells of it.
     Runs,
     /// Messages that stand in no feed, with what happened to them.
     Messages,
+    /// Batches that are closed, with what came together in them, once neither a run nor a message names them any more.
+    Batches,
 }
 
 /// A place in the order of time, from which on nothing has been looked at.
 pub type Place = (Time, String);
 
-/// No run that is under way, and none that has brought something to a batch which is open: a cancellation finds it there.
-/// `updated_at` is when it ended.
+/// A run that is over, with nothing left to do. `updated_at` is when it ended, or when something was taken back from it.
 const OVER: &str = "r.status IN ('completed', 'cancelled') AND r.updated_at < ?2 \
      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.subject = r.id)";
-const BROUGHT: &str = "SELECT a.run FROM batches b JOIN batch_activities a ON a.batch = b.id WHERE b.is_open = 1";
+/// Runs that have brought something to a batch which is open: a cancellation finds them there.
+const BROUGHT: &str =
+    "SELECT a.run FROM batches b JOIN batch_activities a ON a.batch = b.id WHERE b.env = ?1 AND b.is_open = 1";
 /// No item of a feed, and nothing that is still to be sent.
 const ALONE: &str = "m.feed IS NULL AND m.updated_at < ?2 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.subject = m.id)";
+
+/// Closed, and nobody's.
+const NAMELESS: &str = "b.is_open = 0 AND b.closes_at < ?2 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = b.run) \
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.batch = b.id)";
 
 impl Store {
     /// Of what is older than `until`: at most `limit` that can be forgotten, from `from` on.
@@ -35,16 +43,25 @@ impl Store {
         from: &Place,
         limit: usize,
     ) -> Result<Vec<Place>, Error> {
+        let (at, id) = from;
+        let row = |row: &Row<'_>| Ok((row.time(0)?, row.string(1)?));
         let (table, is_expired) = match kept {
             Kept::Runs => ("runs r", format!("{OVER} AND r.id NOT IN ({BROUGHT})")),
             Kept::Messages => ("messages m", ALONE.to_owned()),
+            // Their ids are in the order of time themselves.
+            Kept::Batches => {
+                let sql = format!(
+                    "SELECT b.opened_at, b.id FROM batches b WHERE b.id > ?3 AND b.id < ?4 AND b.env = ?1 AND {NAMELESS} \
+                     ORDER BY b.id LIMIT {limit}"
+                );
+                return self.scan(sql, params![env, until, id, Ksuid::lowest(until)], row).await;
+            }
         };
         let sql = format!(
             "SELECT inserted_at, id FROM {table} WHERE env = ?1 AND inserted_at < ?2 AND (inserted_at, id) > (?3, ?4) \
              AND {is_expired} ORDER BY inserted_at, id LIMIT {limit}"
         );
-        let (at, id) = from;
-        self.scan(sql, params![env, until, *at, id], |row| Ok((row.time(0)?, row.string(1)?))).await
+        self.scan(sql, params![env, until, *at, id], row).await
     }
 
     /// Whether it is this node that does something now which is done once in so many seconds by one of all.
@@ -86,6 +103,12 @@ impl Batch {
                     "DELETE FROM message_events WHERE message IN (SELECT m.id FROM messages m WHERE m.id {chosen} AND {ALONE})"
                 ),
                 format!("DELETE FROM messages AS m WHERE m.id {chosen} AND {ALONE}"),
+            ],
+            Kept::Batches => vec![
+                format!(
+                    "DELETE FROM batch_activities WHERE batch IN (SELECT b.id FROM batches b WHERE b.id {chosen} AND {NAMELESS})"
+                ),
+                format!("DELETE FROM batches AS b WHERE b.id {chosen} AND {NAMELESS}"),
             ],
         };
         for sql in statements {

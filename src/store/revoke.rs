@@ -1,6 +1,6 @@
 //! Messages that are taken back: out of their feeds, and still there for whoever reads about them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Env;
 use super::db::{Batch, Error, FeedKey, Store};
@@ -60,16 +60,37 @@ impl Store {
         let only = only.map(|only| serde_json::to_string(only).unwrap_or_default());
         self.scan(sql, params![env, key, only], |row| row.string(0)).await
     }
+
+    /// The items in which messages are that took another's place when they were sent, each with the id of such a message.
+    pub async fn places_taken(
+        &self,
+        env: Env,
+        messages: impl ExactSizeIterator<Item = &String>,
+    ) -> Result<Vec<(String, Message)>, Error> {
+        if messages.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let list = serde_json::to_string(&messages.collect::<Vec<_>>()).unwrap_or_default();
+        let sql = "SELECT message, data FROM message_events \
+                   WHERE message IN (SELECT value FROM json_each(?1)) AND type = 'message.collapsed'";
+        let collapsed = self.query(sql, &params![list], |row| Ok((row.string(0)?, row.json::<Value>(1)?))).await?;
+        let place = |(message, data): (String, Value)| Some((data["message_id"].as_str()?.to_owned(), message));
+        let collapsed: Vec<(String, String)> = collapsed.into_iter().filter_map(place).collect();
+        let ids: Vec<String> = collapsed.iter().map(|(id, _)| id.clone()).collect();
+        let places = self.messages_by_ids(env, &ids).await?;
+        let of = |(id, message): (String, String)| Some((message, places.iter().find(|place| place.id == id)?.clone()));
+        Ok(collapsed.into_iter().filter_map(of).collect())
+    }
 }
 
 impl Batch {
-    /// Adds that messages leave their feed for good. Gives back the number of the feed's head afterwards; there is none
-    /// where none of the messages was there.
-    pub fn revoke_in_feed(&mut self, feed: i64, messages: &[Message], now: Time) -> usize {
+    /// Adds that messages leave their feed for good. Gives back the numbers of the feed's head afterwards, which there is none
+    /// of where none of the messages was there, and of those that left it.
+    pub fn revoke_in_feed(&mut self, feed: i64, messages: &[Message], now: Time) -> (usize, usize) {
         self.feeds.push(FeedKey::Id(feed));
         let ids: Vec<String> = messages.iter().map(|message| message.id.clone()).collect();
         let list = serde_json::to_string(&ids).unwrap_or_default();
-        let number = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
+        let head = self.returning(raised(&recounted(None, CHOSEN), CHOSEN), params![feed, list.as_str()]);
         self.push(
             format!(
                 "INSERT INTO removals (feed, version, message, tenant) \
@@ -81,13 +102,23 @@ impl Batch {
             self.record_revocation(message, "+m.feed = ?6", feed, now);
         }
         self.tell_revoked(feed, &ids, "+m.feed = ?1", now);
-        self.push(
+        let left = self.returning(
             format!(
-                "UPDATE messages AS m SET feed = NULL, seq = 0, version = version + 1, updated_at = ?3, revoked_at = ?3 WHERE {CHOSEN}"
+                "UPDATE messages AS m SET feed = NULL, seq = 0, version = version + 1, updated_at = ?3, revoked_at = ?3 \
+                 WHERE {CHOSEN} RETURNING id"
             ),
             params![feed, list, now],
         );
-        number
+        (head, left)
+    }
+
+    /// Adds that a message must still be of the run and the step that it was of when it was read: nobody else has taken its
+    /// place.
+    pub fn require_teller(&mut self, message: &Message) {
+        self.require(
+            "SELECT 1 FROM messages WHERE id = ?1 AND run = ?2 AND step_ref = ?3",
+            params![message.id.as_str(), message.run.as_str(), message.step_ref.as_str()],
+        );
     }
 
     /// Adds that a message which stands in no feed never comes into one; refused when it has changed since it was read.

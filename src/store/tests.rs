@@ -9,6 +9,7 @@ use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::messages::MessageFilter;
+use super::retention::Kept;
 use super::subscriptions::Among;
 use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
@@ -251,6 +252,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             jobs,
             of_run,
             "batches_open (env=? AND recipient=?)",
+            "sqlite_autoindex_batches_1 (id=?)",
             "sqlite_autoindex_batch_activities_1 (batch=?)",
             &format!("sqlite_autoindex_throttles_1 {of_user}"),
             &format!("feeds_by_recipient {of_user}"),
@@ -308,11 +310,15 @@ async fn what_is_asked_most_is_found_by_an_index() {
     goes_by(&store, "what has a collapse key", &["messages_by_collapse_key (env=? AND collapse_key=?)"]);
     let told = [message()];
     apply(&|batch| {
+        batch.require_teller(&told[0]);
         batch.revoke_in_feed(1, &told, now);
         batch.revoke_alone(&told[0], now);
     })
     .await;
     goes_by(&store, "a revocation", &[BY_ID, ROW, "sqlite_autoindex_runs_1 (id=?)"]);
+    store.places_taken(1, ids.iter()).await.unwrap();
+    goes_by(&store, "in whose place messages are", &[events, BY_ID, "sorted"]);
+    retention(&store, &apply).await;
     audiences(&store, &apply).await;
     store.last_seen(1, &["a", "b"]).await.unwrap();
     goes_by(&store, "when users were seen", &["sqlite_autoindex_last_seen_1 (env=? AND user_id=?)"]);
@@ -323,6 +329,27 @@ async fn what_is_asked_most_is_found_by_an_index() {
     goes_by(&store, "a list of messages that are named", &[BY_ID, "sorted"]);
     drop(store);
     std::fs::remove_dir_all(at).unwrap();
+}
+
+/// Items stay in their feeds for ever, and so does what they tell of: what is forgotten is not looked for among them.
+async fn retention(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
+    let (until, from) = (Time::from_micros(9), (Time::default(), "a".to_owned()));
+    let (run, jobs) = ("sqlite_autoindex_runs_1 (id=?)", "jobs_by_subject (subject=?)");
+    let (of_batch, of_run) = ("messages_by_batch (batch=?)", "batches_by_run (run=?)");
+    let (batch, activities) = ("sqlite_autoindex_batches_1 (id=?)", "sqlite_autoindex_batch_activities_1 (batch=?)");
+    let behind = "(env=? AND (inserted_at,id)>(?,?) AND inserted_at<?)";
+    store.expired(Kept::Runs, 1, until, &from, 10).await.unwrap();
+    goes_by(store, "old runs", &[&format!("runs_by_time {behind}"), jobs, "batches_open (env=?)", activities]);
+    store.expired(Kept::Messages, 1, until, &from, 10).await.unwrap();
+    goes_by(store, "old messages", &[&format!("messages_alone_by_time {behind}"), jobs]);
+    store.expired(Kept::Batches, 1, until, &from, 10).await.unwrap();
+    goes_by(store, "old batches", &["sqlite_autoindex_batches_1 (id>? AND id<?)", run, of_batch]);
+    apply(&|batch| batch.forget_expired(Kept::Runs, &["a"], until)).await;
+    goes_by(store, "runs that are forgotten", &[run, jobs, of_run, of_batch, batch, activities]);
+    apply(&|batch| batch.forget_expired(Kept::Messages, &["a"], until)).await;
+    goes_by(store, "messages that are", &[BY_ID, jobs, "sqlite_autoindex_message_events_1 (message=?)"]);
+    apply(&|batch| batch.forget_expired(Kept::Batches, &["a"], until)).await;
+    goes_by(store, "batches that are", &[batch, activities, run, of_batch]);
 }
 
 fn message() -> Message {

@@ -147,6 +147,12 @@ impl Batch {
         const IN_THEIR_FEEDS: &str = "feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)";
         const IN_NO_FEED: &str = "feed IS NULL AND env = ?1 AND recipient = ?2";
         const THEIR_RUNS: &str = "SELECT id FROM runs WHERE env = ?1 AND recipient = ?2";
+        // A message that outlives its run still tells of what came together.
+        let their_batches = format!(
+            "SELECT id FROM batches WHERE run IN ({THEIR_RUNS}) UNION ALL SELECT batch FROM messages WHERE {IN_THEIR_FEEDS} \
+             UNION ALL SELECT batch FROM messages WHERE {IN_NO_FEED} \
+             UNION ALL SELECT id FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2"
+        );
         self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
         for sql in [
             "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
@@ -160,9 +166,8 @@ impl Batch {
             "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
             "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),
             format!("DELETE FROM jobs WHERE subject IN ({THEIR_RUNS})"),
-            format!("DELETE FROM batch_activities WHERE batch IN (SELECT id FROM batches WHERE run IN ({THEIR_RUNS}))"),
-            format!("DELETE FROM batches WHERE run IN ({THEIR_RUNS})"),
-            "DELETE FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2".to_owned(),
+            format!("DELETE FROM batch_activities WHERE batch IN ({their_batches})"),
+            format!("DELETE FROM batches WHERE id IN ({their_batches})"),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
             format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),
             format!("DELETE FROM removals WHERE {IN_THEIR_FEEDS}"),

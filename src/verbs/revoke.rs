@@ -1,13 +1,14 @@
 //! Revoke: what somebody was told is taken back, on every device at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use crate::model::invalid::Invalid;
-use crate::model::message::Message;
+use crate::model::message::{Message, QUEUED};
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
+use crate::store::revoke::Telling;
 use crate::store::{self, Env};
 
 use super::cancel;
@@ -62,22 +63,28 @@ impl Request {
 }
 
 impl Change {
-    /// Adds that messages leave their feed for good.
-    pub fn revoke(&mut self, feed: &FeedName, messages: &[Message], now: Time) {
-        let answer = self.batch.revoke_in_feed(feed.id, messages, now);
-        self.touch(feed, answer);
+    /// Adds that messages leave their feed for good. Gives the number of the answer: a row for each that did.
+    pub fn revoke(&mut self, feed: &FeedName, messages: &[Message], now: Time) -> usize {
+        let (head, left) = self.batch.revoke_in_feed(feed.id, messages, now);
+        self.touch(feed, head);
+        left
     }
 }
 
+/// A message that is to be taken back.
+#[derive(Debug, Clone)]
+struct Wanted {
+    id: String,
+    /// The run it must be of: an item whose place another has taken is the other's.
+    run: Option<String>,
+}
+
 impl Core {
-    /// Takes messages back: they leave their feeds, and those that wait to be sent never are. Answers how many had not been
-    /// taken back before; done again, it changes nothing.
+    /// Takes messages back: they leave their feeds, and those that wait to be sent never are. One that took another's place
+    /// when it was sent is taken back there. Answers how many had not been taken back before; done again, it changes nothing.
     pub async fn revoke(&self, env: Env, ids: &[String]) -> Result<usize, Error> {
-        let mut revoked = 0;
-        for chunk in ids.chunks(FEEDS) {
-            revoked += self.revoke_chunk(env, chunk).await?;
-        }
-        Ok(revoked)
+        let wanted: Vec<Wanted> = ids.iter().map(|id| Wanted { id: id.clone(), run: None }).collect();
+        self.revoke_wanted(env, &wanted).await
     }
 
     /// Takes back whatever the request means, until nothing is left of it.
@@ -120,46 +127,91 @@ impl Core {
             let runs = self.store.telling(env, name, are_over, only.as_deref(), &after, FEEDS).await?;
             let Some(last) = runs.last() else { return Ok(revoked) };
             after.clone_from(&last.run);
-            let told: HashSet<&str> = runs.iter().map(|telling| telling.run.as_str()).collect();
-            let ids: Vec<String> = runs.iter().flat_map(|telling| telling.messages.clone()).collect();
-            let mut messages = self.store.messages_by_ids(env, &ids).await?;
-            // An item whose place another has taken is the other's.
-            messages.retain(|message| told.contains(message.run.as_str()));
-            let ids: Vec<String> = messages.into_iter().map(|message| message.id).collect();
-            revoked += self.revoke(env, &ids).await?;
+            let of_run = |Telling { run, messages }: Telling| {
+                messages.into_iter().map(move |id| Wanted { id, run: Some(run.clone()) })
+            };
+            let wanted: Vec<Wanted> = runs.into_iter().flat_map(of_run).collect();
+            revoked += self.revoke_wanted(env, &wanted).await?;
         }
     }
 
-    async fn revoke_chunk(&self, env: Env, ids: &[String]) -> Result<usize, Error> {
-        let mut revoked = HashSet::new();
+    async fn revoke_wanted(&self, env: Env, wanted: &[Wanted]) -> Result<usize, Error> {
+        let mut revoked = 0;
+        for chunk in wanted.chunks(FEEDS) {
+            revoked += self.revoke_chunk(env, chunk).await?;
+        }
+        Ok(revoked)
+    }
+
+    async fn revoke_chunk(&self, env: Env, wanted: &[Wanted]) -> Result<usize, Error> {
+        let mut revoked = 0;
         for _ in 0..OVERTAKEN {
-            let mut left = self.store.messages_by_ids(env, ids).await?;
-            left.retain(|message| message.revoked_at.is_none());
-            if left.is_empty() {
-                return Ok(revoked.len());
+            let found = self.to_revoke(env, wanted).await?;
+            if found.is_empty() {
+                return Ok(revoked);
             }
-            let now = self.clock.now();
+            let (now, all) = (self.clock.now(), found.len());
             let mut by_feed: BTreeMap<Option<FeedName>, Vec<Message>> = BTreeMap::new();
-            for message in left {
-                revoked.insert(message.id.clone());
+            let mut change = Change::new();
+            for (message, is_of_run) in found {
+                if is_of_run {
+                    change.batch.require_teller(&message);
+                }
                 let (channel, recipient) = (message.channel.clone(), message.recipient.key());
                 let feed = message.feed.map(|id| FeedName { id, env, channel, recipient });
                 by_feed.entry(feed).or_default().push(message);
             }
-            let mut change = Change::new();
+            let (mut alone, mut left) = (0, Vec::new());
             for (feed, messages) in by_feed {
                 match feed {
-                    Some(feed) => change.revoke(&feed, &messages, now),
-                    None => messages.iter().for_each(|message| change.batch.revoke_alone(message, now)),
+                    Some(feed) => left.push(change.revoke(&feed, &messages, now)),
+                    None => {
+                        alone = messages.len();
+                        messages.iter().for_each(|message| change.batch.revoke_alone(message, now));
+                    }
                 }
             }
             match self.commit(change).await {
+                Ok(applied) => {
+                    let done = alone + left.iter().map(|number| applied.rows(*number).len()).sum::<usize>();
+                    revoked += done;
+                    if done == all {
+                        return Ok(revoked);
+                    }
+                }
                 // Those that left their feed in between are where they were not looked for: look again.
-                Ok(_) | Err(store::Error::Refused(_)) => {}
+                Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::Store(store::Error::Refused(0)))
+    }
+
+    /// What is there of the messages and not taken back, with the items whose place they took when they were sent; each with
+    /// whether it is meant only as long as it is of the run that it is of.
+    async fn to_revoke(&self, env: Env, wanted: &[Wanted]) -> Result<Vec<(Message, bool)>, Error> {
+        let of: HashMap<&str, Option<&str>> =
+            wanted.iter().map(|wanted| (wanted.id.as_str(), wanted.run.as_deref())).collect();
+        let ids: Vec<String> = wanted.iter().map(|wanted| wanted.id.clone()).collect();
+        let mut found = BTreeMap::new();
+        let mut collapsed = HashMap::new();
+        for message in self.store.messages_by_ids(env, &ids).await? {
+            let run = of.get(message.id.as_str()).copied().flatten();
+            if run.is_some_and(|run| run != message.run) {
+                continue;
+            }
+            if message.feed.is_none() && message.status != QUEUED && message.collapse_key.is_some() {
+                collapsed.insert(message.id.clone(), (message.run.clone(), message.step_ref.clone()));
+            }
+            found.insert(message.id.clone(), (message, run.is_some()));
+        }
+        for (id, place) in self.store.places_taken(env, collapsed.keys()).await? {
+            let teller = collapsed.get(&id);
+            if teller.is_some_and(|(run, step)| *run == place.run && *step == place.step_ref) {
+                found.entry(place.id.clone()).or_insert((place, true));
+            }
+        }
+        Ok(found.into_values().filter(|(message, _)| message.revoked_at.is_none()).collect())
     }
 }
 

@@ -120,3 +120,40 @@ async fn messages_that_stand_in_no_feed_are_forgotten_once_they_are_not_to_be_se
     assert_eq!(number(&world, "SELECT count(*) FROM messages").await, 0);
     assert_eq!(number(&world, "SELECT count(*) FROM message_events").await, 0);
 }
+
+/// What came together for an item stays as long as the item, and goes with it, however long its run has been forgotten.
+#[tokio::test]
+async fn what_came_together_goes_with_the_last_that_tells_of_it() {
+    let world = World::new(&[(
+        "gathered",
+        document(json!([gather("hours", 1), tell("tell", "{{ total_activities }}"), tell("again", "x")])),
+    )])
+    .await;
+    for user in ["ann", "bob"] {
+        for _ in 0..2 {
+            world.trigger("gathered", json!({"recipients": [{"id": user}]})).await.unwrap();
+        }
+    }
+    world.pass(31 * DAY).await;
+    assert_eq!(forget(&world.core, 30).await.unwrap(), 4);
+    let kept = async || {
+        let count = async |table: &str| number(&world, &format!("SELECT count(*) FROM {table}")).await;
+        (count("batches").await, count("batch_activities").await)
+    };
+    assert_eq!(kept().await, (2, 4), "four items tell of them");
+    world.core.delete_user(world.env, "bob").await.unwrap();
+    assert_eq!(kept().await, (1, 2), "F-USR-12: with activities that no run is left of");
+    let ids: Vec<String> = world.feed("ann").await.into_iter().map(|item| item.id).collect();
+    world.core.revoke(world.env, &ids[..1]).await.unwrap();
+    world.pass(31 * DAY).await;
+    assert_eq!(forget(&world.core, 30).await.unwrap(), 1, "F-RET-01: what was taken back");
+    assert_eq!(kept().await, (1, 2), "an item still tells of it");
+    world.core.revoke(world.env, &ids[1..]).await.unwrap();
+    // One that is young stays, whoever names it.
+    world.trigger("gathered", json!({"recipients": ["ann"]})).await.unwrap();
+    world.pass(30 * DAY).await;
+    world.trigger("gathered", json!({"recipients": ["ann"]})).await.unwrap();
+    world.pass(2 * DAY).await;
+    assert_eq!(forget(&world.core, 30).await.unwrap(), 2, "F-RET-01: the other, and a run");
+    assert_eq!(kept().await, (2, 2), "F-RET-01: what nobody names is gone, what came since is not");
+}

@@ -3,6 +3,7 @@
 use bellwire::engine::work::work;
 use bellwire::model::mark::Mark;
 use bellwire::verbs::mark::Reach;
+use bellwire::verbs::revoke::{Request, Revoked};
 use serde_json::{Value, json};
 
 use crate::world::{World, document, record, tell};
@@ -33,8 +34,7 @@ async fn two_at_once_revoke_once() {
     let ids = [world.feed("ann").await.remove(0).id];
     let other = world.other_node().await;
     let (one, two) = world.at_once(world.core.revoke(world.env, &ids), other.revoke(world.env, &ids)).await;
-    one.unwrap();
-    two.unwrap();
+    assert_eq!((one.unwrap(), two.unwrap()), (1, 0), "each counts what it has taken back");
     is_gone(&world, &ids[0]).await;
     assert_eq!(world.head("ann").await.version, 2, "one change");
 }
@@ -98,4 +98,22 @@ async fn a_run_that_goes_on_keeps_what_it_recorded() {
     world.pass(300).await;
     let expected = ["message_enqueued", "delay_started", "message_revoked", "delay_finished", "message_enqueued"];
     assert_eq!(record(&world.run().await), expected);
+}
+
+/// What a run told is another's from the instant on at which that takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_whose_place_another_takes_at_the_same_time_stays_the_other_s() {
+    let mut step = tell("tell", "{{ data.n }}");
+    step["collapse_key"] = json!("build");
+    let world = World::new(&[("note", document(json!([step])))]).await;
+    let told =
+        |n: i64| json!({"recipients": [{"id": "ann"}], "cancellation_key": format!("run-{n}"), "data": {"n": n}});
+    world.trigger("note", told(1)).await.unwrap();
+    let body = json!({"workflow": "note", "cancellation_key": "run-1"});
+    let request = Request::parse(body.as_object().unwrap()).unwrap();
+    let other = world.other_node().await;
+    let (taken, revoked) = world.at_once(world.trigger("note", told(2)), other.revoke_all(world.env, &request)).await;
+    taken.unwrap();
+    assert_eq!(revoked.unwrap(), Revoked::default());
+    assert_eq!(world.told("ann").await, ["<p>2</p>"]);
 }
