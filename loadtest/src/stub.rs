@@ -1,4 +1,4 @@
-//! A server for workflows to fetch from: it answers each request with the same few bytes, and counts them.
+//! A server for workflows to fetch from: it answers each request with the same few bytes, and counts the requests.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"plan\": \"pro\"}\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// A listening stub. Dropping it ends it.
+/// A listening stub. Once it is dropped nobody can connect any more; whoever has is answered until they go.
 #[derive(Debug)]
 pub(crate) struct Stub {
     pub(crate) address: SocketAddr,
@@ -22,6 +22,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
+    /// Listens on a port of the loopback that is free.
     pub(crate) async fn start() -> Result<Stub> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let (address, answered) = (listener.local_addr()?, Rc::<Cell<u64>>::default());
@@ -47,7 +48,8 @@ impl Drop for Stub {
     }
 }
 
-/// Answers heads, of which each comes alone: a client waits for one answer before the next request, and sends no body.
+/// Answers every request of one connection. What comes is taken for one as soon as it ends as a head does: right for clients
+/// that send no body, and nothing more before they have the answer.
 async fn serve(mut stream: TcpStream, answered: &Cell<u64>) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
