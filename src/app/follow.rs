@@ -56,8 +56,7 @@ impl Source {
 pub(super) async fn begin(core: &Core) -> Result<(), StartError> {
     if !core.catalog.follows_store() {
         if let Some(environment) = core.catalog.environments().first() {
-            let workflows = core.catalog.workflows(environment.number);
-            reload::publish(core, workflows.iter().map(AsRef::as_ref)).await?;
+            reload::publish(core, &core.catalog.workflows(environment.number)).await?;
         }
         reload::say_archived(core).await?;
     }

@@ -119,10 +119,13 @@ pub struct InFlight {
 /// Runs that wait in the same step.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Waiting {
-    /// The `ref` of the step; none before the first step, or where the version cannot be read.
+    /// The `ref` of the step; none before the first step, or where it is unknown.
     pub step: Option<String>,
     /// Its type.
     pub step_type: Option<String>,
+    /// Whether it is unknown which step it is: this program cannot read the version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unknown: bool,
     /// The version they follow.
     pub version_id: Uuid,
     pub runs: i64,
@@ -339,6 +342,7 @@ fn waiting(standing: &Standing, version: Option<&Workflow>, new: Option<&Workflo
     let awaited = version.zip(standing.position.as_ref().filter(|_| standing.is_waiting));
     let awaited = awaited.and_then(|(version, position)| version.latest_batch_at(position));
     Waiting {
+        is_unknown: step.is_none() && standing.position.is_some(),
         step: step.map(|step| step.reference.clone()),
         step_type: step.map(|step| step.type_name().to_owned()),
         version_id: standing.version_id,

@@ -26,41 +26,60 @@ const DEEPEST: usize = 8;
 /// How often it is tried to publish while others do.
 const TRIES: usize = 16;
 
-/// Makes `workflows` the current ones of every environment in the store, and no others.
-pub(super) async fn publish<'a>(
-    core: &Core,
-    workflows: impl Iterator<Item = &'a Workflow> + Clone,
-) -> Result<(), StartError> {
+/// Makes `workflows` the current ones of every environment: in the store first, since a run that starts with a version must
+/// find it there; then in the catalog.
+pub(super) async fn publish(core: &Core, workflows: &[Arc<Workflow>]) -> Result<(), StartError> {
+    let mut current = Vec::new();
     for environment in core.catalog.environments() {
         let mut tries = 0;
-        while !publish_in(core, environment, workflows.clone()).await? {
+        let published = loop {
+            if let Some(published) = publish_in(core, environment, workflows).await? {
+                break published;
+            }
             tries += 1;
             if tries == TRIES {
                 return Err(StartError::Said("Others kept publishing workflows in between: start again.".to_owned()));
             }
-        }
+        };
+        current.push((environment.number, published));
+    }
+    for (env, workflows) in current {
+        core.catalog.replace_in(env, workflows);
     }
     Ok(())
 }
 
-/// Publishes in one environment; false if somebody else has at the same time.
-async fn publish_in<'a>(
+/// Publishes in one environment; what is current there, or none if somebody else has published at the same time. What is
+/// published as it is keeps the version that it is there, as a plan says (W-ENV-14).
+async fn publish_in(
     core: &Core,
     environment: &Environment,
-    workflows: impl Iterator<Item = &'a Workflow> + Clone,
-) -> Result<bool, StartError> {
+    workflows: &[Arc<Workflow>],
+) -> Result<Option<Vec<Arc<Workflow>>>, StartError> {
     let env = environment.number;
     let publications = core.store.publications().await?;
     let publication = publications.into_iter().find(|row| row.env == env);
-    let before = core.store.published_workflows(env).await?;
-    let is_current = |key: &str, version| {
-        before.iter().any(|row| row.key == key && row.version_id == version && row.archived_at.is_none())
-    };
-    let is_gone = |row: &&Published| row.archived_at.is_none() && !workflows.clone().any(|one| one.key == row.key);
-    let new: Vec<&Workflow> = workflows.clone().filter(|one| !is_current(&one.key, one.version_id)).collect();
+    let mut before = core.store.published_workflows(env).await?;
+    before.retain(|row| row.archived_at.is_none());
+    let (mut current, mut new) = (Vec::new(), Vec::new());
+    for workflow in workflows {
+        let published = before.iter().find(|row| row.key == workflow.key && row.document == workflow.source);
+        let version = match published {
+            Some(row) if row.version_id != workflow.version_id => {
+                core.catalog.version(&core.store, row.version_id).await?
+            }
+            Some(_) => None,
+            None => {
+                new.push(workflow);
+                None
+            }
+        };
+        current.push(version.unwrap_or_else(|| Arc::clone(workflow)));
+    }
+    let is_gone = |row: &&Published| !workflows.iter().any(|one| one.key == row.key);
     let gone: Vec<&Published> = before.iter().filter(is_gone).collect();
     if new.is_empty() && gone.is_empty() {
-        return Ok(true);
+        return Ok(Some(current));
     }
     if publication.as_ref().is_some_and(|row| row.is_applied) {
         return Err(StartError::Said(format!(
@@ -77,8 +96,8 @@ async fn publish_in<'a>(
     }
     gone.iter().for_each(|row| batch.archive_workflow(env, &row.key, now));
     match core.store.apply(batch).await {
-        Ok(_) => Ok(true),
-        Err(store::Error::Refused(_)) => Ok(false),
+        Ok(_) => Ok(Some(current)),
+        Err(store::Error::Refused(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -174,27 +193,25 @@ async fn read(core: &Core, dir: &Path) {
             return;
         }
     }
-    let loaded = project.workflows;
     let (channels, groups) = (core.catalog.channels(), core.catalog.channel_groups());
-    for problem in workflows::doubts(dir, &loaded, channels, groups) {
+    for problem in workflows::doubts(dir, &project.workflows, channels, groups) {
         warn!("{problem}");
     }
+    let loaded: Vec<Arc<Workflow>> = project.workflows.into_iter().map(Arc::new).collect();
     // All have the same.
     let env = core.catalog.environments().first().map_or(0, |environment| environment.number);
-    let is_changed = |workflow: &&Workflow| {
-        core.catalog.workflow(env, &workflow.key).is_none_or(|old| old.version_id != workflow.version_id)
+    let is_changed = |workflow: &&Arc<Workflow>| {
+        core.catalog.workflow(env, &workflow.key).is_none_or(|old| old.source != workflow.source)
     };
     let changed: Vec<String> = loaded.iter().filter(is_changed).map(|workflow| workflow.key.clone()).collect();
     let is_gone = |key: &String| !loaded.iter().any(|workflow| workflow.key == *key);
     let before = core.catalog.workflows(env);
     let gone: Vec<String> = before.iter().map(|workflow| workflow.key.clone()).filter(is_gone).collect();
     let count = loaded.len();
-    // The store first: a run that starts with a version must find it there.
-    if let Err(fault) = publish(core, loaded.iter()).await {
+    if let Err(fault) = publish(core, &loaded).await {
         error!(error = %fault, "changed workflows could not be stored, and stay as they were");
         return;
     }
-    core.catalog.replace(loaded);
     core.catalog.replace_audiences(project.audiences);
     core.catalog.replace_sources(project.sources);
     say_unprovable(core);

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -123,7 +122,7 @@ impl Simulation {
             metrics: Metrics::new(),
         };
         core.catalog.replace_sources(loaded.sources);
-        super::reload::publish(&core, core.catalog.workflows(row.number).iter().map(Arc::as_ref)).await?;
+        super::reload::publish(&core, &core.catalog.workflows(row.number)).await?;
         let declared = Some(loaded.audiences);
         Ok(Simulation { core, env: row.number, declared, told: HashMap::new(), names: Names::default(), directory })
     }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bellwire::app::simulation::{Entry, Simulation};
+use bellwire::model::invalid::unknown;
 use bellwire::model::time::Time;
+use bellwire::verbs::trigger::{MEMBERS, SETTINGS};
 use bellwire::wire::duration::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -61,7 +63,7 @@ Nobody is called: a step that fetches gets the answer whose `url` is its own, or
 \"status\": 200, \"body\": {..}} may also say the `method`; a `url` with * at its end fits all that begin so. Of several that fit,
 each is given once, in turn, and the last from then on.
 
-The same input gives the same timeline. What is made by chance, as ids are, has a name instead: id-1, id-2.";
+What nobody understands is refused. The same input gives the same timeline. What is made by chance, as ids are, has a name instead: id-1, id-2.";
 
 /// Plays the events and prints what comes of them.
 pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
@@ -69,29 +71,27 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     let at = Time::parse(&asked.at);
     let at = at.ok_or_else(|| Failure(format!("--at: `{}` is not an ISO-8601 time", asked.at)))?;
     let advance = asked.advance.as_deref().map(|text| span(text, "--advance")).transpose()?;
-    let events = documents(&asked.events)?;
+    let events = documents(&asked.events)?.into_iter().map(|(place, event)| Event::read(event, &place));
+    let events = events.collect::<Result<Vec<_>, _>>()?;
     let mut simulation = Simulation::new(config, &asked.env, at).await?;
     simulation.find(&asked.workflow).map_err(Failure)?;
-    simulation.answer(&documents(&asked.answers)?).map_err(Failure)?;
+    let answers: Vec<Value> = documents(&asked.answers)?.into_iter().map(|(_, answer)| answer).collect();
+    simulation.answer(&answers).map_err(Failure)?;
     let mut everybody = Vec::new();
-    for recipient in documents(&asked.recipients)? {
+    for (place, recipient) in documents(&asked.recipients)? {
+        must_be_profile(&recipient, &place)?;
         everybody.push(json!(simulation.introduce(&recipient).await.map_err(Failure)?));
     }
     simulation.begin().await.map_err(Failure)?;
     let mut shown = Shown { is_json: asked.json, entries: Vec::new(), timeline: Timeline::default() };
-    for mut event in events {
-        if let Some(after) = event.get("after").and_then(Value::as_str) {
-            let until = later(simulation.now(), &span(after, "`after`")?)?;
+    for event in events {
+        if let Some(after) = &event.after {
+            let until = later(simulation.now(), after)?;
             shown.show(simulation.work_until(until).await.map_err(Failure)?)?;
         }
-        let workflow = event.get("workflow").and_then(Value::as_str).unwrap_or(&asked.workflow).to_owned();
-        simulation.find(&workflow).map_err(Failure)?;
-        let Some(members) = event.as_object_mut() else {
-            return Err(Failure(format!("an event is an object, as the body of a trigger: {event}")));
-        };
-        members.remove("after");
-        members.remove("workflow");
-        let happened = play(&mut simulation, &workflow, std::mem::take(members), &everybody).await;
+        let workflow = event.workflow.as_deref().unwrap_or(&asked.workflow);
+        simulation.find(workflow).map_err(Failure)?;
+        let happened = play(&mut simulation, workflow, event.kind, event.members, &everybody).await;
         shown.show(happened.map_err(Failure)?)?;
     }
     if let Some(advance) = advance {
@@ -102,15 +102,83 @@ pub(super) async fn simulate(asked: &Asked) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// One event, read.
+struct Event {
+    after: Option<Duration>,
+    workflow: Option<String>,
+    /// The word that says what it is; none for a trigger.
+    kind: Option<&'static str>,
+    members: Map<String, Value>,
+}
+
+/// What an event can be besides a trigger, by the word that says so, and what it may say then.
+const KINDS: [(&str, &[&str]); 5] = [
+    ("cancel", &["recipients", "workflow"]),
+    ("identify", &[]),
+    ("join", &["user", "tenant"]),
+    ("leave", &["user", "tenant"]),
+    ("source", &["body", "headers"]),
+];
+
+impl Event {
+    /// Reads an event out of the file that is named: what it says and nobody understands is refused.
+    fn read(event: Value, place: &str) -> Result<Event, Failure> {
+        let Value::Object(mut members) = event else {
+            return Err(Failure(format!("{place}: an event is an object, as the body of a trigger: {event}")));
+        };
+        let kind = KINDS.iter().find(|(word, _)| members.contains_key(*word));
+        let mut known = vec!["after"];
+        match kind {
+            Some((word, more)) => known.extend([word].into_iter().chain(*more)),
+            None => known.extend(MEMBERS.iter().chain(&["workflow"]).chain(KINDS.iter().map(|(word, _)| word))),
+        }
+        refuse_unknown(&members, &known, place)?;
+        if let Some(settings) = members.get("settings").and_then(Value::as_object) {
+            refuse_unknown(settings, &SETTINGS, &format!("{place}: settings"))?;
+        }
+        if let Some(profile) = members.get("identify") {
+            must_be_profile(profile, &format!("{place}: identify"))?;
+        }
+        if members.get("headers").is_some_and(|headers| !headers.is_object()) {
+            return Err(Failure(format!("{place}: `headers` must be an object")));
+        }
+        let mut text = |name: &str| match members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(Failure(format!("{place}: `{name}` must be a text: {other}"))),
+        };
+        let (after, workflow) = (text("after")?, text("workflow")?);
+        let after = after.map(|text| span(&text, &format!("{place}: `after`"))).transpose()?;
+        Ok(Event { after, workflow, kind: kind.map(|(word, _)| *word), members })
+    }
+}
+
+fn refuse_unknown(members: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), Failure> {
+    match members.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Failure(format!("{place}: `{name}` {}", unknown(name, known)))),
+        None => Ok(()),
+    }
+}
+
+/// Whatever somebody says of themselves is a property; what only a trigger's recipients have would be lost.
+fn must_be_profile(recipient: &Value, place: &str) -> Result<(), Failure> {
+    match recipient.get("$trigger_data") {
+        Some(_) => {
+            Err(Failure(format!("{place}: `$trigger_data` is of the `recipients` of a trigger: it goes into an event")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Has one event happen.
 async fn play(
     simulation: &mut Simulation,
     workflow: &str,
+    kind: Option<&'static str>,
     mut event: Map<String, Value>,
     everybody: &[Value],
 ) -> Result<Vec<Entry>, String> {
-    let words = ["cancel", "identify", "join", "leave", "source"];
-    let Some(word) = words.into_iter().find(|word| event.contains_key(*word)) else {
+    let Some(word) = kind else {
         event.entry("recipients").or_insert_with(|| everybody.into());
         return simulation.trigger(workflow, event.into()).await;
     };
@@ -131,19 +199,22 @@ async fn play(
     }
 }
 
-/// The documents in these files; a list counts as its items.
-fn documents(files: &[PathBuf]) -> Result<Vec<Value>, Failure> {
+/// The documents in these files, each with where it stands; a list counts as its items.
+fn documents(files: &[PathBuf]) -> Result<Vec<(String, Value)>, Failure> {
     let mut all = Vec::new();
     for file in files {
+        let name = file.display();
         let text = match file.as_path() == Path::new("-") {
             true => std::io::read_to_string(std::io::stdin()),
             false => std::fs::read_to_string(file),
         };
-        let text = text.map_err(|error| Failure(format!("{} can't be read: {error}.", file.display())))?;
+        let text = text.map_err(|error| Failure(format!("{name} can't be read: {error}.")))?;
         match serde_json::from_str(&text) {
-            Ok(Value::Array(items)) => all.extend(items),
-            Ok(document) => all.push(document),
-            Err(error) => return Err(Failure(format!("{} is not JSON: {error}.", file.display()))),
+            Ok(Value::Array(items)) => {
+                all.extend(items.into_iter().enumerate().map(|(at, item)| (format!("{name}[{at}]"), item)));
+            }
+            Ok(document) => all.push((name.to_string(), document)),
+            Err(error) => return Err(Failure(format!("{name} is not JSON: {error}."))),
         }
     }
     Ok(all)

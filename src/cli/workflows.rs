@@ -353,6 +353,7 @@ fn show_in_flight(in_flight: &InFlight, fate: Fate) -> Result<(), Failure> {
     for one in waiting {
         let place = match (&one.step, &one.step_type) {
             (Some(step), Some(step_type)) => format!("in {step} ({step_type})"),
+            _ if one.is_unknown => format!("in version {}, which can't be read here", one.version_id),
             _ => "at their beginning".to_owned(),
         };
         let follow = if one.follow { ", which goes on in the new version" } else { "" };

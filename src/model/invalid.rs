@@ -58,6 +58,11 @@ pub fn aside<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String
     did_you_mean(word, known).map(|question| format!(" ({question})")).unwrap_or_default()
 }
 
+/// What is wrong with a member whose name is none of these.
+pub fn unknown(name: &str, known: &[&str]) -> String {
+    format!("is not known here{}: known are {}", aside(name, known.iter().copied()), known.join(", "))
+}
+
 /// Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::request::{Fault, Request, Response};
+use crate::model::invalid::unknown;
 
 /// The answers there are, in the order in which they are given.
 #[derive(Debug, Default)]
@@ -48,8 +49,9 @@ impl Answer {
     /// Reads an answer: an object with `url`, and with `method`, `status` and `body` where they say more.
     pub fn parse(answer: &Value) -> Result<Answer, String> {
         let members = answer.as_object().ok_or_else(|| format!("an answer is an object with `url`: {answer}"))?;
-        if let Some(name) = members.keys().find(|name| !["url", "method", "status", "body"].contains(&name.as_str())) {
-            return Err(format!("an answer has `url`, `method`, `status` and `body`, and no `{name}`"));
+        let known = ["url", "method", "status", "body"];
+        if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(format!("an answer's `{name}` {}", unknown(name, &known)));
         }
         let url = members.get("url").and_then(Value::as_str).ok_or("an answer needs a `url`")?;
         let url = match url.strip_suffix('*') {

@@ -10,7 +10,7 @@ use super::condition::{Allow, Condition, Group, Join, Member, Question};
 use super::message_status::{self, Test};
 use super::operand::{self, LEAST_RELATIVE_SECONDS, Operand, Path, Side};
 use super::operator::{Kind, Operator};
-use crate::model::invalid::{Invalid, aside, join};
+use crate::model::invalid::{Invalid, aside, join, unknown};
 use crate::model::time::Time;
 use crate::template::Template;
 
@@ -132,8 +132,7 @@ impl Reader {
 
     fn refuse_unknown_keys(&mut self, map: &Map<String, Value>, known: &[&str], path: &str) {
         for key in map.keys().filter(|key| !known.contains(&key.as_str()) && !key.starts_with("__")) {
-            let hint = aside(key, known.iter().copied());
-            self.refuse(&join(path, key), format!("is not known here{hint}: known are {}", known.join(", ")));
+            self.refuse(&join(path, key), unknown(key, known));
         }
     }
 

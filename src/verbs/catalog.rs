@@ -191,10 +191,14 @@ impl Catalog {
     /// follow them (W-ENG-15).
     pub fn replace(&self, workflows: Vec<Workflow>) {
         let workflows: Vec<Arc<Workflow>> = workflows.into_iter().map(Arc::new).collect();
-        let mut held = self.write();
         for environment in &self.environments {
-            held.replace(environment.number, workflows.iter().cloned());
+            self.replace_in(environment.number, workflows.clone());
         }
+    }
+
+    /// The same in one environment.
+    pub fn replace_in(&self, env: Env, workflows: Vec<Arc<Workflow>>) {
+        self.write().replace(env, workflows.into_iter());
     }
 
     /// Takes over what has been published since the last look, and tells the operator, whoever it is that looked.

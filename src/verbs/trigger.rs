@@ -157,6 +157,10 @@ fn cancellation_key(value: &Value) -> Result<String, Vec<Invalid>> {
     }
 }
 
+/// What the body of a trigger may say, and what its `settings` may.
+pub const MEMBERS: [&str; 6] = ["recipients", "actor", "tenant", "data", "cancellation_key", "settings"];
+pub const SETTINGS: [&str; 2] = ["sandbox_mode", "skip_delay"];
+
 fn settings(value: &Value) -> Result<RunSettings, Vec<Invalid>> {
     let Value::Object(map) = value else { return fault("settings", "settings must be an object") };
     let flag = |name: &str| match map.get(name) {

@@ -2,9 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
+use std::time::Duration;
 
 use bellwire::model::workflow::Workflow;
-use bellwire::store::Batch;
+use bellwire::store::{Batch, Store};
 use bellwire::verbs::Error;
 use serde_json::{Value, json};
 
@@ -330,6 +331,40 @@ async fn nodes_with_files_leave_alone_what_was_applied_until_it_is_released() {
         plan.out,
         plan.err
     );
+}
+
+/// It was told that what is applied is not what its files say, where it was only published again; the plan said otherwise.
+#[tokio::test]
+async fn a_node_with_the_files_that_are_applied_runs_the_versions_that_they_are() {
+    let dir = project("apply-same-files");
+    let database = database(&dir).await;
+    nodes(&dir, &database).iter_mut().for_each(|node| drop(node.stop()));
+    let hello = [("hello", says("one"))];
+    dir.publish(&database, &hello, &[]);
+    dir.publish(&database, &hello, &["--env", "development", "--allow-empty"]);
+    let files = [(database.0, database.1.as_str()), ("BELLWIRE_WORKFLOWS_FROM", "files")];
+    let versions = || {
+        let plan = dir.run_with(&["workflows", "plan", "--config", "b.toml", "--json"], &files);
+        let plan: Value = serde_json::from_str(&plan.out).unwrap();
+        assert_eq!(plan["has_changes"], json!(false));
+        [0, 1].map(|at| plan["environments"][at]["workflows"][0]["version_id"].as_str().unwrap().to_owned())
+    };
+    let before = versions();
+    assert_ne!(before[0], before[1], "W-ENV-14");
+    let mut command = dir.command(&["serve", "--config", "b.toml"]);
+    command.envs(files);
+    let mut node = Server::started(command);
+    let made = ["keys", "create", "--kind", "secret", "--env", "development", "--config", "b.toml", "--json"];
+    let made: Value = serde_json::from_str(&dir.run_with(&made, &[(database.0, &database.1)]).out).unwrap();
+    assert_eq!(node.trigger(&format!("Bearer {}", made["key"].as_str().unwrap()), "hello"), 200);
+    node.stop();
+    let store = match is_on_postgres() {
+        true => Store::connect(&postgres::place(&database.1, 1, Duration::from_secs(10))).await,
+        false => Store::open(database.1.as_ref()),
+    };
+    let of_run = store.unwrap().query_one("SELECT version_id FROM runs", &[], |row| row.string(0)).await.unwrap();
+    assert_eq!(of_run.as_ref(), Some(&before[0]));
+    assert_eq!(versions(), before, "nothing was published");
 }
 
 /// W-AMB-15: all of a publication, or nothing.

@@ -81,13 +81,56 @@ fn what_cannot_be_played_is_said() {
         (&["welcome", "--event", "late.json", "--advance", "x"], "--advance: `x` is not a duration"),
         (&["welcome", "--event", "late.json", "--at", "x"], "--at: `x` is not an ISO-8601 time"),
         (
-            &["welcome", "--event", "late.json", "--env", "moon"],
+            &["welcome", "--event", "event.json", "--env", "moon"],
             "There is no environment `moon`; there is development.",
         ),
     ] {
         let done = dir.run(&[&["simulate"], args, &["--workflows", SAMPLES]].concat());
         assert_eq!(done.code, Some(1), "{args:?}");
         assert!(done.err.contains(said), "{args:?}: {}", done.err);
+    }
+}
+
+/// A word that was misspelled was passed over, and the timeline looked as if it had been meant so.
+#[test]
+fn what_nobody_understands_is_refused_with_a_suggestion() {
+    let dir = Dir::new("simulate-unknown");
+    dir.write("ann.json", r#"{"id": "ann"}"#);
+    for (event, said) in [
+        (r#"[{}, {"recipient": ["ann"]}]"#, "e.json[1]: `recipient` is not known here (did you mean `recipients`?)"),
+        (r#"{"cancle": "k"}"#, "e.json: `cancle` is not known here (did you mean `cancel`?)"),
+        (
+            r#"{"cancel": "k", "data": {}}"#,
+            "e.json: `data` is not known here: known are after, cancel, recipients, workflow",
+        ),
+        (r#"{"cancel": "k", "join": "vip"}"#, "e.json: `join` is not known here"),
+        (r#"{"join": "vip", "usr": "ann"}"#, "e.json: `usr` is not known here (did you mean `user`?)"),
+        (r#"{"source": "s", "header": {}}"#, "e.json: `header` is not known here (did you mean `headers`?)"),
+        (r#"{"source": "s", "headers": []}"#, "e.json: `headers` must be an object"),
+        (
+            r#"{"settings": {"skip_delays": true}}"#,
+            "e.json: settings: `skip_delays` is not known here (did you mean `skip_delay`?)",
+        ),
+        (r#"{"after": 90}"#, "e.json: `after` must be a text: 90"),
+        (
+            r#"{"identify": {"id": "ann", "$trigger_data": {}}}"#,
+            "e.json: identify: `$trigger_data` is of the `recipients` of a trigger",
+        ),
+    ] {
+        dir.write("e.json", event);
+        let args = ["simulate", "welcome", "--event", "e.json", "--recipient", "ann.json", "--workflows", SAMPLES];
+        let done = dir.run(&args);
+        assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{event}: nothing is played before");
+        assert!(done.err.contains(said), "{event}: {}", done.err);
+    }
+    dir.write("e.json", "{}");
+    for (file, content, said) in [
+        ("--recipient", r#"[{"id": "ann", "$trigger_data": {}}]"#, "x.json[0]: `$trigger_data` is of the `recipients`"),
+        ("--answer", r#"{"ulr": "https://a.example"}"#, "an answer's `ulr` is not known here (did you mean `url`?)"),
+    ] {
+        dir.write("x.json", content);
+        let done = dir.run(&["simulate", "welcome", "--event", "e.json", file, "x.json", "--workflows", SAMPLES]);
+        assert!(done.code == Some(1) && done.err.contains(said), "{content}: {}", done.err);
     }
 }
 

@@ -156,6 +156,28 @@ async fn a_batch_that_the_new_version_has_no_more_keeps_its_version() {
     }
 }
 
+/// It was said that they stand at their beginning.
+#[tokio::test]
+async fn where_runs_of_a_version_stand_that_cannot_be_read_is_not_made_up() {
+    let world = World::new(&[("greet", document(json!([wait("pause", "hours", 1)])))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    let version = world.run().await.version_id;
+    let later = document(json!([{"type": "of_a_later_time", "ref": "pause"}])).to_string();
+    let mut batch = bellwire::store::Batch::new();
+    batch.push("UPDATE workflow_versions SET document = ?1", vec![later.into()]);
+    world.core.store.apply(batch).await.unwrap();
+    let dir = project("plan-unreadable");
+    dir.lay(&[("greet", document(json!([tell("tell", "hello")])))]);
+    let done = dir.beside(&world, &["plan", "w"]);
+    let expected = format!(
+        "      1 run in flight: 1 keeps its version\n        1 in version {version}, which can't be read here\n"
+    );
+    assert!(done.out.contains(&expected), "{}{}", done.out, done.err);
+    let plan: Value = serde_json::from_str(&dir.beside(&world, &["plan", "w", "--json"]).out).unwrap();
+    let waiting = &plan["environments"][0]["workflows"][0]["in_flight"]["waiting"][0];
+    assert_eq!((&waiting["is_unknown"], &waiting["step"]), (&json!(true), &Value::Null));
+}
+
 #[tokio::test]
 async fn texts_differ_by_their_lines() {
     let lines = |third: &str| document(json!([tell("tell", &format!("one\ntwo\n{third}\nfour"))]));
