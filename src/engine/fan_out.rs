@@ -40,7 +40,7 @@ const CLAIM: usize = 0;
 /// Does a claimed fan-out from where it stands on.
 pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     let Some(mut work) = Work::take_up(core, job).await? else { return Ok(()) };
-    for _ in 0..bulk::CHUNKS_PER_CLAIM {
+    while work.parts > 0 {
         if !work.goes_on(core).await? {
             return Ok(());
         }
@@ -60,6 +60,8 @@ pub struct Work {
     order: FanOutOrder,
     data: Vec<Arc<TriggerData>>,
     progress: Progress,
+    /// How many parts this claim still does.
+    parts: usize,
     /// The part behind it, if it has been thought through.
     next: Option<Part>,
 }
@@ -106,7 +108,17 @@ impl Work {
         let progress = job.progress.as_deref().unwrap_or_default();
         let progress = serde_json::from_str(progress).map_err(|error| unreadable(error.to_string()))?;
         let data = std::mem::take(&mut order.data).into_iter().map(|data| Arc::new(TriggerData::new(data))).collect();
-        Ok(Some(Work { job: job.clone(), order, data, progress, next: None }))
+        Ok(Some(Work { job: job.clone(), order, data, progress, parts: bulk::CHUNKS_PER_CLAIM, next: None }))
+    }
+
+    /// The work of so many parts: whoever claims the job next does the others.
+    pub fn only(self, parts: usize) -> Work {
+        Work { parts, ..self }
+    }
+
+    /// Whether the next part has been thought through already.
+    pub fn is_ahead(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Does one part. Whether there is more to do; for whoever has lost the claim there is not.
@@ -124,14 +136,19 @@ impl Work {
                 }
             };
             let Part { change, progress, after, reached, is_last } = part;
-            // While one part is written, the next is thought through as if it were written already; whatever comes in
-            // between refuses both.
-            let next =
-                async { if is_last { Ok(None) } else { self.part(core, &progress, &after, &reached).await.map(Some) } };
+            // While one part is written, the next is thought through as if it were written already, if this claim does it;
+            // whatever comes in between refuses both.
+            let next = async {
+                match is_last || self.parts <= 1 {
+                    true => Ok(None),
+                    false => self.part(core, &progress, &after, &reached).await.map(Some),
+                }
+            };
             let (written, next) = tokio::join!(core.commit(change), next);
             match written {
                 Ok(_) => {
                     self.progress = progress;
+                    self.parts = self.parts.saturating_sub(1);
                     self.next = next?;
                     return Ok(!is_last);
                 }

@@ -74,6 +74,18 @@ async fn every_follower_is_told_once_however_many_there_are() {
     }
 }
 
+/// What was thought through ahead of the last part of a claim was thrown away: the next claim begins by itself.
+#[tokio::test]
+async fn nothing_is_thought_through_that_the_claim_does_not_do() {
+    let world = followed(json!([]), MANY).await;
+    trigger(&world).await;
+    let job = claim(&world, "first").await;
+    let mut two = Work::take_up(&world.core, &job).await.unwrap().unwrap().only(2);
+    assert!(two.goes_on(&world.core).await.unwrap() && two.is_ahead());
+    assert!(two.goes_on(&world.core).await.unwrap() && !two.is_ahead());
+    assert_eq!(runs(&world).await, 513, "two parts, and the object's own");
+}
+
 /// W-FAN-06: the part behind is thought through before the database knows of the one that reaches the same people.
 #[tokio::test]
 async fn whoever_follows_two_objects_is_told_once_across_parts() {
