@@ -62,6 +62,17 @@ pub struct Common<'a> {
     pub cancellation_key: Option<&'a str>,
 }
 
+impl<'a> Common<'a> {
+    /// What a run has in common with those that were triggered with it.
+    pub fn of(run: &'a Run) -> Common<'a> {
+        Common {
+            actor: run.actor.as_ref(),
+            tenant: run.tenant.as_deref(),
+            cancellation_key: run.cancellation_key.as_deref(),
+        }
+    }
+}
+
 impl<'a> Scene<'a> {
     /// The scene as `staged` has it.
     pub async fn set(

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, debug, error_span};
 
 use super::nested;
-use super::run::{Call, Input};
+use super::run::{Call, Input, Outcome};
 use super::scene::{Common, Scene};
 use super::start::{TRIES, add, tell};
 use super::version::followed;
@@ -119,12 +119,7 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
             tokio::task::yield_now().await;
         }
         let Member { job, run, awaited, workflow } = member;
-        let common = Common {
-            actor: run.actor.as_ref(),
-            tenant: run.tenant.as_deref(),
-            cancellation_key: run.cancellation_key.as_deref(),
-        };
-        let scene = Scene::set(core, environment, workflow, common, &mut staged).await?;
+        let scene = Scene::set(core, environment, workflow, Common::of(run), &mut staged).await?;
         let input = scene.input(run, &mut staged, refs(core, run).await?).await?;
         let input = Input { is_alone: true, ..input };
         let outcomes = scene.facts.advance(&[(run.clone(), input)], &mut staged).await?;
@@ -132,12 +127,7 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
             left.push((*job).clone());
             continue;
         };
-        parts.batch.update_run(&outcome.run, scene.now);
-        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
-            // W-BAT-54: what came together ends with it, and nothing more joins.
-            awaited.iter().for_each(|batch| parts.batch.give_up_batch(batch));
-        }
-        add(&mut parts, outcome, scene.now);
+        stands(&mut parts, outcome, awaited.as_deref(), scene.now);
         ends.push(*job);
     }
     if ends.is_empty() {
@@ -275,6 +265,16 @@ fn over(run: &Run, awaited: Option<&str>, now: Time, change: &mut Change) {
     tell(change, run, false, &[], now);
 }
 
+/// Adds where a run stands after a stretch, with all that has come of it.
+fn stands(change: &mut Change, outcome: Outcome, awaited: Option<&str>, now: Time) {
+    change.batch.update_run(&outcome.run, now);
+    if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
+        // W-BAT-54: what came together ends with it, and nothing more joins.
+        awaited.into_iter().for_each(|batch| change.batch.give_up_batch(batch));
+    }
+    add(change, outcome, now);
+}
+
 /// Adds what the run's next stretch comes to.
 async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change: &mut Change) -> Result<Went, Failure> {
     let is_signal = job.kind == SIGNAL_JOB;
@@ -303,12 +303,7 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change:
     let mut staged = Staged::new(core, run.env);
     staged.follow(run.state.depth);
     staged.preload(run.recipient.user_id().as_slice()).await?;
-    let common = Common {
-        actor: run.actor.as_ref(),
-        tenant: run.tenant.as_deref(),
-        cancellation_key: run.cancellation_key.as_deref(),
-    };
-    let scene = Scene::set(core, environment, &workflow, common, &mut staged).await?;
+    let scene = Scene::set(core, environment, &workflow, Common::of(&run), &mut staged).await?;
     let mut input = Input { is_alone: true, call, ..scene.input(&run, &mut staged, refs(core, &run).await?).await? };
     if wait.is_some() {
         input.heard = signals::heard(core, &run, job, is_signal).await?;
@@ -344,16 +339,11 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change:
         if wait.is_some() && !still_waits {
             change.batch.end_wait(outcome.run.id);
         }
-        change.batch.update_run(&outcome.run, scene.now);
-        if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
-            // W-BAT-54: what came together ends with it, and nothing more joins.
-            awaited.iter().for_each(|batch| change.batch.give_up_batch(batch));
-        }
         if is_signal && still_waits {
             // It is woken when it would have been anyway.
             outcome.wake_at = None;
         }
-        add(change, outcome, scene.now);
+        stands(change, outcome, awaited.as_deref(), scene.now);
     }
     Ok(went)
 }
