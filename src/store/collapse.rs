@@ -3,6 +3,7 @@
 use super::Env;
 use super::db::{Batch, Error, FeedKey, Store};
 use super::feeds::HEAD;
+use super::messages::{REPLACE_IN_FEED, content_params};
 use crate::model::message::Message;
 use crate::model::time::Time;
 use crate::params;
@@ -88,37 +89,9 @@ impl Batch {
             ),
             params![feed, id, message.inserted_at],
         );
-        self.push(
-            "UPDATE messages SET first_at = coalesce(first_at, inserted_at), \
-             seq = (SELECT version FROM feeds WHERE id = ?1), version = (SELECT version FROM feeds WHERE id = ?1), \
-             inserted_at = (SELECT last_at FROM feeds WHERE id = ?1), updated_at = (SELECT last_at FROM feeds WHERE id = ?1), \
-             seen_at = NULL, interacted_at = NULL, link_clicked_at = NULL, actor = ?3, workflow = ?4, version_id = ?5, \
-             categories = ?6, step_ref = ?7, workflow_run = ?8, run = ?9, status = ?10, blocks = ?11, actors = ?12, \
-             total_actors = ?13, data = ?14, slim_data = ?15, activities = ?16, total_activities = ?17, metadata = ?18, \
-             scheduled_at = ?19, batch = ?20 WHERE id = ?2",
-            params![
-                feed,
-                id,
-                message.actor.as_deref(),
-                message.workflow.as_str(),
-                message.version_id.as_str(),
-                &message.categories,
-                message.step_ref.as_str(),
-                message.workflow_run.as_str(),
-                message.run.as_str(),
-                message.status.as_str(),
-                &message.blocks,
-                &message.actors,
-                message.total_actors,
-                &message.data,
-                message.slim_data.as_ref(),
-                message.activities.as_ref(),
-                message.total_activities,
-                message.metadata.as_deref(),
-                message.scheduled_at,
-                message.batch.as_deref(),
-            ],
-        );
+        let mut params = params![feed, id];
+        params.extend(content_params(message));
+        self.push(REPLACE_IN_FEED, params);
         number
     }
 }

@@ -21,12 +21,20 @@ pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.chann
 /// How many they are.
 pub(super) const MESSAGE_COLUMNS: usize = 36;
 
+/// The columns of what a message tells and of where that comes from, in the order of [`content_params`].
+macro_rules! content {
+    () => {
+        "actor, workflow, version_id, categories, step_ref, workflow_run, run, status, blocks, actors, total_actors, data, \
+         slim_data, activities, total_activities, metadata, scheduled_at, batch"
+    };
+}
+
 macro_rules! insert {
     ($place:literal) => {
         concat!(
-            "INSERT INTO messages (id, env, channel, recipient, tenant, actor, workflow, version_id, categories, step_ref, ",
-            "workflow_run, run, status, blocks, actors, total_actors, data, slim_data, activities, total_activities, ",
-            "metadata, scheduled_at, batch, collapse_key, feed, seq, version, inserted_at, updated_at) VALUES ",
+            "INSERT INTO messages (id, env, channel, recipient, tenant, ",
+            content!(),
+            ", collapse_key, feed, seq, version, inserted_at, updated_at) VALUES ",
             "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ",
             $place,
             ")"
@@ -44,33 +52,51 @@ pub(crate) const INSERT_IN_FEED: &str = insert!(
      (SELECT last_at FROM feeds WHERE env = ?2 AND channel = ?3 AND recipient = ?4)"
 );
 const INSERT_ALONE: &str = insert!("NULL, 0, 0, ?25, ?25");
+/// Has item `?2` of feed `?1`, whose row the statement before has just raised, tell what another message does.
+pub(super) const REPLACE_IN_FEED: &str = concat!(
+    "UPDATE messages SET first_at = coalesce(first_at, inserted_at), \
+     seq = (SELECT version FROM feeds WHERE id = ?1), version = (SELECT version FROM feeds WHERE id = ?1), \
+     inserted_at = (SELECT last_at FROM feeds WHERE id = ?1), updated_at = (SELECT last_at FROM feeds WHERE id = ?1), \
+     seen_at = NULL, interacted_at = NULL, link_clicked_at = NULL, (",
+    content!(),
+    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) WHERE id = ?2"
+);
 
 pub(crate) fn insert_params(message: &Message) -> Vec<Param> {
-    params![
-        message.id.as_str(),
-        message.env,
-        message.channel.as_str(),
-        message.recipient.key(),
-        message.tenant.as_deref(),
-        message.actor.as_deref(),
-        message.workflow.as_str(),
-        message.version_id.as_str(),
-        &message.categories,
-        message.step_ref.as_str(),
-        message.workflow_run.as_str(),
-        message.run.as_str(),
-        message.status.as_str(),
-        &message.blocks,
-        &message.actors,
-        message.total_actors,
-        &message.data,
-        message.slim_data.as_ref(),
-        message.activities.as_ref(),
-        message.total_activities,
-        message.metadata.as_deref(),
-        message.scheduled_at,
-        message.batch.as_deref(),
-        message.collapse_key.as_deref(),
+    // With room for where it stands.
+    let mut params = Vec::with_capacity(25);
+    params.extend::<[Param; 5]>([
+        message.id.as_str().into(),
+        message.env.into(),
+        message.channel.as_str().into(),
+        message.recipient.key().into(),
+        message.tenant.as_deref().into(),
+    ]);
+    params.extend(content_params(message));
+    params.push(message.collapse_key.as_deref().into());
+    params
+}
+
+pub(super) fn content_params(message: &Message) -> [Param; 18] {
+    [
+        message.actor.as_deref().into(),
+        message.workflow.as_str().into(),
+        message.version_id.as_str().into(),
+        (&message.categories).into(),
+        message.step_ref.as_str().into(),
+        message.workflow_run.as_str().into(),
+        message.run.as_str().into(),
+        message.status.as_str().into(),
+        (&message.blocks).into(),
+        (&message.actors).into(),
+        message.total_actors.into(),
+        (&message.data).into(),
+        message.slim_data.as_ref().into(),
+        message.activities.as_ref().into(),
+        message.total_activities.into(),
+        message.metadata.as_deref().into(),
+        message.scheduled_at.into(),
+        message.batch.as_deref().into(),
     ]
 }
 
