@@ -113,7 +113,8 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
     let mut staged = Staged::new(core, env);
     let users: Vec<&str> = members.iter().filter_map(|member| member.run.recipient.user_id()).collect();
     staged.preload(&users).await?;
-    let (mut ends, mut parts) = (Vec::new(), Change::new());
+    // What may be refused comes first: whatever is behind it need not be undone.
+    let (mut ends, mut updates, mut parts) = (Vec::new(), Batch::new(), Change::new());
     for (number, member) in members.iter().enumerate() {
         if number % AT_A_STRETCH == 0 {
             tokio::task::yield_now().await;
@@ -127,7 +128,8 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
             left.push((*job).clone());
             continue;
         };
-        stands(&mut parts, outcome, awaited.as_deref(), scene.now);
+        updates.update_run(&outcome.run, scene.now);
+        comes_of(&mut parts, outcome, awaited.as_deref(), scene.now);
         ends.push(*job);
     }
     if ends.is_empty() {
@@ -137,6 +139,7 @@ async fn taken_on(core: &Core, jobs: &[Job]) -> Result<Vec<Job>, Failure> {
     let mut change = Change::new();
     ends.iter().for_each(|job| change.batch.finish_job(job));
     staged.write(&mut change).await?;
+    change.batch.append(updates);
     change.append(parts);
     match core.commit(change).await {
         Ok(_) => {
@@ -265,9 +268,8 @@ fn over(run: &Run, awaited: Option<&str>, now: Time, change: &mut Change) {
     tell(change, run, false, &[], now);
 }
 
-/// Adds where a run stands after a stretch, with all that has come of it.
-fn stands(change: &mut Change, outcome: Outcome, awaited: Option<&str>, now: Time) {
-    change.batch.update_run(&outcome.run, now);
+/// Adds what a run's stretch has come to, besides where the run stands now.
+fn comes_of(change: &mut Change, outcome: Outcome, awaited: Option<&str>, now: Time) {
     if outcome.run.status.is_final() && outcome.run.state.awaited_batch().is_some() {
         // W-BAT-54: what came together ends with it, and nothing more joins.
         awaited.into_iter().for_each(|batch| change.batch.give_up_batch(batch));
@@ -343,7 +345,8 @@ async fn go_on(core: &Core, mut run: Run, job: &Job, call: Option<Call>, change:
             // It is woken when it would have been anyway.
             outcome.wake_at = None;
         }
-        stands(change, outcome, awaited.as_deref(), scene.now);
+        change.batch.update_run(&outcome.run, scene.now);
+        comes_of(change, outcome, awaited.as_deref(), scene.now);
     }
     Ok(went)
 }

@@ -3,6 +3,7 @@
 //! SQLite in WAL mode with `synchronous=FULL`: many batches share one transaction and one fsync, and a batch is
 //! acknowledged only after that. Short indexed reads run where they are asked; long ones on the blocking pool.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::mpsc;
 
 use super::checkpoint::Checkpoints;
-use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, group, measured};
+use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, Statement, group, measured};
 
 /// Batches that share one transaction at most.
 const GROUP_BATCHES: usize = 1024;
@@ -46,14 +47,13 @@ impl ToSql for Param {
 }
 
 impl Batch {
-    /// What may refuse the batch behind a change needs a savepoint to undo that change.
-    fn needs_savepoint(&self) -> bool {
-        let mut changed = false;
-        self.statements.iter().any(|statement| {
-            let refuses_late = changed && matches!(statement.kind, Kind::Guard | Kind::Require);
-            changed |= statement.kind != Kind::Require;
-            refuses_late
-        })
+    /// What may refuse the batch behind a change needs a savepoint to undo that change: up to the last statement that may,
+    /// whose place this is. Each page that is changed under a savepoint is copied first, so that it is held no longer.
+    fn undone_until(&self) -> Option<usize> {
+        let is_change = |statement: &Statement| statement.kind != Kind::Require;
+        let changed = self.statements.iter().position(is_change)?;
+        let may_refuse = |statement: &Statement| matches!(statement.kind, Kind::Guard | Kind::Require);
+        self.statements.iter().rposition(may_refuse).filter(|last| *last > changed)
     }
 }
 
@@ -260,30 +260,36 @@ fn commit<'a>(connection: &mut Connection, batches: impl Iterator<Item = &'a Bat
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut answers = Vec::new();
     for batch in batches {
-        let savepoint = batch.needs_savepoint();
-        if savepoint {
-            transaction.prepare_cached("SAVEPOINT batch")?.execute([])?;
-        }
-        let answer = execute(&transaction, batch);
-        let answer = match answer {
+        match execute(&transaction, batch) {
             Err(Error::Database(error)) => return Err(Error::Database(error)),
-            other => other,
-        };
-        if savepoint {
-            if answer.is_err() {
-                transaction.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-            }
-            transaction.prepare_cached("RELEASE batch")?.execute([])?;
+            answer => answers.push(answer),
         }
-        answers.push(answer);
     }
     transaction.commit()?;
     Ok(answers)
 }
 
+/// Applies a batch within the transaction; what is refused leaves nothing behind.
 fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
     let mut applied = Applied::default();
-    for (number, statement) in batch.statements.iter().enumerate() {
+    let Some(last) = batch.undone_until() else {
+        run(connection, batch, 0..batch.statements.len(), &mut applied)?;
+        return Ok(applied);
+    };
+    connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+    let guarded = run(connection, batch, 0..last + 1, &mut applied);
+    if let Err(Error::Refused(_)) = guarded {
+        connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+    }
+    connection.prepare_cached("RELEASE batch")?.execute([])?;
+    guarded?;
+    run(connection, batch, last + 1..batch.statements.len(), &mut applied)?;
+    Ok(applied)
+}
+
+fn run(connection: &Connection, batch: &Batch, places: Range<usize>, applied: &mut Applied) -> Result<(), Error> {
+    for place in places {
+        let statement = &batch.statements[place];
         if let Some((question, many)) = statement.look
             && !connection.prepare_cached(question)?.exists(rusqlite::params_from_iter(&statement.params[..many]))?
         {
@@ -296,12 +302,12 @@ fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
             Kind::Plain => drop(prepared.execute(params)?),
             Kind::Guard => {
                 if prepared.execute(params)? == 0 {
-                    return Err(Error::Refused(number));
+                    return Err(Error::Refused(place));
                 }
             }
             Kind::Require => {
                 if !prepared.exists(params)? {
-                    return Err(Error::Refused(number));
+                    return Err(Error::Refused(place));
                 }
             }
             Kind::Counted => {
@@ -311,7 +317,7 @@ fn execute(connection: &Connection, batch: &Batch) -> Result<Applied, Error> {
             Kind::Returning => applied.answers.push(cells(&mut prepared.query(params)?)?),
         }
     }
-    Ok(applied)
+    Ok(())
 }
 
 fn cells(rows: &mut rusqlite::Rows<'_>) -> Result<Vec<Vec<Cell>>, Error> {
