@@ -95,6 +95,20 @@ pub fn object_id_fault(text: &str) -> Option<&'static str> {
     None
 }
 
+/// Why an id cannot name a tenant, if it cannot (W-TRG-24).
+pub fn tenant_id_fault(id: &str) -> Option<&'static str> {
+    if id.chars().any(char::is_whitespace) {
+        return Some("a tenant id must not contain whitespace");
+    }
+    object_id_fault(id)
+}
+
+/// Why a collection and an id cannot name an object, if they cannot: which of both is wrong, and what about it.
+pub fn object_fault(collection: &str, id: &str) -> Option<(&'static str, &'static str)> {
+    let of_id = if collection == TENANTS { tenant_id_fault(id) } else { object_id_fault(id) };
+    object_id_fault(collection).map(|fault| ("collection", fault)).or_else(|| of_id.map(|fault| ("id", fault)))
+}
+
 /// A stored user (F-USR-03): `properties` holds what the customer gave, reserved names included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
@@ -220,6 +234,19 @@ mod tests {
         ] {
             assert_eq!(RecipientRef::from_key(&reference.key()), reference);
         }
+    }
+
+    #[test]
+    fn tenants_are_objects_whose_ids_hold_no_whitespace_w_trg_24() {
+        for bad in ["a b", "a\tb", "", "a#b"] {
+            assert!(tenant_id_fault(bad).is_some(), "W-TRG-24 {bad:?}");
+            assert_eq!(object_fault(TENANTS, bad).map(|(place, _)| place), Some("id"), "W-TRG-24 {bad:?}");
+        }
+        assert_eq!(
+            (tenant_id_fault("acme"), object_fault(TENANTS, "acme"), object_fault("teams", "a b")),
+            (None, None, None)
+        );
+        assert_eq!(object_fault("", "a").map(|(place, _)| place), Some("collection"));
     }
 
     #[test]

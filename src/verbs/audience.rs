@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::model::audience::{Audience, Audiences, Members, Transition, holds};
 use crate::model::invalid::{Invalid, join};
-use crate::model::recipient::{User, object_id_fault};
+use crate::model::recipient::{User, tenant_id_fault};
 use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::queue::{Failure, LEASE_SECONDS};
@@ -145,7 +145,7 @@ impl Named {
             Some(Value::String(tenant)) => Some(tenant.clone()),
             Some(_) => return Err(vec![Invalid::new(at("tenant"), "must be a tenant's id, or null")]),
         };
-        if let Some(fault) = tenant.as_deref().and_then(object_id_fault) {
+        if let Some(fault) = tenant.as_deref().and_then(tenant_id_fault) {
             return Err(vec![Invalid::new(at("tenant"), fault)]);
         }
         Ok(Named { user, tenant })

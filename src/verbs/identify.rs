@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::model::invalid::{Invalid, join};
-use crate::model::recipient::{RecipientRef, User, object_id_fault, user_id_fault};
+use crate::model::recipient::{RecipientRef, User, object_fault, user_id_fault};
 use crate::model::time::Time;
 use crate::rules::preference;
 use crate::store::{self, Env};
@@ -123,10 +123,8 @@ fn inline(map: &Map<String, Value>, path: &str) -> Result<RecipientRequest, Vec<
 }
 
 fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<Invalid>> {
-    for (name, text) in [("collection", collection), ("id", id)] {
-        if let Some(fault) = object_id_fault(text) {
-            return Err(vec![Invalid::new(join(path, name), fault)]);
-        }
+    if let Some((name, fault)) = object_fault(collection, id) {
+        return Err(vec![Invalid::new(join(path, name), fault)]);
     }
     Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() })
 }

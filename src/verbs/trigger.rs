@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::model::environment::Environment;
 use crate::model::ids::recipient_run_id;
 use crate::model::invalid::Invalid;
-use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
+use crate::model::recipient::{RecipientRef, TENANTS, tenant_id_fault};
 use crate::model::run::{Run, RunSettings, RunState, RunStatus, SourceType};
 use crate::model::schedule::{Occurrence, Schedule};
 use crate::model::time::Time;
@@ -133,10 +133,7 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
         },
         _ => return fault("tenant", "tenant must be an id or a map with an id"),
     };
-    if id.chars().any(char::is_whitespace) {
-        return fault("tenant", "a tenant id must not contain whitespace");
-    }
-    match object_id_fault(&id) {
+    match tenant_id_fault(&id) {
         Some(text) => fault("tenant", text),
         None => Ok((id, profile)),
     }

@@ -12,7 +12,7 @@ use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
 use crate::model::invalid::Invalid;
-use crate::model::recipient::{RecipientRef, object_id_fault};
+use crate::model::recipient::{RecipientRef, object_fault};
 use crate::model::subscription::Subscription;
 use crate::store;
 use crate::store::subscriptions::Whose;
@@ -33,12 +33,11 @@ pub const ROUTES: &[Route] = &[
 
 /// The object in the path.
 fn object(cx: &Cx) -> Result<RecipientRef, ApiError> {
-    for name in ["collection", "object_id"] {
-        if let Some(fault) = object_id_fault(cx.param(name)) {
-            return Err(ApiError::invalid_at(name, fault));
-        }
+    let (collection, id) = (cx.param("collection"), cx.param("object_id"));
+    match object_fault(collection, id) {
+        Some((place, fault)) => Err(ApiError::invalid_at(if place == "id" { "object_id" } else { place }, fault)),
+        None => Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() }),
     }
-    Ok(RecipientRef::Object { collection: cx.param("collection").to_owned(), id: cx.param("object_id").to_owned() })
 }
 
 /// F-SUB-02, F-SUB-03.

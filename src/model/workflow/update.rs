@@ -1,7 +1,7 @@
 //! The settings of steps that change the run's data, or what is stored of somebody.
 
 use super::reader::{Node, Reader};
-use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault, user_id_fault};
+use crate::model::recipient::{RecipientRef, TENANTS, object_fault, user_id_fault};
 use crate::template::Template;
 use crate::template::json::JsonTemplate;
 
@@ -56,9 +56,9 @@ impl Updated {
         let (collection, id) = gid.strip_prefix(SCHEME).and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
         let fault = match (self, collection) {
             (Updated::User, USERS) => user_id_fault(id),
-            (Updated::Tenant, TENANTS) => object_id_fault(id),
+            (Updated::Tenant, TENANTS) => object_fault(collection, id).map(|(_, fault)| fault),
             (Updated::Object, USERS) => return Err(format!("`{gid}` names a user; use an `update_user` step")),
-            (Updated::Object, _) => object_id_fault(collection).or_else(|| object_id_fault(id)),
+            (Updated::Object, _) => object_fault(collection, id).map(|(_, fault)| fault),
             _ => return Err(wrong()),
         };
         if let Some(fault) = fault {

@@ -148,6 +148,7 @@ async fn what_is_no_list_of_members_is_refused() {
         json!({"members": [{"user": {"id": "t", "collection": "teams"}}]}),
         json!({"members": [{"user": {"id": "ann"}, "tenant": 1}]}),
         json!({"members": [{"user": {"id": "ann"}, "tenant": "a#b"}]}),
+        json!({"members": [{"user": {"id": "ann"}, "tenant": "a b"}]}),
         json!({"members": [{"user": {"id": "ann", "email": 1}}]}),
     ] {
         for reply in [world.post(MEMBERS).sk().json(&body).await, world.delete(MEMBERS).sk().json(&body).await] {
