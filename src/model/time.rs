@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// An instant in UTC with a resolution of one microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,6 +48,21 @@ impl Time {
             .ok()?;
         let zoned = jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()?;
         Some(zoned.into())
+    }
+
+    /// Reads an instant as services spell it: ISO-8601, or what [`Time::since_epoch`] takes, as a number or as text.
+    pub fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Time::parse(text).or_else(|| Time::since_epoch(text.trim().parse().ok()?)),
+            Value::Number(number) => Time::since_epoch(number.as_f64()?),
+            _ => None,
+        }
+    }
+
+    /// The instant so many seconds or milliseconds after the Unix epoch: which of both, their size tells.
+    pub fn since_epoch(number: f64) -> Option<Self> {
+        let micros = if number > 1e11 { number * 1e3 } else { number * 1e6 };
+        (0.0..1e14).contains(&number).then(|| Time(micros.round() as i64))
     }
 
     /// The same instant as a `jiff` timestamp; instants outside its range are clamped to it.
@@ -121,6 +137,7 @@ impl<'de> Deserialize<'de> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn it_reads_every_spelling_clients_send() {
@@ -135,6 +152,28 @@ mod tests {
         }
         assert_eq!(Time::parse("2019-12-26").map(|t| t.to_string()).as_deref(), Some("2019-12-26T00:00:00.000000Z"));
         assert_eq!(Time::parse("next week"), None);
+    }
+
+    #[test]
+    fn it_reads_what_services_send() {
+        let at = Time::from_micros(1_789_984_800_000_000);
+        for spelled in [
+            json!("2026-09-21T10:00:00Z"),
+            json!(1_789_984_800),
+            json!(1_789_984_800_000i64),
+            json!("1789984800"),
+            json!(" 1789984800.0 "),
+            json!("1789984800000"),
+        ] {
+            assert_eq!(Time::read(&spelled), Some(at), "{spelled}");
+        }
+        assert_eq!(Time::read(&json!("1789984800.123456")), Some(at.plus_micros(123_456)));
+        assert_eq!(Time::read(&json!("20260921")).map(Time::seconds), Some(1_789_948_800), "a date, and no number");
+        for wrong in
+            [json!("soon"), json!("NaN"), json!("inf"), json!(-1), json!(1e15), json!(null), json!([]), json!(true)]
+        {
+            assert_eq!(Time::read(&wrong), None, "{wrong}");
+        }
     }
 
     proptest::proptest! {

@@ -86,11 +86,9 @@ impl Encoding {
     }
 }
 
-/// Times are in seconds or in milliseconds since the Unix epoch: which, their size tells.
 fn is_recent(time: &str, tolerance_seconds: i64, now: Time) -> bool {
-    let Ok(time) = time.parse::<i64>() else { return false };
-    let seconds = if time > 100_000_000_000 { time / 1_000 } else { time };
-    now.seconds().abs_diff(seconds) <= tolerance_seconds.unsigned_abs()
+    let time = time.parse::<i64>().ok().and_then(|number| Time::since_epoch(number as f64));
+    time.is_some_and(|time| now.seconds().abs_diff(time.seconds()) <= tolerance_seconds.unsigned_abs())
 }
 
 fn is_mac(secret: &str, parts: &[&[u8]], mac: &[u8]) -> bool {
