@@ -4,16 +4,15 @@ use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::start::{Asked, trigger_from};
-use crate::model::recipient::{RecipientRef, TENANTS, object_id_fault};
+use crate::model::invalid::Invalid;
+use crate::model::recipient::{RecipientRef, TENANTS, object_fault};
 use crate::model::run::SourceType;
-use crate::model::source::{Action, Event, Given, Mapping, Member, Named, Trigger};
-use crate::model::time::Time;
+use crate::model::source::{Action, Event, Given, Mapping, Member, Named, Trigger, with_spelled_ids};
 use crate::queue::{Failure, LEASE_SECONDS};
-use crate::store::idempotency::Remembered;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch, Env};
 use crate::verbs::identify::Profile;
-use crate::verbs::source::{DONE, Taken};
+use crate::verbs::source::{DONE, Taken, remembered};
 use crate::verbs::{Core, Error, subscribe};
 
 /// How soon an event is looked at again whose repetition is being worked on.
@@ -30,11 +29,6 @@ pub struct Deed {
 /// Does what the source's mappings say; what cannot be done is skipped, and the log has the reason (W-SRC-03).
 pub async fn work(core: &Core, job: &Job) -> Result<Vec<Deed>, Failure> {
     let (mut taken, mut deeds) = (taken(job)?, Vec::new());
-    let Some(source) = core.catalog.sources().get(&taken.source).cloned() else {
-        warn!(event.id = %job.subject, source.key = %taken.source, "source `{}` is gone: nothing is done about an event", taken.source);
-        end(core, job, &taken, End::Undone).await?;
-        return Ok(deeds);
-    };
     match claim(core, job, &taken).await? {
         Claim::Own => {}
         Claim::Repetition => {
@@ -46,10 +40,10 @@ pub async fn work(core: &Core, job: &Job) -> Result<Vec<Deed>, Failure> {
             return Ok(deeds);
         }
     }
-    let mappings: Vec<&Mapping> = source.mappings(&taken.kind).collect();
-    for (at, mapping) in mappings.iter().enumerate().skip(taken.done) {
+    while let Some(document) = taken.mappings.get(taken.done) {
+        let mapping = Mapping::parse(document).map_err(|faults| unreadable(job, &faults))?;
         let (source, action) = (&taken.source, mapping.name);
-        match act(core, taken.env, &format!("{}/{at}", job.subject), mapping, &taken.event).await {
+        match act(core, taken.env, &format!("{}/{}", job.subject, taken.done), &mapping, &taken.event).await {
             Ok(()) => {
                 info!(event.id = %job.subject, source.key = %source, action, "done: {action}");
                 deeds.push(Deed { action, skipped: None });
@@ -61,7 +55,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<Vec<Deed>, Failure> {
             }
             Err(Outcome::Failed(error)) => return Err(error.into()),
         }
-        taken.done = at + 1;
+        taken.done += 1;
         let mut batch = Batch::new();
         batch.advance_job(job, &taken.progress(), core.clock.now().plus_seconds(LEASE_SECONDS));
         match core.store.apply(batch).await {
@@ -89,6 +83,12 @@ fn taken(job: &Job) -> Result<Taken, Failure> {
     read.ok_or_else(|| Failure(format!("job {} does not hold an event", job.id)))
 }
 
+/// What a node of another version has left that this one cannot do.
+fn unreadable(job: &Job, faults: &[Invalid]) -> Failure {
+    let first = faults.first().map(ToString::to_string).unwrap_or_default();
+    Failure(format!("what is to be done about the event of job {} cannot be read: {first}", job.id))
+}
+
 /// Who works on an event, and on its repetitions.
 enum Claim {
     Own,
@@ -98,27 +98,25 @@ enum Claim {
     Others,
 }
 
-/// Makes the event's idempotency key this event's own, so that of two that come at once one is worked on.
+/// Whose the event's idempotency key is: an event has its own since it was taken, unless another had it then. One that
+/// nobody has is made this event's own, so that of several that have waited for it one is worked on.
 async fn claim(core: &Core, job: &Job, taken: &Taken) -> Result<Claim, Failure> {
     let Some(known) = taken.remembered_as() else { return Ok(Claim::Own) };
     let now = core.clock.now();
-    let mut batch = Batch::new();
-    batch.remember(taken.env, &known, &remembered(job, "", now));
-    match core.store.apply(batch).await {
-        Ok(_) => return Ok(Claim::Own),
-        Err(store::Error::Refused(_)) => {}
-        Err(error) => return Err(error.into()),
+    match core.store.remembered(taken.env, &known, now).await? {
+        Some(before) if before.request_id == job.subject => return Ok(Claim::Own),
+        Some(before) if before.response == DONE => return Ok(Claim::Repetition),
+        Some(_) => return Ok(Claim::Others),
+        None => {}
     }
-    Ok(match core.store.remembered(taken.env, &known, now).await? {
-        Some(before) if before.request_id == job.subject => Claim::Own,
-        Some(before) if before.response == DONE => Claim::Repetition,
-        _ => Claim::Others,
-    })
-}
-
-fn remembered(job: &Job, response: &str, created_at: Time) -> Remembered {
-    let (response, request_id) = (response.to_owned(), job.subject.clone());
-    Remembered { fingerprint: String::new(), response, request_id, created_at }
+    let mut batch = Batch::new();
+    batch.remember(taken.env, &known, &remembered(&job.subject, "", now));
+    match core.store.apply(batch).await {
+        Ok(_) => Ok(Claim::Own),
+        // Another was first.
+        Err(store::Error::Refused(_)) => Ok(Claim::Others),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How the work on an event ends.
@@ -135,7 +133,7 @@ async fn end(core: &Core, job: &Job, taken: &Taken, how: End) -> Result<(), Fail
     batch.finish_job(job);
     if let Some(known) = taken.remembered_as() {
         match how {
-            End::Done => batch.answer(taken.env, &known, &remembered(job, DONE, core.clock.now())),
+            End::Done => batch.answer(taken.env, &known, &remembered(&job.subject, DONE, core.clock.now())),
             End::Undone => batch.give_up_key(taken.env, &known, &job.subject),
             End::Repetition => {}
         }
@@ -205,7 +203,9 @@ async fn act(core: &Core, env: Env, cause: &str, mapping: &Mapping, event: &Even
         }
         Action::Cancel { workflow, cancellation_key, recipients } => {
             let key = cancellation_key.required_id(event, "cancellation_key")?;
-            let recipients = recipients.as_ref().and_then(|given| given.value(event)).map(listed);
+            // Nobody where somebody was to be named is not everybody (W-CAN-03).
+            let recipients =
+                recipients.as_ref().map(|given| given.required(event, "recipients")).transpose()?.map(listed);
             core.cancel(env, workflow, &json!({"cancellation_key": key, "recipients": recipients})).await?;
         }
         Action::Trigger(trigger) => start(core, env, cause, trigger, event).await?,
@@ -215,8 +215,8 @@ async fn act(core: &Core, env: Env, cause: &str, mapping: &Mapping, event: &Even
 
 async fn start(core: &Core, env: Env, cause: &str, trigger: &Trigger, event: &Event) -> Result<(), Outcome> {
     let recipients = listed(trigger.recipients.required(event, "recipients")?);
-    let [actor, tenant, key] = [&trigger.actor, &trigger.tenant, &trigger.cancellation_key]
-        .map(|given| given.as_ref().and_then(|given| given.value(event)));
+    let [actor, tenant, key] =
+        [&trigger.actor, &trigger.tenant, &trigger.cancellation_key].map(|given| optional(given.as_ref(), event));
     let body = json!({"recipients": recipients, "actor": actor, "tenant": tenant, "cancellation_key": key,
         "data": trigger.data.values(event)});
     // One that was started before its job could say so is not started again.
@@ -233,17 +233,22 @@ async fn start(core: &Core, env: Env, cause: &str, trigger: &Trigger, event: &Ev
 
 /// One recipient is a list of one (W-SRC-04).
 fn listed(value: Value) -> Value {
-    match value {
-        Value::Array(_) => value,
+    match with_spelled_ids(value) {
+        Value::Array(items) => Value::Array(items),
         one => Value::Array(vec![one]),
     }
 }
 
+/// Somebody or something that an event may name.
+fn optional(given: Option<&Given>, event: &Event) -> Option<Value> {
+    given.and_then(|given| given.value(event)).map(with_spelled_ids)
+}
+
 fn members(member: &Member, event: &Event) -> Result<Value, Outcome> {
-    let user = member.user.required(event, "user")?;
+    let user = with_spelled_ids(member.user.required(event, "user")?);
     // An id alone identifies, as it does in requests about members.
     let user = if user.is_string() { json!({"id": user}) } else { user };
-    let tenant = member.tenant.as_ref().and_then(|given| given.value(event));
+    let tenant = optional(member.tenant.as_ref(), event);
     Ok(json!({"members": [{"user": user, "tenant": tenant}]}))
 }
 
@@ -258,12 +263,10 @@ fn named(object: &Named, event: &Event) -> Result<RecipientRef, Outcome> {
 }
 
 fn reference(collection: String, id: String) -> Result<RecipientRef, Outcome> {
-    for (name, text) in [("collection", &collection), ("id", &id)] {
-        if let Some(fault) = object_id_fault(text) {
-            return Err(Outcome::Skipped(format!("{name}: {fault}")));
-        }
+    match object_fault(&collection, &id) {
+        Some((name, fault)) => Err(Outcome::Skipped(format!("{name}: {fault}"))),
+        None => Ok(RecipientRef::Object { collection, id }),
     }
-    Ok(RecipientRef::Object { collection, id })
 }
 
 /// Who is to follow an object or no more; without properties those that followers have stay as they are.

@@ -61,6 +61,8 @@ pub struct Mapping {
     pub action: Action,
     /// The word for it in documents.
     pub name: &'static str,
+    /// As it stands in the source's document.
+    pub document: Value,
     /// Its place in the document.
     place: usize,
 }
@@ -140,6 +142,15 @@ impl Event {
     }
 }
 
+impl Mapping {
+    /// Reads a mapping by itself, as [`Mapping::document`] has it.
+    pub fn parse(document: &Value) -> Result<Mapping, Vec<Invalid>> {
+        let mut reader = Reader { faults: Vec::new() };
+        let mapping = reader.mapping(document, 0);
+        mapping.filter(|_| reader.faults.is_empty()).ok_or(reader.faults)
+    }
+}
+
 impl Path {
     fn parse(text: &str) -> Result<Path, String> {
         match text.split_once('.') {
@@ -164,16 +175,38 @@ impl Path {
 
     /// The text that stands there; numbers are spelled.
     pub fn text(&self, event: &Event) -> Option<String> {
-        match self.find(event)? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
+        spelled(self.find(event)?)
     }
 
     /// The name of the header, if it leads to one.
     fn header(&self) -> Option<String> {
         self.0.strip_prefix("headers.").map(str::to_lowercase)
+    }
+}
+
+/// An id, or a word like one, as text: services send numbers, too.
+fn spelled(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The same of one who is named, or of several: by an id, or by an object with one.
+pub fn with_spelled_ids(mut value: Value) -> Value {
+    match &mut value {
+        Value::Number(number) => Value::String(number.to_string()),
+        Value::Array(items) => items.drain(..).map(with_spelled_ids).collect(),
+        Value::Object(map) => {
+            for name in ["id", "collection"] {
+                if let Some(text) = map.get(name).filter(|id| id.is_number()).and_then(spelled) {
+                    map.insert(name.to_owned(), text.into());
+                }
+            }
+            value
+        }
+        _ => value,
     }
 }
 
@@ -202,11 +235,7 @@ impl Given {
 
     /// The same, which has to be an id.
     pub fn required_id(&self, event: &Event, name: &str) -> Result<String, String> {
-        match self.required(event, name)? {
-            Value::String(id) if !id.is_empty() => Ok(id),
-            Value::Number(id) => Ok(id.to_string()),
-            _ => Err(format!("`{name}` must be an id, as text")),
-        }
+        spelled(&self.required(event, name)?).ok_or_else(|| format!("`{name}` must be an id, as text"))
     }
 }
 
@@ -352,20 +381,17 @@ impl Sources {
         self.all().filter(is_closed).map(|source| source.key.as_str()).collect()
     }
 
-    /// What is wrong with these sources and workflows together: each fault with the source it is in, or with the workflow
-    /// that waits for one.
+    /// What is wrong with these sources and workflows together: each fault with the source it is in, or with
+    /// the workflow that waits for one.
     pub fn faults(&self, workflows: &[Workflow]) -> Vec<(In, Invalid)> {
         let mut faults = Vec::new();
         for source in self.all() {
-            for mapping in &source.mappings {
-                let named = mapping.action.workflow();
-                let Some(key) = named.filter(|key| workflows.iter().all(|known| known.key != **key)) else { continue };
-                let hint = aside(key, workflows.iter().map(|known| known.key.as_str()));
-                let fault = Invalid::new(
-                    format!("mappings[{}].workflow", mapping.place),
-                    format!("there is no workflow `{key}`{hint}"),
-                );
-                faults.push((In::Source(source.key.clone()), fault));
+            for Mapping { action, place, .. } in &source.mappings {
+                if let Some(key) = action.workflow().filter(|key| workflows.iter().all(|known| known.key != **key)) {
+                    let hint = aside(key, workflows.iter().map(|known| known.key.as_str()));
+                    let fault = format!("there is no workflow `{key}`{hint}");
+                    faults.push((In::Source(source.key.clone()), at_mapping(*place, "workflow", fault)));
+                }
             }
         }
         for workflow in workflows {
@@ -381,6 +407,10 @@ impl Sources {
         }
         faults
     }
+}
+
+fn at_mapping(place: usize, name: &str, fault: String) -> Invalid {
+    Invalid::new(format!("mappings[{place}].{name}"), fault)
 }
 
 /// In whose file something is wrong.
@@ -517,17 +547,19 @@ impl Reader {
         };
         let mut mappings = Vec::new();
         for (at, item) in items.iter().enumerate() {
-            let path = format!("mappings[{at}]");
-            match item {
-                Value::Object(map) => mappings.extend(self.mapping(Node { map, path: &path }, at)),
-                _ => self.wrong(path, "must be an object with an `event` and an `action`"),
-            }
+            mappings.extend(self.mapping(item, at));
         }
         mappings.sort_by_key(|mapping| ORDER.iter().position(|name| *name == mapping.name));
         mappings
     }
 
-    fn mapping(&mut self, node: Node<'_>, place: usize) -> Option<Mapping> {
+    fn mapping(&mut self, document: &Value, place: usize) -> Option<Mapping> {
+        let path = format!("mappings[{place}]");
+        let Value::Object(map) = document else {
+            self.wrong(path, "must be an object with an `event` and an `action`");
+            return None;
+        };
+        let node = Node { map, path: &path };
         let event = self.required_text(node, "event").map(str::to_owned);
         let is_active = self.flag(node, "active", true);
         let word = self.required_text(node, "action")?;
@@ -541,7 +573,7 @@ impl Reader {
             return None;
         }
         let action = self.action(node, name)?;
-        Some(Mapping { event: event?, is_active, action, name, place })
+        Some(Mapping { event: event?, is_active, action, name, document: document.clone(), place })
     }
 
     fn action(&mut self, node: Node<'_>, name: &str) -> Option<Action> {

@@ -2,16 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::model::environment::Environment;
 use crate::model::recipient::user_id_fault;
 use crate::model::source::{Event, Source, scope};
 use crate::model::time::Time;
+use crate::store::idempotency::Remembered;
 use crate::store::{self, Env};
 
-use super::{Change, Core};
+use super::{Change, Core, OVERTAKEN};
 
 /// The kind of job that works on an event. Its subject is the event's id.
 pub const JOB: &str = "source";
@@ -31,6 +32,8 @@ pub struct Taken {
     pub kind: String,
     /// By which repetitions are told (W-SRC-05).
     pub key: Option<String>,
+    /// What is to be done about it, in order: the active mappings, as the source's document had them when it was taken.
+    pub mappings: Vec<Value>,
     #[serde(flatten)]
     pub event: Event,
     /// How many mappings have been worked on.
@@ -95,8 +98,9 @@ impl Core {
         Err(Refusal::Unproven(why))
     }
 
-    /// Takes an event: when this returns, it is on disk, and whatever is to be done about it will be. A repetition of one
-    /// on which all has been done is taken, and nothing is done (W-SRC-05).
+    /// Takes an event: when this returns, it is on disk, and whatever is to be done about it will be. What that is, the
+    /// source says now: it may say something else, or be gone, when it is done. Of a repetition no run is told; of one on
+    /// which all has been done nothing is done, and one of what is still being worked on waits for how that ends (W-SRC-05).
     pub async fn take_event(&self, env: Env, source: &Source, event: Event) -> Result<(), Refusal> {
         let (now, gid) = (self.clock.now(), Uuid::new_v4());
         let Some(kind) = source.event_type.text(&event) else {
@@ -107,57 +111,58 @@ impl Core {
         let key = source.idempotency_key.as_ref().and_then(|path| path.text(&event));
         let key = key.filter(|key| key.chars().count() <= LONGEST_KEY);
         let user = source.user_id.text(&event).filter(|user| user_id_fault(user).is_none());
-        let at = source.timestamp.as_ref().and_then(|path| instant(path.find(&event)?)).unwrap_or(now);
+        let happened_at = source.timestamp.as_ref().and_then(|path| path.find(&event)).map(Time::read);
+        if happened_at == Some(None) {
+            warn!(event.id = %gid, source.key = %source.key, "when an event of source `{}` happened cannot be read: it counts as of now", source.key);
+        }
+        let at = happened_at.flatten().unwrap_or(now);
+        let mappings = source.mappings(&kind).map(|mapping| mapping.document.clone()).collect();
         let source_key = source.key.clone();
-        let taken = Taken { env, source: source_key, kind, key, event, done: 0, has_failed: false };
-        if let Some(known) = taken.remembered_as()
-            && self.store.remembered(env, &known, now).await?.is_some_and(|before| before.response == DONE)
-        {
-            info!(event.id = %gid, source.key = %source.key, "an event of source `{}` is a repetition: nothing is done", source.key);
-            return Ok(());
+        let taken = Taken { env, source: source_key, kind, key, mappings, event, done: 0, has_failed: false };
+        let known = taken.remembered_as();
+        for _ in 0..OVERTAKEN {
+            let mut change = Change::new();
+            let before = match &known {
+                Some(known) => self.store.remembered(env, known, now).await?,
+                None => None,
+            };
+            if before.as_ref().is_some_and(|before| before.response == DONE) {
+                info!(event.id = %gid, source.key = %source.key, "an event of source `{}` is a repetition: nothing is done", source.key);
+                return Ok(());
+            }
+            if before.is_none() {
+                if let Some(known) = &known {
+                    // Where nothing is to be done, all has been.
+                    let response = if taken.mappings.is_empty() { DONE } else { "" };
+                    change.batch.remember(env, known, &remembered(&gid.to_string(), response, now));
+                }
+                if let Some(user) = &user {
+                    // Without a user nobody is told: every wait is of some recipient (W-WFE-11).
+                    let about = scope(&taken.event, &gid.to_string(), user, now);
+                    let topic = format!("source.{}", taken.kind);
+                    change.signal_at(env, user, (topic.as_str(), source.key.as_str()), &about, at, now);
+                }
+            }
+            if !taken.mappings.is_empty() {
+                change.add_long_job(JOB, &gid.to_string(), &taken.progress(), now);
+            }
+            match self.commit(change).await {
+                Ok(_) => {
+                    // Neither its type nor anything in it: whoever sends it says what that is.
+                    info!(event.id = %gid, source.key = %source.key, "took an event of source `{}`", source.key);
+                    return Ok(());
+                }
+                // Another with the same key has come meanwhile.
+                Err(store::Error::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let mut change = Change::new();
-        if let Some(user) = user {
-            // Without a user nobody is told: every wait is of some recipient (W-WFE-11).
-            let about = scope(&taken.event, &gid.to_string(), &user, now);
-            let topic = format!("source.{}", taken.kind);
-            change.signal_at(env, &user, (topic.as_str(), source.key.as_str()), &about, at, now);
-        }
-        if source.mappings(&taken.kind).next().is_some() {
-            change.add_long_job(JOB, &gid.to_string(), &taken.progress(), now);
-        }
-        self.commit(change).await?;
-        // Neither its type nor anything in it: whoever sends it says what that is.
-        info!(event.id = %gid, source.key = %source.key, "took an event of source `{}`", source.key);
-        Ok(())
+        Err(Refusal::Store(store::Error::Refused(0)))
     }
 }
 
-/// An instant as services spell it: ISO-8601, or seconds or milliseconds since the Unix epoch.
-fn instant(value: &Value) -> Option<Time> {
-    match value {
-        Value::String(text) => Time::parse(text),
-        Value::Number(number) => {
-            let number = number.as_f64().filter(|number| (0.0..1e14).contains(number))?;
-            let micros = if number > 1e11 { number * 1e3 } else { number * 1e6 };
-            Some(Time::from_micros(micros.round() as i64))
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn instants_are_spelled_in_many_ways() {
-        let at = Time::from_micros(1_789_984_800_000_000);
-        for spelled in [json!("2026-09-21T10:00:00Z"), json!(1_789_984_800), json!(1_789_984_800_000i64)] {
-            assert_eq!(instant(&spelled), Some(at), "{spelled}");
-        }
-        for wrong in [json!("soon"), json!(-1), json!(1e15), json!(null), json!([])] {
-            assert_eq!(instant(&wrong), None, "{wrong}");
-        }
-    }
+/// What is remembered of the event with this id.
+pub(crate) fn remembered(event: &str, response: &str, created_at: Time) -> Remembered {
+    let (response, request_id) = (response.to_owned(), event.to_owned());
+    Remembered { fingerprint: String::new(), response, request_id, created_at }
 }
