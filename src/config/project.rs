@@ -51,7 +51,7 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
         }
     }
     if problems.is_empty() {
-        for (place, fault) in sources.faults(&workflows) {
+        for (place, fault) in sources.faults(&workflows, &audiences) {
             let file = match place {
                 In::Workflow(key) => workflows::document(dir, &key),
                 In::Source(key) => base.join(SOURCES).join(format!("{key}.json")),
@@ -288,13 +288,13 @@ mod tests {
                 "gone",
                 &removes,
                 r#"{"stroy": {"audience": "vip"}}"#,
-                vec!["triggers.json: stroy: there is no workflow `stroy`; did you mean `story`?"],
+                vec!["triggers.json: stroy: there is no workflow `stroy` (did you mean `story`?)"],
             ),
             (
                 "none",
                 &removes,
                 r#"{"story": {"audience": "vp"}}"#,
-                vec!["triggers.json: story.audience: there is no audience `vp`; did you mean `vip`?"],
+                vec!["triggers.json: story.audience: there is no audience `vp` (did you mean `vip`?)"],
             ),
             (
                 "many",
@@ -325,6 +325,32 @@ mod tests {
             assert!(
                 problems.iter().zip(&said).all(|(problem, said)| problem.starts_with(said)),
                 "{name}: {problems:#?}"
+            );
+        }
+        let takes = |audience: &str| {
+            format!(
+                r#"{{"mappings": [{{"event": "e", "action": "audiences_add_member", "audience": "{audience}", "user": "body.u"}},
+                {{"event": "e", "action": "audiences_remove_member", "audience": "{audience}", "user": "body.u", "active": false}}]}}"#
+            )
+        };
+        for (audience, said) in [
+            ("vip", None),
+            ("pro", Some("`pro` is dynamic: only members of static audiences are added and removed")),
+            ("vpi", Some("there is no audience `vpi` (did you mean `vip`?)")),
+        ] {
+            let files = [
+                ("workflows/story/workflow.json", EMPTY),
+                ("audiences/vip/audience.json", STATIC),
+                ("audiences/pro/audience.json", DYNAMIC),
+                ("sources/shop.json", &takes(audience)),
+            ];
+            let said = said
+                .into_iter()
+                .flat_map(|said| [0, 1].map(|at| format!("sources/shop.json: mappings[{at}].audience: {said}")));
+            assert_eq!(
+                Dir::new("takes", &files).problems(""),
+                said.collect::<Vec<_>>(),
+                "W-UPD-23 W-SRC-01 {audience}"
             );
         }
         let broken = Dir::new(

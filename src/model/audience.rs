@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::invalid::{Invalid, did_you_mean, join};
+use super::invalid::{Invalid, aside, did_you_mean, join};
 use super::scope::Scope;
 use super::time::Time;
 use super::workflow::Workflow;
@@ -203,23 +203,29 @@ impl Audiences {
         bound.map(|(workflow, _)| workflow.as_str()).collect()
     }
 
+    /// What is wrong with naming this audience, if none of that key is declared.
+    pub fn missing(&self, key: &str) -> Option<String> {
+        let hint = || aside(key, self.declared.keys().map(String::as_str));
+        (!self.declared.contains_key(key)).then(|| format!("there is no audience `{key}`{}", hint()))
+    }
+
+    /// What is wrong with adding members to this audience or removing some, if it is a dynamic one (W-UPD-23).
+    pub fn dynamic_fault(&self, key: &str) -> Option<String> {
+        let is_dynamic = self.get(key).is_some_and(|audience| audience.conditions().is_some());
+        is_dynamic.then(|| format!("`{key}` is dynamic: only members of static audiences are added and removed"))
+    }
+
     /// What is wrong with these audiences and workflows together: each fault with the workflow in whose document it is,
     /// or with none when it is one of the bindings.
     pub fn faults(&self, workflows: &[Workflow]) -> Vec<(Option<String>, Invalid)> {
         let mut faults = Vec::new();
         for (workflow, audience) in &self.joins {
             if !workflows.iter().any(|known| known.key == *workflow) {
-                let known = workflows.iter().map(|known| known.key.as_str());
-                let hint = did_you_mean(workflow, known).map(|hint| format!("; {hint}")).unwrap_or_default();
+                let hint = aside(workflow, workflows.iter().map(|known| known.key.as_str()));
                 faults.push((None, Invalid::new(workflow, format!("there is no workflow `{workflow}`{hint}"))));
             }
-            if !self.declared.contains_key(audience) {
-                let known = self.declared.keys().map(String::as_str);
-                let hint = did_you_mean(audience, known).map(|hint| format!("; {hint}")).unwrap_or_default();
-                faults.push((
-                    None,
-                    Invalid::new(join(workflow, "audience"), format!("there is no audience `{audience}`{hint}")),
-                ));
+            if let Some(fault) = self.missing(audience) {
+                faults.push((None, Invalid::new(join(workflow, "audience"), fault)));
             }
         }
         for workflow in workflows {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::audience::Audiences;
 use super::environment::Settings;
 use super::invalid::{Invalid, aside, did_you_mean, join};
 use super::scope::descend;
@@ -336,6 +337,14 @@ impl Action {
         paths
     }
 
+    /// The audience that it names.
+    fn audience(&self) -> Option<&str> {
+        match self {
+            Action::AddMember(member) | Action::RemoveMember(member) => Some(&member.audience),
+            _ => None,
+        }
+    }
+
     /// The workflow that it names.
     fn workflow(&self) -> Option<&str> {
         match self {
@@ -381,9 +390,9 @@ impl Sources {
         self.all().filter(is_closed).map(|source| source.key.as_str()).collect()
     }
 
-    /// What is wrong with these sources and workflows together: each fault with the source it is in, or with
+    /// What is wrong with these sources, audiences and workflows together: each fault with the source it is in, or with
     /// the workflow that waits for one.
-    pub fn faults(&self, workflows: &[Workflow]) -> Vec<(In, Invalid)> {
+    pub fn faults(&self, workflows: &[Workflow], audiences: &Audiences) -> Vec<(In, Invalid)> {
         let mut faults = Vec::new();
         for source in self.all() {
             for Mapping { action, place, .. } in &source.mappings {
@@ -391,6 +400,10 @@ impl Sources {
                     let hint = aside(key, workflows.iter().map(|known| known.key.as_str()));
                     let fault = format!("there is no workflow `{key}`{hint}");
                     faults.push((In::Source(source.key.clone()), at_mapping(*place, "workflow", fault)));
+                }
+                let fault_of = |key| audiences.missing(key).or_else(|| audiences.dynamic_fault(key));
+                if let Some(fault) = action.audience().and_then(fault_of) {
+                    faults.push((In::Source(source.key.clone()), at_mapping(*place, "audience", fault)));
                 }
             }
         }

@@ -328,10 +328,7 @@ impl Workflow {
             match &step.kind {
                 StepKind::UpdateAudience(update) => {
                     let (key, at) = (update.audience.as_str(), at("audience_key"));
-                    if audiences.get(key).is_some_and(|audience| audience.conditions().is_some()) {
-                        // W-UPD-23.
-                        let fault =
-                            format!("`{key}` is dynamic: only members of static audiences are added and removed");
+                    if let Some(fault) = audiences.dynamic_fault(key) {
                         faults.push(Invalid::new(at, fault));
                     } else if joined == Some(key) && update.action == update_audience::Action::Add {
                         // W-UPD-22, W-AMB-16.
@@ -341,20 +338,12 @@ impl Workflow {
                 }
                 StepKind::WaitForEvent(wait) if wait.topic.starts_with("audience.") => {
                     let (key, at) = (wait.source.as_str(), at("event.audience_key"));
-                    let known = audiences.all().map(|audience| audience.key.as_str());
                     // W-WFE-08.
-                    match audiences.get(key) {
-                        None => {
-                            let hint = aside(key, known);
-                            faults.push(Invalid::new(at, format!("there is no audience `{key}`{hint}")));
-                        }
-                        Some(audience) if audience.conditions().is_none() => {
-                            faults.push(Invalid::new(
-                                at,
-                                format!("`{key}` is static: only dynamic audiences are waited for"),
-                            ));
-                        }
-                        Some(_) => {}
+                    if let Some(fault) = audiences.missing(key) {
+                        faults.push(Invalid::new(at, fault));
+                    } else if audiences.dynamic_fault(key).is_none() {
+                        let fault = format!("`{key}` is static: only dynamic audiences are waited for");
+                        faults.push(Invalid::new(at, fault));
                     }
                 }
                 _ => {}
