@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::start::start;
-use super::work::FINISHED;
+use super::work::is_ended;
 use crate::model::run::SourceType;
 use crate::model::schedule::Schedule;
 use crate::model::time::Time;
@@ -26,12 +26,9 @@ pub(super) async fn occur(core: &Core, job: &Job) -> Result<(), Failure> {
         if let Some(schedule) = core.store.schedule(&job.subject).await? {
             take_place(core, schedule, &mut change).await?;
         }
-        match core.commit(change).await {
-            // The job is gone: the schedule was changed or deleted, or another worker was here, and that stands.
-            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
-            // The schedule, or its recipient, has changed meanwhile: look again.
-            Err(store::Error::Refused(_)) => {}
-            Err(error) => return Err(error.into()),
+        // If not, the schedule or its recipient has changed meanwhile: look again.
+        if is_ended(core, change).await? {
+            return Ok(());
         }
     }
     Err(Failure("other changes of the schedule kept coming in between".to_owned()))

@@ -10,16 +10,18 @@ use uuid::Uuid;
 
 use super::run::Outcome;
 use super::scene::{Common, Scene};
-use super::work::{CALL_JOB, RUN_JOB};
+use super::work::{CALL_JOB, RUN_JOB, is_ended};
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{Run, RunStatus, SourceType};
 use crate::model::signal::Happened;
 use crate::model::time::Time;
+use crate::queue::Failure;
 use crate::store::idempotency::Remembered;
-use crate::store::jobs::Line;
+use crate::store::jobs::{Job, Line};
 use crate::store::{self, Env};
 use crate::verbs::staged::Staged;
 use crate::verbs::trigger::{Cause, Order};
+use crate::verbs::turns::Turn;
 use crate::verbs::{Change, Core, Error};
 
 /// How often a stretch that was overtaken is gone through again. Many who fill small batches of one recipient's at the same
@@ -115,6 +117,66 @@ async fn repeated(core: &Core, asked: &Asked<'_>) -> Result<Option<Answer>, Erro
         return Err(crate::model::invalid::Invalid::new("Idempotency-Key", fault).into());
     }
     Ok(Some(Answer { body: before.response, original_request_id: Some(before.request_id) }))
+}
+
+/// A trigger that a job is about.
+#[derive(Debug)]
+pub(super) struct Ordered<'a> {
+    pub(super) env: Env,
+    pub(super) workflow: &'a str,
+    /// As the API takes it.
+    pub(super) body: Value,
+    pub(super) cause: Cause,
+    /// The audience that somebody has joined, if that is why.
+    pub(super) joined: Option<&'a str>,
+}
+
+/// Starts what a job orders, in the transaction in which the job ends. The job stays if it is refused.
+pub(super) async fn start_for(core: &Core, job: &Job, ordered: &Ordered<'_>) -> Result<(), Error> {
+    for attempt in 0..TRIES {
+        let mut change = Change::new();
+        change.batch.finish_job(job);
+        // To be held until the commit.
+        let _turn = add_ordered(core, ordered, attempt > 0, &mut change).await?;
+        // If not, somebody in it has changed meanwhile: look again.
+        if is_ended(core, change).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Store(store::Error::Refused(0)))
+}
+
+/// Adds what is ordered; whoever has been overtaken waits for a turn in any case, as other triggers do.
+async fn add_ordered<'c>(
+    core: &'c Core,
+    ordered: &Ordered<'_>,
+    in_turn: bool,
+    change: &mut Change,
+) -> Result<Turn<'c>, Error> {
+    let mut order = core.order(ordered.env, ordered.workflow, ordered.body.clone()).await?;
+    if let Some(audience) = ordered.joined {
+        order = order.for_joining(audience);
+    }
+    let sure: Vec<String> = order.recipients().filter(|_| in_turn).map(RecipientRef::key).collect();
+    let (mut staged, turn) = core.staged(ordered.env, sure, &order).await?;
+    if ordered.joined.is_none() {
+        order.check_data()?;
+    } else {
+        // Nothing runs for somebody who has been deleted since they joined. Nobody else is there to be told what is wrong
+        // with the data: the run says it (W-AMB-62).
+        for recipient in order.recipients() {
+            if staged.record(recipient).await?.is_none() {
+                return Ok(turn);
+            }
+        }
+    }
+    start(core, &order, ordered.cause, staged, change).await?;
+    Ok(turn)
+}
+
+/// Which workflow run a job is to start.
+pub(super) fn workflow_run(job: &Job) -> Result<Uuid, Failure> {
+    job.subject.parse().map_err(|_| Failure(format!("the subject of job {} is no id", job.id)))
 }
 
 /// Takes every run of the order to its first pause or its end, and adds what comes of it to `change`.

@@ -34,6 +34,16 @@ pub const CALL_JOB: &str = "call";
 /// The place of a job's end in its batch: the first.
 pub(super) const FINISHED: usize = 0;
 
+/// Commits what ends a job; whether that is done with. If not, something else that it rests on has changed meanwhile.
+pub(super) async fn is_ended(core: &Core, change: Change) -> Result<bool, store::Error> {
+    match core.commit(change).await {
+        // The job is gone: another worker was here, and what they did stands.
+        Ok(_) | Err(store::Error::Refused(FINISHED)) => Ok(true),
+        Err(store::Error::Refused(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Does one claimed job.
 pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     match job.kind.as_str() {
@@ -171,10 +181,8 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             forget::JOB => return Err(Failure(why.to_owned())),
             _ => {}
         }
-        match core.commit(change).await {
-            Ok(_) | Err(store::Error::Refused(FINISHED)) => return Ok(()),
-            Err(store::Error::Refused(_)) => {}
-            Err(error) => return Err(error.into()),
+        if is_ended(core, change).await? {
+            return Ok(());
         }
     }
     Err(Failure("other changes kept coming in between".to_owned()))
