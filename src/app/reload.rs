@@ -208,6 +208,11 @@ async fn read(core: &Core, dir: &Path) {
     let before = core.catalog.workflows(env);
     let gone: Vec<String> = before.iter().map(|workflow| workflow.key.clone()).filter(is_gone).collect();
     let count = loaded.len();
+    // The store first: whoever adds members must find the audience there, and a run its version.
+    if let Err(fault) = core.declare_audiences(&project.audiences).await {
+        error!(error = %fault, "audiences could not be stored; what changed stays as it was until the next reading");
+        return;
+    }
     if let Err(fault) = publish(core, &loaded).await {
         error!(error = %fault, "changed workflows could not be stored, and stay as they were");
         return;

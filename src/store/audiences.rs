@@ -134,10 +134,19 @@ impl Batch {
         );
     }
 
-    /// Adds that the members of a dynamic audience are found by another definition from now on; refused when they are.
-    pub fn redefine_audience(&mut self, env: Env, key: &str, version: Uuid) {
+    /// Adds that the members of a dynamic audience are found by another definition from now on, or by none; refused when
+    /// they are.
+    pub fn redefine_audience(&mut self, env: Env, key: &str, version: &str) {
         self.guard(
             "UPDATE audiences SET version = ?3 WHERE env = ?1 AND key = ?2 AND version <> ?3",
+            params![env, key, version],
+        );
+    }
+
+    /// Refuses the batch unless the members of a dynamic audience are found by this definition, until the commit.
+    pub fn require_definition(&mut self, env: Env, key: &str, version: &str) {
+        self.require(
+            "SELECT 1 FROM audiences WHERE env = ?1 AND key = ?2 AND version = ?3 /* hold as it is */",
             params![env, key, version],
         );
     }

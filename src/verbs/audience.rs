@@ -30,6 +30,8 @@ pub const POPULATE_JOB: &str = "populate";
 
 /// Members of one request at most (F-AUD-01).
 const MAX_MEMBERS: usize = 1_000;
+/// The place of the job's own claim in its batch: the first.
+const CLAIM: usize = 0;
 /// Users looked at in one transaction.
 const CHUNK: usize = 200;
 
@@ -190,7 +192,7 @@ impl Core {
     /// Whoever is new runs through the audience's workflows (F-AUD-08).
     pub async fn add_members(&self, env: Env, key: &str, body: &Value, create: bool) -> Result<(), Error> {
         let (members, audiences) = (named(body)?, self.catalog.audiences());
-        self.static_audience(env, key, create).await?;
+        let is_there = self.static_audience(env, key, create).await?;
         for _ in 0..OVERTAKEN {
             let (mut staged, _turn) = self.staged(env, None, &members).await?;
             // In one order, so that no two of these wait for each other.
@@ -208,7 +210,9 @@ impl Core {
             }
             let mut change = Change::new();
             let now = self.clock.now();
-            change.batch.ensure_audience(env, key, false, now);
+            if !is_there {
+                change.batch.ensure_audience(env, key, false, now);
+            }
             staged.write(&mut change).await?;
             if !joins.is_empty() {
                 change.wake(Line::Own, now);
@@ -243,21 +247,21 @@ impl Core {
         Ok(self.store.audience(env, key).await?.is_some_and(|known| !known.is_dynamic))
     }
 
-    /// Refuses unless members of the audience may be written (F-AUD-07, F-AMB-26).
-    async fn static_audience(&self, env: Env, key: &str, create: bool) -> Result<(), Error> {
+    /// Refuses unless members of the audience may be written (F-AUD-07, F-AMB-26); whether it is there, or is to be made.
+    async fn static_audience(&self, env: Env, key: &str, create: bool) -> Result<bool, Error> {
         let declared = self.catalog.audiences().get(key).map(|audience| audience.conditions().is_some());
         let known = match declared {
             Some(is_dynamic) => Some(is_dynamic),
             None => self.store.audience(env, key).await?.map(|known| known.is_dynamic),
         };
         match known {
-            Some(false) => Ok(()),
+            Some(false) => Ok(true),
             Some(true) => {
                 let fault = format!("the audience `{key}` is dynamic: its members are those whose properties say so");
                 Err(Invalid::new("key", fault).into())
             }
             None if create => match Audience::key_problem(key) {
-                None => Ok(()),
+                None => Ok(false),
                 Some(fault) => Err(Invalid::new("key", fault).into()),
             },
             None => Err(Error::Missing(format!(
@@ -280,27 +284,46 @@ impl Core {
         Ok(keys.into_iter().collect())
     }
 
-    /// Tells the store which audiences files declare, in every environment; the members of those whose definition is new
-    /// are found in the background, and none of them joins by it (W-AUD-02).
-    pub async fn publish_audiences(&self) -> Result<(), store::Error> {
-        let (now, audiences) = (self.clock.now(), self.catalog.audiences());
+    /// Tells the store which audiences files declare, in every environment: before whoever adds members is told of them.
+    pub async fn declare_audiences(&self, audiences: &Audiences) -> Result<(), store::Error> {
+        let now = self.clock.now();
         for environment in self.catalog.environments() {
-            let env = environment.number;
             let mut batch = Batch::new();
             for audience in audiences.all() {
-                batch.ensure_audience(env, &audience.key, audience.conditions().is_some(), now);
+                batch.ensure_audience(environment.number, &audience.key, audience.conditions().is_some(), now);
             }
-            if batch.is_empty() {
-                continue;
+            if !batch.is_empty() {
+                self.store.apply(batch).await?;
             }
-            self.store.apply(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the store which audiences files declare, and how; the members of those whose definition is new are found in
+    /// the background, and none of them joins by it (W-AUD-02). One that is not declared any more has no definition: changes
+    /// of users pass it by, so that its members are found anew when it comes back.
+    pub async fn publish_audiences(&self) -> Result<(), store::Error> {
+        let audiences = self.catalog.audiences();
+        self.declare_audiences(&audiences).await?;
+        for environment in self.catalog.environments() {
+            let env = environment.number;
             for known in self.store.audiences(env).await? {
-                if let Some(audience) = audiences.get(&known.key)
-                    && let Members::Dynamic { segments, .. } = &audience.members
-                    && known.version != audience.version.to_string()
-                {
-                    let (audience, version, segments) = (known.key, audience.version, segments.clone());
-                    self.populate(Progress { env, audience, version, segments, after: String::new() }).await?;
+                match audiences.get(&known.key) {
+                    Some(audience) => {
+                        if let Members::Dynamic { segments, .. } = &audience.members
+                            && known.version != audience.version.to_string()
+                        {
+                            let (audience, version, segments) = (known.key, audience.version, segments.clone());
+                            self.populate(Progress { env, audience, version, segments, after: String::new() }).await?;
+                        }
+                    }
+                    // Where the store is followed there are no files that could declare it.
+                    None if known.version.is_empty() || self.catalog.follows_store() => {}
+                    None => {
+                        let mut change = Change::new();
+                        change.batch.redefine_audience(env, &known.key, "");
+                        self.redefine(change).await?;
+                    }
                 }
             }
         }
@@ -310,8 +333,12 @@ impl Core {
     /// Has the members of a dynamic audience found by what says now who they are.
     async fn populate(&self, progress: Progress) -> Result<(), store::Error> {
         let mut change = Change::new();
-        change.batch.redefine_audience(progress.env, &progress.audience, progress.version);
+        change.batch.redefine_audience(progress.env, &progress.audience, &progress.version.to_string());
         change.add_long_job(POPULATE_JOB, &Uuid::new_v4().to_string(), &progress.to_json(), self.clock.now());
+        self.redefine(change).await
+    }
+
+    async fn redefine(&self, change: Change) -> Result<(), store::Error> {
         match self.commit(change).await {
             // Another node was first.
             Ok(_) | Err(store::Error::Refused(_)) => Ok(()),
@@ -332,39 +359,47 @@ impl Core {
         self.hand_on(job).await
     }
 
-    /// Looks at some users; whether there are more. Whoever has lost the claim is done.
+    /// Looks at some users; whether there is more to do. Whoever has lost the claim is done.
     async fn populate_chunk(&self, job: &Job, progress: &mut Progress) -> Result<bool, Failure> {
-        let now = self.clock.now();
+        let (now, version) = (self.clock.now(), progress.version.to_string());
         let mut change = Change::new();
-        let next = match self.store.audience(progress.env, &progress.audience).await? {
-            Some(known) if known.version == progress.version.to_string() => {
-                let conditions = Group::parse_segments(&progress.segments, "segments");
-                let conditions =
-                    conditions.map_err(|_| Failure("the audience's segments cannot be read".to_owned()))?;
-                let users = self.store.users_after(progress.env, &progress.after, CHUNK).await?;
-                let is_member = |user: &User| belongs(&conditions, &user.to_json(), now);
-                let sorted: Vec<_> =
-                    users.iter().map(|user| (progress.audience.as_str(), user, is_member(user))).collect();
-                change.batch.sort_members(progress.env, &sorted, now);
-                users.last().filter(|_| users.len() == CHUNK).map(|last| last.id.clone())
-            }
-            // For another definition there is another job.
-            _ => None,
+        let known = self.store.audience(progress.env, &progress.audience).await?;
+        // For another definition there is another job.
+        let next = match known.filter(|known| known.version == version) {
+            Some(_) => self.sort_some(progress, &mut change).await?,
+            None => None,
         };
+        let further = next.map(|after| Progress { after, ..progress.clone() });
         let mut first = Change::new();
-        match &next {
-            Some(after) => {
-                progress.after.clone_from(after);
-                first.batch.advance_job(job, &progress.to_json(), now.plus_seconds(LEASE_SECONDS));
-            }
+        match &further {
+            Some(further) => first.batch.advance_job(job, &further.to_json(), now.plus_seconds(LEASE_SECONDS)),
             None => first.batch.finish_job(job),
         }
         first.append(change);
         match self.commit(first).await {
-            Ok(_) => Ok(next.is_some()),
-            Err(store::Error::Refused(_)) => Ok(false),
-            Err(error) => Err(error.into()),
+            Ok(_) => {}
+            Err(store::Error::Refused(CLAIM)) => return Ok(false),
+            // It is defined otherwise since it was looked at: look again.
+            Err(store::Error::Refused(_)) => return Ok(true),
+            Err(error) => return Err(error.into()),
         }
+        let is_more = further.is_some();
+        further.into_iter().for_each(|further| *progress = further);
+        Ok(is_more)
+    }
+
+    /// Adds who of the next users is a member; the last of them, if there may be more.
+    async fn sort_some(&self, progress: &Progress, change: &mut Change) -> Result<Option<String>, Failure> {
+        let (now, audience) = (self.clock.now(), progress.audience.as_str());
+        let conditions = Group::parse_segments(&progress.segments, "segments");
+        let conditions = conditions.map_err(|_| Failure("the audience's segments cannot be read".to_owned()))?;
+        let users = self.store.users_after(progress.env, &progress.after, CHUNK).await?;
+        let is_member = |user: &User| belongs(&conditions, &user.to_json(), now);
+        let sorted: Vec<_> = users.iter().map(|user| (audience, user, is_member(user))).collect();
+        // Another definition may come while this one is gone by.
+        change.batch.require_definition(progress.env, audience, &progress.version.to_string());
+        change.batch.sort_members(progress.env, &sorted, now);
+        Ok(users.last().filter(|_| users.len() == CHUNK).map(|last| last.id.clone()))
     }
 }
 

@@ -60,7 +60,6 @@ fn change(stretch: &mut Stretch<'_>, step: &Step, slot: &Slot, is_member: bool) 
         return;
     }
     let token = Uuid::new_v5(&stretch.run.id, step.reference.as_bytes());
-    stretch.change.batch.ensure_audience(env, &slot.audience, false, now);
     stretch.change.batch.add_member(env, slot, now);
     for join in Join::all(&stretch.scene.audiences, env, slot, stretch.run.state.depth + 1) {
         let subject = Uuid::new_v5(&token, join.workflow.as_bytes()).to_string();

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use bellwire::engine::work::work;
 use bellwire::model::audience::{Audience, Audiences};
 use bellwire::store::Batch;
+use bellwire::verbs::audience::{JOIN_JOB, Join};
 use bellwire::verbs::identify::Profile;
 use bellwire::verbs::{Core, Error};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::world::{World, document, tell};
 
@@ -115,6 +117,50 @@ async fn a_join_is_worked_on_once() {
     assert_eq!((dead.len(), world.runs().await.len()), (1, 1));
 }
 
+/// Leaves a job that starts `greet` for whoever has joined `vip`, under this tenant.
+async fn joins(world: &World, subject: &str, tenant: &str) {
+    let join = Join {
+        env: world.env,
+        workflow: "greet".to_owned(),
+        audience: "vip".to_owned(),
+        user: "ann".to_owned(),
+        tenant: Some(tenant.to_owned()),
+        depth: 0,
+    };
+    let mut batch = Batch::new();
+    batch.add_long_job(JOIN_JOB, subject, &join.progress(), world.core.clock.now());
+    world.core.store.apply(batch).await.unwrap();
+}
+
+/// What no trigger takes is said in the log, and not tried for half a day.
+#[tokio::test]
+async fn a_join_that_cannot_start_anything_ends() {
+    let world = World::new(&[("greet", greet())]).await;
+    declare(&world.core, None).await;
+    identify(&world.core, world.env, "ann", json!({})).await;
+    joins(&world, &Uuid::nil().to_string(), "no tenant").await;
+    assert_eq!(world.pass(0).await, 1);
+    assert_eq!((world.runs().await.len(), world.core.store.next_job_at().await.unwrap()), (0, None), "W-TRG-24");
+    // Without an id of its own it would be run again and again.
+    joins(&world, "", "acme").await;
+    let now = world.core.clock.now();
+    let claimed = world.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap();
+    let failure = work(&world.core, &claimed[0]).await.unwrap_err().to_string();
+    assert!(failure.contains("is no id"), "{failure}");
+    assert_eq!(world.runs().await.len(), 0);
+}
+
+/// W-AUD-01, W-ENV-12: a node that follows the store looks what is published before it says that there is no workflow.
+#[tokio::test]
+async fn a_join_starts_a_workflow_that_its_node_has_not_heard_of() {
+    let world = World::new(&[("greet", greet())]).await;
+    declare(&world.core, None).await;
+    identify(&world.core, world.env, "ann", json!({})).await;
+    world.core.add_members(world.env, "vip", &ann(), false).await.unwrap();
+    assert_eq!(world.pass_on(&world.follower(), 0).await, 1);
+    assert_eq!(world.runs().await.len(), 1);
+}
+
 /// W-AUD-02: more users than one transaction looks at.
 #[tokio::test]
 async fn the_members_of_a_new_definition_are_found_among_many() {
@@ -143,6 +189,49 @@ async fn a_search_by_an_old_definition_ends() {
     declare(&world.core, Some("free")).await;
     assert_eq!(world.pass(0).await, 2);
     assert_eq!(members(&world).await, [""; 0]);
+}
+
+/// The same of one that another definition overtakes while it is under way: it has read the old one, and is committed after
+/// the new one is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_that_is_overtaken_before_it_is_committed_changes_nothing() {
+    let world = World::embedded(&[("greet", greet())]).await;
+    identify(&world.core, world.env, "ann", json!({"plan": "pro"})).await;
+    declare(&world.core, Some("pro")).await;
+    let now = world.core.clock.now();
+    let [search] =
+        world.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap().try_into().unwrap();
+    let other = world.neighbour();
+    let mut batch = Batch::new();
+    batch.redefine_audience(world.env, "vip", "other");
+    let (redefined, searched) = world.at_once(other.store.apply(batch), work(&world.core, &search)).await;
+    redefined.unwrap();
+    searched.unwrap();
+    assert_eq!(members(&world).await, [""; 0]);
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None, "it has ended");
+}
+
+/// Changes of users pass an audience by that is not declared: whoever is a member is found anew when it is again.
+#[tokio::test]
+async fn an_audience_that_comes_back_has_those_who_are_members_then() {
+    let world = World::new(&[("greet", greet())]).await;
+    identify(&world.core, world.env, "ann", json!({"plan": "pro"})).await;
+    identify(&world.core, world.env, "bob", json!({"plan": "free"})).await;
+    declare(&world.core, Some("pro")).await;
+    world.pass(0).await;
+    assert_eq!(members(&world).await, ["ann"]);
+    // A node that has no files says nothing of what they declare.
+    world.follower().publish_audiences().await.unwrap();
+    declare(&world.core, Some("pro")).await;
+    assert_eq!(world.pass(0).await, 0);
+    world.core.catalog.replace_audiences(Audiences::default());
+    world.core.publish_audiences().await.unwrap();
+    identify(&world.core, world.env, "ann", json!({"plan": "free"})).await;
+    identify(&world.core, world.env, "bob", json!({"plan": "pro"})).await;
+    declare(&world.core, Some("pro")).await;
+    world.pass(0).await;
+    assert_eq!(members(&world).await, ["bob"]);
+    assert_eq!(world.runs().await.len(), 0, "W-AUD-02: nobody joins by it");
 }
 
 /// W-AUD-14.
