@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
 use hyper::{Method, Request};
-use tracing::Instrument as _;
 
 use super::Face;
 use super::answer::Answer;
 use super::body;
 use super::error::ApiError;
 use super::limits::{Key, Tier};
+use super::pipeline::undisturbed;
+use super::vitals::Entry;
 use crate::model::environment::Environment;
 use crate::model::source::{Event, Source};
 use crate::verbs::source::Refusal;
@@ -21,29 +20,51 @@ use crate::wire::query::decode_path_segment;
 /// What paths begin with.
 const PREFIX: &str = "/ingest/";
 
-/// The number by which events are counted: no operation of the API has it.
+/// The numbers by which events are counted, which no operation of the API has: those of a source, and what comes from an
+/// address without being any source's.
 const OPERATION: usize = usize::MAX;
+const UNPROVEN: usize = usize::MAX - 1;
 
 /// Whether a path is meant for events.
 pub(crate) fn is_at(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-/// Takes the event that a request brings; 204 when it is on disk.
-pub(crate) async fn answer(face: &Arc<Face>, request: Request<Incoming>) -> Result<Answer, ApiError> {
+/// Takes the event that a request brings; 204 when it is on disk. A source's events are counted once it is proven that they
+/// are, so that nobody else can use its share up.
+pub(crate) async fn answer(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> Result<Answer, ApiError> {
     let (environment, source) = found(face, request.uri().path())?;
     if request.method() != Method::POST {
         return Err(ApiError::no_method("POST, OPTIONS"));
     }
     let (parts, incoming) = request.into_parts();
     body::check_announced(&incoming, face.settings.body_limit)?;
-    count(face, &environment, &source)?;
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let (env, proof) = (environment.number, text(&source.signature.header));
+    let prove = |raw: &[u8]| {
+        let proven = face.core.prove_sender(&environment, &source, proof, raw);
+        proven.or_else(|refusal| {
+            let whom = Some(format!("peer:{}", entry.peer).into());
+            face.count(Key { env, operation: UNPROVEN, whom }, Tier::Three)?;
+            Err(ApiError::from(refusal))
+        })
+    };
+    if proof.is_none() {
+        // Whoever shows nothing is not listened to any longer.
+        prove(&[])?;
+    }
     let raw = body::read(incoming, &face.settings).await?;
-    let face = Arc::clone(face);
-    let taking = async move { take(&face, &environment, &source, &parts.headers, &raw).await };
-    // In a task of its own: a sender who hangs up must not stop a change between its commit and its news.
-    let task = tokio::spawn(taking.in_current_span());
-    task.await.unwrap_or_else(|fault| Err(ApiError::internal(format!("taking an event failed: {fault}"))))
+    prove(&raw)?;
+    face.count(Key { env, operation: OPERATION, whom: Some(source.key.as_str().into()) }, Tier::Five)?;
+    let body = body::parse(&raw)?;
+    if !body.is_object() {
+        return Err(ApiError::invalid_at("", "The body must be a JSON object: one event."));
+    }
+    let named = source.headers().into_iter();
+    let headers = named.filter_map(|name| Some((name.clone(), text(&name)?.into()))).collect();
+    let (core, event) = (Arc::clone(&face.core), Event { body, headers });
+    let taking = async move { Ok(core.take_event(env, &source, event).await.map(|()| Answer::empty())?) };
+    undisturbed(Box::pin(taking)).await
 }
 
 fn found(face: &Face, path: &str) -> Result<(Arc<Environment>, Arc<Source>), ApiError> {
@@ -55,35 +76,6 @@ fn found(face: &Face, path: &str) -> Result<(Arc<Environment>, Arc<Source>), Api
         Some((Arc::clone(environment), Arc::clone(catalog.sources().get(&decode_path_segment(key).ok()?)?)))
     });
     named.ok_or_else(|| ApiError::missing("There is no such source, or no such environment."))
-}
-
-fn count(face: &Face, environment: &Environment, source: &Source) -> Result<(), ApiError> {
-    let limits = &face.settings.limits;
-    if !limits.is_on {
-        return Ok(());
-    }
-    let key = Key { env: environment.number, operation: OPERATION, whom: Some(source.key.as_str().into()) };
-    let taken = face.buckets.take(key, limits.rate(Tier::Five), face.core.clock.now());
-    taken.map_err(|micros| ApiError::too_many((micros + 999_999) / 1_000_000))
-}
-
-async fn take(
-    face: &Face,
-    environment: &Environment,
-    source: &Source,
-    headers: &HeaderMap,
-    raw: &Bytes,
-) -> Result<Answer, ApiError> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    face.core.prove_sender(environment, source, text(&source.signature.header), raw)?;
-    let body = body::parse(raw)?;
-    if !body.is_object() {
-        return Err(ApiError::invalid_at("", "The body must be a JSON object: one event."));
-    }
-    let named = source.headers().into_iter();
-    let headers = named.filter_map(|name| Some((name.clone(), text(&name)?.into()))).collect();
-    face.core.take_event(environment.number, source, Event { body, headers }).await?;
-    Ok(Answer::empty())
 }
 
 impl From<Refusal> for ApiError {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use dashmap::DashMap;
 
+use super::Face;
+use super::error::ApiError;
 use crate::model::time::Time;
 use crate::rules::cell_rate;
 use crate::store::Env;
@@ -56,6 +58,18 @@ pub(crate) struct Key {
     pub(crate) operation: usize,
     /// The user, or the entity of a batch.
     pub(crate) whom: Option<Box<str>>,
+}
+
+impl Face {
+    /// Counts a call; whoever calls too often is told how long to wait (F-RAT-02, F-RAT-06).
+    pub(crate) fn count(&self, key: Key, tier: Tier) -> Result<(), ApiError> {
+        let limits = &self.settings.limits;
+        if !limits.is_on {
+            return Ok(());
+        }
+        let taken = self.buckets.take(key, limits.rate(tier), self.core.clock.now());
+        taken.map_err(|micros| ApiError::too_many((micros + 999_999) / SECOND))
+    }
 }
 
 const SECOND: i64 = 1_000_000;

@@ -105,7 +105,7 @@ async fn done(
     }
     if ingest::is_at(path) {
         Span::current().record("operation", INGEST);
-        return (INGEST, ingest::answer(face, request).await);
+        return (INGEST, ingest::answer(face, entry, request).await);
     }
     match face.table.find(request.method(), request.uri().path()) {
         Ok(found) => {
@@ -140,28 +140,25 @@ async fn routed(
         operation: found.number,
         body,
     });
-    if !is_write {
-        return unharmed(answering).await;
-    }
-    // In a task of its own: a caller who hangs up must not stop a change between its commit and its news.
-    let task = tokio::spawn(unharmed(answering).in_current_span());
-    task.await.unwrap_or_else(|_| Err(ApiError::internal("the handler's task was stopped")))
+    if is_write { undisturbed(answering).await } else { unharmed(answering).await }
 }
 
 /// Counts the request, by operation and user (F-RAT-02, F-RAT-03).
 fn count(face: &Face, found: &Found, caller: &Caller) -> Result<(), ApiError> {
-    let limits = &face.settings.limits;
-    if !limits.is_on {
-        return Ok(());
-    }
     let user = if found.route.is_counted_by_user {
         found.params.get("user_id")
     } else {
         caller.access().map(|access| access.user())
     };
     let key = Key { env: caller.env(), operation: found.number, whom: user.map(|user| format!("user:{user}").into()) };
-    let taken = face.buckets.take(key, limits.rate(found.route.tier), face.core.clock.now());
-    taken.map_err(|micros| ApiError::too_many((micros + 999_999) / 1_000_000))
+    face.count(key, found.route.tier)
+}
+
+/// Runs what changes something in a task of its own: a caller who hangs up must not stop a change between its commit and
+/// its news.
+pub(super) async fn undisturbed(answering: Answering) -> Result<Answer, ApiError> {
+    let task = tokio::spawn(unharmed(answering).in_current_span());
+    task.await.unwrap_or_else(|_| Err(ApiError::internal("the handler's task was stopped")))
 }
 
 /// Runs a handler; a panic in it becomes an error like any other.

@@ -2,18 +2,23 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bellwire::http::limits::Limits;
 use bellwire::model::source::{Source, Sources};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{SOURCE_SECRET, World};
+use crate::support::{SOURCE_SECRET, Setup, World};
 
 const SHOP: &str = "/ingest/development/shop";
 
 /// A world with the source `shop`, for whose orders `comment` runs.
 async fn world(more: Value) -> World {
-    let world = World::start().await;
+    world_with(Setup::default(), more).await
+}
+
+async fn world_with(setup: Setup, more: Value) -> World {
+    let world = World::with(setup).await;
     let mut document = json!({"mappings": [
         {"event": "paid", "action": "users_identify", "id": "body.user", "properties": {"name": "data.name"}},
         {"event": "paid", "action": "workflows_trigger", "workflow": "comment", "recipients": "body.user",
@@ -117,4 +122,34 @@ async fn what_is_no_event_is_refused() {
     assert_eq!((reply.status, reply.header("allow")), (405, Some("POST, OPTIONS")));
     // An event that nothing is done about is taken all the same (D-SRC-01).
     assert_eq!(world.post(SHOP).body(r#"{"type": "unknown"}"#).await.status, 204);
+}
+
+/// F-RAT-02: a source's share is its own. Whoever does not prove who they are is counted by where they are, and cannot keep its
+/// events out.
+#[tokio::test]
+async fn strangers_use_up_no_share_of_a_source() {
+    let mut setup = Setup::default();
+    setup.settings.limits = Limits { per_second: [1, 1, 3, 1, 2], ..Limits::default() };
+    let world = world_with(setup, json!({})).await;
+    let (body, stranger) = (paid(), format!("t=1,s={}", STANDARD.encode(mac("a secret of theirs", "x"))));
+    let strange = async |shows: bool| {
+        let call = world.post(SHOP).body(body.clone());
+        let call = if shows { call.header("x-knock-signature", &stranger) } else { call };
+        call.await.status
+    };
+    let mut statuses = Vec::new();
+    for shows in [true, false, true, true, false] {
+        statuses.push(strange(shows).await);
+    }
+    assert_eq!(statuses, [401, 401, 401, 429, 429]);
+    let proven = async || {
+        let proof = signed(&world, &body);
+        world.post(SHOP).header("x-knock-signature", &proof).body(body.clone()).await
+    };
+    assert_eq!([proven().await.status, proven().await.status], [204, 204]);
+    let reply = proven().await;
+    assert_eq!(reply.code(), (429, "rate_limit_exceeded".to_owned()));
+    assert_eq!(reply.header("retry-after"), Some("1"), "F-RAT-06");
+    world.clock.advance_seconds(1);
+    assert_eq!((strange(true).await, proven().await.status), (401, 204));
 }
