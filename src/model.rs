@@ -11,6 +11,7 @@ pub mod invalid;
 pub mod mark;
 pub mod message;
 pub mod presence;
+mod reader;
 pub mod recipient;
 pub mod run;
 pub mod schedule;

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::experiment::spell_percentages;
-use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
     Updated, Workflow,
@@ -12,6 +11,7 @@ use super::{
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
 use crate::model::presence;
+use crate::model::reader::{Node, Reader, short};
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
 use crate::template::Template;
