@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::invalid::{Invalid, aside, did_you_mean, join};
+use super::invalid::{Invalid, aside, join};
+use super::reader::Reader;
 use super::scope::Scope;
 use super::time::Time;
 use super::workflow::Workflow;
@@ -69,49 +70,9 @@ impl Transition {
 impl Audience {
     /// Reads the document of the audience `key`, and finds everything that is wrong with it.
     pub fn parse(key: &str, document: &Value) -> Result<Audience, Vec<Invalid>> {
-        let mut faults: Vec<Invalid> =
-            Audience::key_problem(key).map(|fault| Invalid::new("key", fault)).into_iter().collect();
-        let Value::Object(map) = document else {
-            faults.push(Invalid::new("", "must hold a JSON object"));
-            return Err(faults);
-        };
-        for unknown in map.keys().filter(|name| !KEYS.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str())) {
-            let hint = did_you_mean(unknown, KEYS).unwrap_or_else(|| format!("known here are {}", KEYS.join(", ")));
-            faults.push(Invalid::new(unknown, format!("unknown key; {hint}")));
-        }
-        let name = text(map, "name", &mut faults);
-        text(map, "description", &mut faults);
-        if name.is_none_or(str::is_empty) {
-            faults.push(Invalid::new("name", "is required"));
-        }
-        let segments = map.get("segments").filter(|segments| !segments.is_null());
-        let members = match (text(map, "type", &mut faults), segments) {
-            (Some("static"), None) => Some(Members::Static),
-            (Some("static"), Some(_)) => {
-                faults.push(Invalid::new(
-                    "segments",
-                    "belong to dynamic audiences only: a static one has whoever is added",
-                ));
-                None
-            }
-            (Some("dynamic"), Some(segments)) => dynamic(segments, &mut faults),
-            (Some("dynamic"), None) => {
-                faults.push(Invalid::new("segments", "are required: they say who is a member"));
-                None
-            }
-            (_, _) => {
-                faults.push(Invalid::new("type", "is required: static or dynamic"));
-                None
-            }
-        };
-        match members {
-            Some(members) if faults.is_empty() => {
-                let definition = json!([key, segments]);
-                let version = Uuid::new_v5(&VERSIONS, definition.to_string().as_bytes());
-                Ok(Audience { key: key.to_owned(), name: name.unwrap_or_default().to_owned(), members, version })
-            }
-            _ => Err(faults),
-        }
+        let mut reader = Reader::default();
+        let audience = read(&mut reader, key, document);
+        reader.finish(audience)
     }
 
     /// What is wrong with a key, if anything: it stands in addresses and in the names of directories.
@@ -133,32 +94,46 @@ impl Audience {
     }
 }
 
-fn text<'a>(map: &'a Map<String, Value>, name: &str, faults: &mut Vec<Invalid>) -> Option<&'a str> {
-    let value = map.get(name).filter(|value| !value.is_null())?;
-    let text = value.as_str();
-    if text.is_none() {
-        faults.push(Invalid::new(name, "must be text"));
+fn read(reader: &mut Reader, key: &str, document: &Value) -> Option<Audience> {
+    if let Some(problem) = Audience::key_problem(key) {
+        reader.wrong("key", problem);
     }
-    text
+    let node = reader.object(document, "")?;
+    reader.known(&node, &[&KEYS[..], &READ_ONLY[..]].concat());
+    let name = reader.required_text(&node, "name");
+    reader.text(&node, "description");
+    let segments = node.get("segments");
+    let members = match (reader.text(&node, "type"), segments) {
+        (Some("static"), None) => Some(Members::Static),
+        (Some("static"), Some(_)) => {
+            reader.wrong("segments", "belong to dynamic audiences only: a static one has whoever is added");
+            None
+        }
+        (Some("dynamic"), Some(segments)) => reader.keep(dynamic(segments)),
+        (Some("dynamic"), None) => {
+            reader.wrong("segments", "are required: they say who is a member");
+            None
+        }
+        (_, _) => {
+            reader.wrong("type", "is required: static or dynamic");
+            None
+        }
+    };
+    let version = Uuid::new_v5(&VERSIONS, json!([key, segments]).to_string().as_bytes());
+    Some(Audience { key: key.to_owned(), name: name?.to_owned(), members: members?, version })
 }
 
-fn dynamic(segments: &Value, faults: &mut Vec<Invalid>) -> Option<Members> {
-    match Group::parse_segments(segments, "segments") {
-        Ok(group) if group.is_empty() => {
-            faults.push(Invalid::new("segments", "need at least one condition: else every user is a member"));
-            None
-        }
-        Ok(group) if group.asks_for_audiences() => {
-            // It would change with another's members, and not with the user alone.
-            faults.push(Invalid::new("segments", "are about properties of users: an audience can't depend on another"));
-            None
-        }
-        Ok(conditions) => Some(Members::Dynamic { segments: segments.clone(), conditions }),
-        Err(more) => {
-            faults.extend(more);
-            None
-        }
-    }
+fn dynamic(segments: &Value) -> Result<Members, Vec<Invalid>> {
+    let conditions = Group::parse_segments(segments, "segments")?;
+    let fault = if conditions.is_empty() {
+        "need at least one condition: else every user is a member"
+    } else if conditions.asks_for_audiences() {
+        // It would change with another's members, and not with the user alone.
+        "are about properties of users: an audience can't depend on another"
+    } else {
+        return Ok(Members::Dynamic { segments: segments.clone(), conditions });
+    };
+    Err(vec![Invalid::new("segments", fault)])
 }
 
 /// Whether the conditions of a dynamic audience hold for a user, as it is on the wire.
@@ -267,7 +242,7 @@ mod tests {
         let member =
             json!([{"conditions": [{"property": "recipient", "operator": "is_audience_member", "argument": "x"}]}]);
         for (document, said, rule) in [
-            (json!([]), "must hold a JSON object", "W-AUD-14"),
+            (json!([]), "must be an object", "W-AUD-14"),
             (json!({"type": "static"}), "name: is required", "W-AUD-14"),
             (json!({"name": 1, "type": "static"}), "name: must be text", "W-AUD-14"),
             (json!({"name": "V"}), "type: is required", "W-AUD-14"),

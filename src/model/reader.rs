@@ -1,11 +1,9 @@
 //! Reads the values of a document by their types, and gathers what is wrong with them.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::model::channel::Channel;
 use crate::model::invalid::{Invalid, did_you_mean};
 use crate::rules::group_key::GroupKey;
 
@@ -28,16 +26,16 @@ impl<'a> Node<'a> {
 
 /// Gathers the problems on the way through a document. A reading method that finds one says so and answers `None` (or
 /// the default): the caller reads on, so that all problems are found at once.
-pub(super) struct Reader<'c> {
-    pub(super) channels: &'c [Channel],
+#[derive(Default)]
+pub(super) struct Reader {
     pub(super) problems: Vec<Invalid>,
-    /// Where each `ref` was first seen.
-    pub(super) refs: HashMap<String, String>,
 }
 
-impl<'c> Reader<'c> {
-    pub(super) fn new(channels: &'c [Channel]) -> Self {
-        Reader { channels, problems: Vec::new(), refs: HashMap::new() }
+impl Reader {
+    /// What was read, if nothing was wrong with it.
+    pub(super) fn finish<T>(&mut self, read: Option<T>) -> Result<T, Vec<Invalid>> {
+        let problems = std::mem::take(&mut self.problems);
+        read.filter(|_| problems.is_empty()).ok_or(problems)
     }
 
     pub(super) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
@@ -95,12 +93,17 @@ impl<'c> Reader<'c> {
     }
 
     pub(super) fn flag(&mut self, node: &Node<'_>, key: &str) -> bool {
+        self.flag_or(node, key, false)
+    }
+
+    /// The flag, or what it is where it is unset.
+    pub(super) fn flag_or(&mut self, node: &Node<'_>, key: &str, default: bool) -> bool {
         match node.get(key) {
-            None => false,
+            None => default,
             Some(Value::Bool(flag)) => *flag,
             Some(_) => {
                 self.wrong(node.at(key), "must be true or false");
-                false
+                default
             }
         }
     }

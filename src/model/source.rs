@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::audience::Audiences;
 use super::environment::Settings;
 use super::invalid::{Invalid, aside, did_you_mean, join};
+use super::reader::{Node, Reader};
 use super::scope::descend;
 use super::workflow::{StepKind, Workflow};
 use crate::sign::source::{Encoding, Scheme, Signature};
@@ -30,6 +31,18 @@ const ORDER: [&str; 12] = [
 ];
 /// Known, but not to be done by this version.
 const LATER: [&str; 2] = ["objects_delete", "tenants_delete"];
+const KEYS: [&str; 10] = [
+    "$schema",
+    "name",
+    "description",
+    "event_type_path",
+    "idempotency_key_path",
+    "timestamp_path",
+    "user_id_path",
+    "signature",
+    "enforce_verification",
+    "mappings",
+];
 const ROOTS: [&str; 3] = ["data", "body", "headers"];
 
 /// A source that a file declares.
@@ -146,9 +159,9 @@ impl Event {
 impl Mapping {
     /// Reads a mapping by itself, as [`Mapping::document`] has it.
     pub fn parse(document: &Value) -> Result<Mapping, Vec<Invalid>> {
-        let mut reader = Reader { faults: Vec::new() };
+        let mut reader = Reader::default();
         let mapping = reader.mapping(document, 0);
-        mapping.filter(|_| reader.faults.is_empty()).ok_or(reader.faults)
+        reader.finish(mapping)
     }
 }
 
@@ -255,40 +268,9 @@ impl Properties {
 impl Source {
     /// Reads the document of the source `key`, and finds everything that is wrong with it.
     pub fn parse(key: &str, document: &Value) -> Result<Source, Vec<Invalid>> {
-        let mut reader = Reader { faults: Vec::new() };
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-        if !(1..=255).contains(&key.len()) || !key.bytes().all(is_plain) {
-            reader.wrong("key", "can't be a source's key: a-z, 0-9, `_` and `-` are allowed");
-        }
-        let Value::Object(map) = document else { return Err(vec![Invalid::new("", "must hold a JSON object")]) };
-        let node = Node { map, path: "" };
-        let known = [
-            "name",
-            "description",
-            "event_type_path",
-            "idempotency_key_path",
-            "timestamp_path",
-            "user_id_path",
-            "signature",
-            "enforce_verification",
-            "mappings",
-        ];
-        reader.known(node, &known);
-        let name = reader.text(node, "name").unwrap_or(key).to_owned();
-        reader.text(node, "description");
-        let usual = |text: &str| Path(text.to_owned());
-        let source = Source {
-            key: key.to_owned(),
-            name,
-            event_type: reader.path(node, "event_type_path").unwrap_or_else(|| usual("body.type")),
-            idempotency_key: reader.path(node, "idempotency_key_path"),
-            timestamp: reader.path(node, "timestamp_path"),
-            user_id: reader.path(node, "user_id_path").unwrap_or_else(|| usual("body.userId")),
-            signature: reader.signature(node),
-            enforces_verification: reader.flag(node, "enforce_verification", true),
-            mappings: reader.mappings(node),
-        };
-        if reader.faults.is_empty() { Ok(source) } else { Err(reader.faults) }
+        let mut reader = Reader::default();
+        let source = reader.source(key, document);
+        reader.finish(source)
     }
 
     /// What is done about an event of this type, in order; what is inactive is not (W-SRC-06).
@@ -433,84 +415,40 @@ pub enum In {
     Workflow(String),
 }
 
-/// Reads a source's document and gathers what is wrong with it.
-struct Reader {
-    faults: Vec<Invalid>,
-}
-
-/// An object of the document, and where it stands.
-#[derive(Clone, Copy)]
-struct Node<'a> {
-    map: &'a Map<String, Value>,
-    path: &'a str,
-}
-
-impl<'a> Node<'a> {
-    fn get(self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn at(self, key: &str) -> String {
-        join(self.path, key)
-    }
-}
-
 impl Reader {
-    fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.faults.push(Invalid::new(path, message));
-    }
-
-    fn known(&mut self, node: Node<'_>, known: &[&str]) {
-        for key in node.map.keys().filter(|key| !known.contains(&key.as_str()) && *key != "$schema") {
-            let hint = did_you_mean(key, known.iter().copied());
-            let hint = hint.unwrap_or_else(|| format!("known here are {}", known.join(", ")));
-            self.wrong(node.at(key), format!("unknown key; {hint}"));
+    fn source(&mut self, key: &str, document: &Value) -> Option<Source> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(is_plain) {
+            self.wrong("key", "can't be a source's key: a-z, 0-9, `_` and `-` are allowed");
         }
+        let node = self.object(document, "")?;
+        self.known(&node, &KEYS);
+        let name = self.text(&node, "name").filter(|name| !name.is_empty()).unwrap_or(key).to_owned();
+        self.text(&node, "description");
+        let usual = |text: &str| Path(text.to_owned());
+        Some(Source {
+            key: key.to_owned(),
+            name,
+            event_type: self.path(&node, "event_type_path").unwrap_or_else(|| usual("body.type")),
+            idempotency_key: self.path(&node, "idempotency_key_path"),
+            timestamp: self.path(&node, "timestamp_path"),
+            user_id: self.path(&node, "user_id_path").unwrap_or_else(|| usual("body.userId")),
+            signature: self.signature(&node),
+            enforces_verification: self.flag_or(&node, "enforce_verification", true),
+            mappings: self.mappings(&node),
+        })
     }
 
-    fn text<'a>(&mut self, node: Node<'a>, key: &str) -> Option<&'a str> {
-        let value = node.get(key)?;
-        if value.as_str().is_none_or(str::is_empty) {
-            self.wrong(node.at(key), "must be text");
-        }
-        value.as_str().filter(|text| !text.is_empty())
-    }
-
-    fn required_text<'a>(&mut self, node: Node<'a>, key: &str) -> Option<&'a str> {
-        if node.get(key).is_none() {
-            self.wrong(node.at(key), "is required");
-        }
-        self.text(node, key)
-    }
-
-    fn flag(&mut self, node: Node<'_>, key: &str, default: bool) -> bool {
-        match node.get(key) {
-            None => default,
-            Some(Value::Bool(flag)) => *flag,
-            Some(_) => {
-                self.wrong(node.at(key), "must be true or false");
-                default
-            }
-        }
-    }
-
-    fn path(&mut self, node: Node<'_>, key: &str) -> Option<Path> {
+    fn path(&mut self, node: &Node<'_>, key: &str) -> Option<Path> {
         let text = self.text(node, key)?;
         Path::parse(text).map_err(|fault| self.wrong(node.at(key), fault)).ok()
     }
 
     /// How senders sign, which is as this server does, unless the document says otherwise.
-    fn signature(&mut self, node: Node<'_>) -> Signature {
+    fn signature(&mut self, node: &Node<'_>) -> Signature {
         let usual = Signature::default();
-        let (map, at) = match node.get("signature") {
-            None => return usual,
-            Some(Value::Object(map)) => (map, node.at("signature")),
-            Some(_) => {
-                self.wrong(node.at("signature"), "must be an object with a `header` and a `scheme`");
-                return usual;
-            }
-        };
-        let node = Node { map, path: &at };
+        let Some(node) = self.object_at(node, "signature") else { return usual };
+        let node = &node;
         let header = self.required_text(node, "header").map(str::to_lowercase).unwrap_or_default();
         let encoding = match self.text(node, "encoding") {
             None | Some("hex") => Encoding::Hex,
@@ -532,13 +470,9 @@ impl Reader {
             }
             Some("timestamped_hmac") => {
                 self.known(node, &["header", "scheme", "encoding", "part", "tolerance_seconds"]);
-                let part = self.text(node, "part").unwrap_or("s").to_owned();
-                let tolerance =
-                    node.get("tolerance_seconds").map(|value| value.as_i64().filter(|n| (1..=86_400).contains(n)));
-                if tolerance == Some(None) {
-                    self.wrong(node.at("tolerance_seconds"), "must be a whole number from 1 to 86400");
-                }
-                Scheme::Timestamped { encoding, part, tolerance_seconds: tolerance.flatten().unwrap_or(300) }
+                let part = self.text(node, "part").filter(|part| !part.is_empty()).unwrap_or("s").to_owned();
+                let tolerance_seconds = self.whole_number(node, "tolerance_seconds", 1..=86_400).unwrap_or(300);
+                Scheme::Timestamped { encoding, part, tolerance_seconds }
             }
             Some(_) => {
                 self.wrong(node.at("scheme"), "must be hmac, timestamped_hmac or token");
@@ -549,17 +483,9 @@ impl Reader {
         Signature { header, scheme }
     }
 
-    fn mappings(&mut self, node: Node<'_>) -> Vec<Mapping> {
-        let items = match node.get("mappings") {
-            None => return Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(_) => {
-                self.wrong(node.at("mappings"), "must be a list");
-                return Vec::new();
-            }
-        };
+    fn mappings(&mut self, node: &Node<'_>) -> Vec<Mapping> {
         let mut mappings = Vec::new();
-        for (at, item) in items.iter().enumerate() {
+        for (at, item) in self.list(node, "mappings").iter().enumerate() {
             mappings.extend(self.mapping(item, at));
         }
         mappings.sort_by_key(|mapping| ORDER.iter().position(|name| *name == mapping.name));
@@ -567,14 +493,9 @@ impl Reader {
     }
 
     fn mapping(&mut self, document: &Value, place: usize) -> Option<Mapping> {
-        let path = format!("mappings[{place}]");
-        let Value::Object(map) = document else {
-            self.wrong(path, "must be an object with an `event` and an `action`");
-            return None;
-        };
-        let node = Node { map, path: &path };
+        let node = &self.object(document, &format!("mappings[{place}]"))?;
         let event = self.required_text(node, "event").map(str::to_owned);
-        let is_active = self.flag(node, "active", true);
+        let is_active = self.flag_or(node, "active", true);
         let word = self.required_text(node, "action")?;
         let Some(name) = ORDER.into_iter().find(|name| *name == word) else {
             let hint = did_you_mean(word, ORDER).unwrap_or_else(|| format!("known are {}", ORDER.join(", ")));
@@ -589,7 +510,7 @@ impl Reader {
         Some(Mapping { event: event?, is_active, action, name, document: document.clone(), place })
     }
 
-    fn action(&mut self, node: Node<'_>, name: &str) -> Option<Action> {
+    fn action(&mut self, node: &Node<'_>, name: &str) -> Option<Action> {
         let known = |own: &[&'static str]| [&["event", "action", "active"][..], own].concat();
         match name {
             "users_identify" => {
@@ -603,18 +524,18 @@ impl Reader {
             }
             "objects_set" => {
                 self.known(node, &known(&["collection", "id", "properties"]));
-                let (object, properties) = (self.object(node), self.properties(node, "properties"));
+                let (object, properties) = (self.named(node), self.properties(node, "properties"));
                 Some(Action::SetObject { object: object?, properties })
             }
             "objects_subscribe" => {
                 self.known(node, &known(&["collection", "id", "recipients", "properties"]));
-                let (object, recipients) = (self.object(node), self.required(node, "recipients"));
+                let (object, recipients) = (self.named(node), self.required(node, "recipients"));
                 let properties = self.properties(node, "properties");
                 Some(Action::Subscribe { object: object?, recipients: recipients?, properties })
             }
             "objects_unsubscribe" => {
                 self.known(node, &known(&["collection", "id", "recipients"]));
-                let (object, recipients) = (self.object(node), self.required(node, "recipients"));
+                let (object, recipients) = (self.named(node), self.required(node, "recipients"));
                 Some(Action::Unsubscribe { object: object?, recipients: recipients? })
             }
             "tenants_set" => {
@@ -652,19 +573,19 @@ impl Reader {
         }
     }
 
-    fn object(&mut self, node: Node<'_>) -> Option<Named> {
+    fn named(&mut self, node: &Node<'_>) -> Option<Named> {
         let (collection, id) = (self.required(node, "collection"), self.required(node, "id"));
         Some(Named { collection: collection?, id: id? })
     }
 
-    fn required(&mut self, node: Node<'_>, key: &str) -> Option<Given> {
+    fn required(&mut self, node: &Node<'_>, key: &str) -> Option<Given> {
         if node.get(key).is_none() {
             self.wrong(node.at(key), "is required: a path such as body.id, or {\"value\": ..}");
         }
         self.optional(node, key)
     }
 
-    fn optional(&mut self, node: Node<'_>, key: &str) -> Option<Given> {
+    fn optional(&mut self, node: &Node<'_>, key: &str) -> Option<Given> {
         self.given(node.get(key)?, &node.at(key))
     }
 
@@ -681,7 +602,7 @@ impl Reader {
         }
     }
 
-    fn properties(&mut self, node: Node<'_>, key: &str) -> Properties {
+    fn properties(&mut self, node: &Node<'_>, key: &str) -> Properties {
         match node.get(key) {
             None => Properties::Each(Vec::new()),
             Some(Value::Object(map)) => {
@@ -811,7 +732,7 @@ mod tests {
     fn what_a_source_cannot_be_is_said() {
         let mapping = |mapping: Value| json!({"mappings": [mapping]});
         for (document, said) in [
-            (json!([]), "must hold a JSON object"),
+            (json!([]), "must be an object"),
             (json!({"event_type_path": "type"}), "event_type_path: must be a path"),
             (json!({"preprocess_script": {}}), "preprocess_script: unknown key"),
             (json!({"enforce_verification": "yes"}), "enforce_verification: must be true or false"),

@@ -36,6 +36,7 @@ pub mod fetch;
 mod nested;
 mod parse;
 mod position;
+mod reader;
 mod send_windows;
 pub mod throttle;
 mod update;

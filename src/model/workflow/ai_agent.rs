@@ -1,7 +1,7 @@
 //! The settings of a step that asks a model.
 
 use super::DataSchema;
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 
 /// A prompt for a model (W-AIA-01). There is no model to be asked here: the step fails when it is reached (W-AMB-41).
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::rules::group_key::GroupKey;
 use crate::rules::moment::{Longest, Moment};
 use crate::wire::duration::Duration;

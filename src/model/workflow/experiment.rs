@@ -4,7 +4,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Branch;
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::rules::group_key::GroupKey;
 
 /// Shares are told in tenths of a percent (W-EXP-04).

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::template::Template;
 use crate::template::json::JsonTemplate;
 

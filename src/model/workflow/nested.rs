@@ -1,6 +1,6 @@
 //! The settings of a step that triggers another workflow.
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::template::Template;
 use crate::template::json::JsonTemplate;
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::experiment::spell_percentages;
+use super::reader::{Node, Reader, short};
 use super::{
     Branch, ChannelStep, ChannelTemplate, DataSchema, SendWindows, Settings, Step, StepKind, Target, TriggerFrequency,
     Updated, Workflow,
@@ -11,7 +12,6 @@ use super::{
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
 use crate::model::presence;
-use crate::model::reader::{Node, Reader, short};
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
 use crate::template::Template;
@@ -69,10 +69,8 @@ impl Workflow {
     /// its `channel_type` takes it from there (W-CHS-01).
     pub fn parse(key: &str, document: &Value, channels: &[Channel]) -> Result<Workflow, Vec<Invalid>> {
         let mut reader = Reader::new(channels);
-        match reader.workflow(key, document) {
-            Some(workflow) if reader.problems.is_empty() => Ok(workflow),
-            _ => Err(reader.problems),
-        }
+        let workflow = reader.workflow(key, document);
+        reader.finish(workflow)
     }
 
     /// What is wrong with a key, if anything (W-WFD-01).

@@ -1,6 +1,6 @@
 //! The settings of a throttle step.
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::rules::group_key::GroupKey;
 use crate::rules::moment::{Longest, Moment};
 

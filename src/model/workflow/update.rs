@@ -1,6 +1,6 @@
 //! The settings of steps that change the run's data, or what is stored of somebody.
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::model::recipient::{RecipientRef, TENANTS, object_fault, user_id_fault};
 use crate::template::Template;
 use crate::template::json::JsonTemplate;

@@ -1,7 +1,7 @@
 //! The settings of an update audience step.
 
+use super::reader::{Node, Reader};
 use crate::model::audience::Audience;
-use crate::model::reader::{Node, Reader};
 
 /// Adds the recipient to a static audience, or takes them out of it (W-UPD-19, W-AMB-16).
 #[derive(Debug, Clone, PartialEq, Eq)]

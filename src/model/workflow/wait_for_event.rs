@@ -1,6 +1,6 @@
 //! The settings of a wait for event step.
 
-use crate::model::reader::{Node, Reader};
+use super::reader::{Node, Reader};
 use crate::model::signal::RECIPIENT_UPDATED;
 use crate::rules::condition::Group;
 use crate::wire::duration::{Duration, Unit};
