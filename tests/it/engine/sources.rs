@@ -97,8 +97,12 @@ async fn an_event_about_which_nothing_is_to_be_done_is_a_repetition_when_it_come
     assert_eq!(signals(&world).await, 1);
     world.pass(0).await;
     world.trigger("wait", json!({"recipients": ["ann"]})).await.unwrap();
-    arrive(&world.core, world.env, body).await;
+    arrive(&world.core, world.env, body.clone()).await;
     assert_eq!(world.pass(0).await, 0);
+    // Nor is anything done, or waited for, when there is something to do since.
+    connect(&world.core);
+    arrive(&world.core, world.env, body).await;
+    assert_eq!(world.pass(3).await, 0);
 }
 
 /// W-SRC-05: what makes the key an event's own is in the transaction that takes it, so that none is between the two when a
