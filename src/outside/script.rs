@@ -140,7 +140,7 @@ mod tests {
             (json!("x"), "an answer is an object with `url`"),
             (json!({"status": 200}), "needs a `url`"),
             (json!({"url": "/x"}), "`url` is invalid"),
-            (json!({"url": "https://h.example", "state": 1}), "and no `state`"),
+            (json!({"url": "https://h.example", "state": 1}), "`state` is not known here (did you mean `status`?)"),
             (json!({"url": "https://h.example", "status": 100}), "`status` must be a whole number from 200 to 599"),
             (json!({"url": "https://h.example", "method": "a b"}), "`method` is no method"),
         ] {
