@@ -347,7 +347,7 @@ fn waiting(standing: &Standing, version: Option<&Workflow>, new: Option<&Workflo
         step_type: step.map(|step| step.type_name().to_owned()),
         version_id: standing.version_id,
         runs: standing.runs,
-        follow: awaited.zip(new).is_some_and(|(reference, new)| new.latest_batch(reference).is_some()),
+        follow: awaited.zip(new).is_some_and(|(step, new)| new.latest_batch(step).is_some()),
     }
 }
 

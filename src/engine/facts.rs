@@ -14,6 +14,7 @@ use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
+use crate::model::workflow::digest::Counting;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::collapse::{Collapsing, Standing};
@@ -44,7 +45,7 @@ struct Found {
     members: Known<Slot, bool>,
     static_audiences: Known<String, bool>,
     batches: Known<Gathering, Option<OpenBatch>>,
-    gathered: Known<(String, Shown), Option<Arc<Gathered>>>,
+    gathered: Known<(String, Shown, Counting), Option<Arc<Gathered>>>,
     /// Actors of batches, by their keys.
     actors: Known<String, Option<Arc<Recipient>>>,
     /// Whether a recipient, by key, has data of a channel.
@@ -155,9 +156,9 @@ impl<'a> Facts<'a> {
             self.found().batches.answers.insert(gathering, batch);
         }
         let gathered = std::mem::take(&mut self.found().gathered.open);
-        for (batch, shown) in gathered {
-            let found = self.store.gathered(&batch, shown).await?.map(Arc::new);
-            self.found().gathered.answers.insert((batch, shown), found);
+        for (batch, shown, counted) in gathered {
+            let found = self.store.gathered(&batch, shown, counted).await?.map(Arc::new);
+            self.found().gathered.answers.insert((batch, shown, counted), found);
         }
         let actors = std::mem::take(&mut self.found().actors.open);
         if !actors.is_empty() {
@@ -226,10 +227,10 @@ impl<'a> Facts<'a> {
         batches.ask(gathering, misses).flatten()
     }
 
-    /// What has come together in a batch; none if there is no such batch.
-    pub(super) fn gathered(&self, batch: &str, shown: Shown) -> Option<Arc<Gathered>> {
+    /// What of a batch counts; none if there is no such batch.
+    pub(super) fn gathered(&self, batch: &str, shown: Shown, counted: Counting) -> Option<Arc<Gathered>> {
         let Found { gathered, misses, .. } = &mut *self.found();
-        gathered.ask(&(batch.to_owned(), shown), misses).flatten()
+        gathered.ask(&(batch.to_owned(), shown, counted), misses).flatten()
     }
 
     /// An actor of a batch, by key.

@@ -17,6 +17,7 @@ use crate::model::signal::Heard;
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::batch::Shown;
+use crate::model::workflow::digest::Counting;
 use crate::model::workflow::{Next, Position, Step, StepKind, TriggerFrequency};
 use crate::outside::Reply;
 use crate::outside::request::Request;
@@ -140,6 +141,9 @@ pub(super) struct Stretch<'a> {
     pub(super) memberships: HashMap<Slot, bool>,
     /// Batches that the run has opened in this stretch and is none of: the database does not have them yet.
     pub(super) opened: Vec<(Gathering, OpenBatch)>,
+    /// What counts of the batch that the run has carried on last: the database still has the rest, if it has closed it in
+    /// this stretch.
+    pub(super) counted: Counting,
     /// Whether it has made an item whose place another may take: the database does not have it yet.
     pub(super) has_collapsed: bool,
     recipient: Option<Cow<'a, Value>>,
@@ -189,6 +193,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         claimed: None,
         memberships: HashMap::new(),
         opened: Vec::new(),
+        counted: Counting::All,
         has_collapsed: false,
         run,
     };
@@ -321,6 +326,7 @@ impl<'a> Stretch<'a> {
             StepKind::Delay(delay) => Ok(steps::delay::execute(self, step, delay, on)),
             StepKind::Throttle(throttle) => Ok(steps::throttle::execute(self, step, throttle, on)),
             StepKind::Batch(batch) => Ok(steps::batch::execute(self, step, batch, on)),
+            StepKind::Digest(digest) => Ok(steps::digest::execute(self, step, digest, on)),
             StepKind::WaitForEvent(wait) => Ok(steps::wait_for_event::execute(self, step, wait, on)),
             StepKind::UpdateAudience(update) => Ok(steps::update_audience::execute(self, step, update, on)),
             StepKind::Branch(branches) => Ok(steps::branch::execute(self, step, branches, position)),
@@ -392,7 +398,7 @@ impl<'a> Stretch<'a> {
     /// Evaluates the conditions of a preference, which after a batch see its first activity alone (W-CHS-09).
     pub(super) fn judge_preference(&self, group: &Group) -> Verdict {
         let closed = self.run.state.batch.as_ref().filter(|batch| batch.closed.is_some());
-        let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST));
+        let gathered = closed.and_then(|batch| self.scene.facts.gathered(&batch.id, FIRST, self.counted));
         match gathered.as_ref().and_then(|gathered| gathered.activities.first()) {
             None => self.judge(group),
             Some(first) => {
@@ -507,7 +513,7 @@ impl<'a> Stretch<'a> {
     pub(super) fn gathered(&self) -> Option<(ClosedBatch, Arc<Gathered>)> {
         let batch = self.run.state.batch.as_ref()?;
         let closed = batch.closed?;
-        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown)?))
+        Some((closed, self.scene.facts.gathered(&batch.id, closed.shown, self.counted)?))
     }
 
     /// Merges `profile` into somebody who was found to be `stored`, for all later steps (W-UPD-18); shows them as they

@@ -7,6 +7,7 @@ pub(super) mod channel;
 mod channel_group;
 pub(super) mod delay;
 mod destination;
+pub(super) mod digest;
 pub(super) mod experiment;
 pub(super) mod fetch;
 pub(super) mod throttle;

@@ -12,11 +12,11 @@ use crate::verbs::Core;
 /// have the run's own.
 pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Workflow>>, store::Error> {
     let Some(own) = core.catalog.version(&core.store, run.version_id).await? else { return Ok(None) };
-    let Some(reference) = awaited_batch(run, &own) else { return Ok(Some(own)) };
+    let Some(step) = awaited_batch(run, &own) else { return Ok(Some(own)) };
     let mut newest = core.catalog.newest(&core.store, run.env, &run.workflow).await?;
     let mut older = None;
     while let Some(version) = newest {
-        if let Some(position) = version.latest_batch(&reference) {
+        if let Some(position) = version.latest_batch(step) {
             run.version_id = version.version_id;
             run.state.position = Some(position);
             return Ok(Some(version));
@@ -34,8 +34,8 @@ pub(super) async fn followed(core: &Core, run: &mut Run) -> Result<Option<Arc<Wo
     Ok(Some(own))
 }
 
-/// The `ref` of the batch step in `latest` mode at which the run waits.
-fn awaited_batch(run: &Run, workflow: &Workflow) -> Option<String> {
+/// The batch or digest step in `latest` mode at which the run waits, by its type and its `ref`.
+fn awaited_batch<'w>(run: &Run, workflow: &'w Workflow) -> Option<(&'w str, &'w str)> {
     let position = run.state.position.as_ref().filter(|_| run.state.is_waiting)?;
-    workflow.latest_batch_at(position).map(str::to_owned)
+    workflow.latest_batch_at(position)
 }

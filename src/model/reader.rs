@@ -118,6 +118,16 @@ impl Reader {
         number
     }
 
+    /// Which of these words stands there, if any does.
+    pub(super) fn one_of(&mut self, node: &Node<'_>, key: &str, words: &[&str]) -> Option<usize> {
+        let word = self.text(node, key)?;
+        let found = words.iter().position(|known| *known == word);
+        if let (None, Some((last, others))) = (found, words.split_last()) {
+            self.wrong(node.at(key), format!("must be {} or {last}", others.join(", ")));
+        }
+        found
+    }
+
     /// What runs are gathered or counted by, if it is set.
     pub(super) fn group_key(&mut self, node: &Node<'_>, key: &str) -> Option<GroupKey> {
         let text = self.text(node, key).filter(|text| !text.trim().is_empty())?;

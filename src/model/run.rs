@@ -134,6 +134,21 @@ pub struct CarriedBatch {
     /// What came together; none while the batch is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<ClosedBatch>,
+    /// Where a digest stands that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<OpenDigest>,
+}
+
+/// Where a digest stands that a run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenDigest {
+    /// Since when no time has come at which it could close.
+    pub since: Time,
+    /// The next time at which it may.
+    pub until: Time,
+    /// How often it has stayed open for want of activities.
+    #[serde(default)]
+    pub held: i64,
 }
 
 /// What came together in a batch (W-BAT-29).

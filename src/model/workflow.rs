@@ -17,6 +17,7 @@ use crate::template::json::JsonTemplate;
 pub use ai_agent::AiAgent;
 pub use batch::BatchStep;
 pub use data_schema::DataSchema;
+pub use digest::DigestStep;
 pub use experiment::Experiment;
 pub use fetch::Fetch;
 pub use nested::TriggerWorkflow;
@@ -31,6 +32,7 @@ mod ai_agent;
 pub mod batch;
 mod data_schema;
 pub mod difference;
+pub mod digest;
 pub mod experiment;
 pub mod fetch;
 mod nested;
@@ -134,6 +136,8 @@ pub enum StepKind {
     TriggerWorkflow(TriggerWorkflow),
     /// Gathers runs, and goes on with one of them.
     Batch(BatchStep),
+    /// Gathers runs until a time of the calendar, and goes on with one of them.
+    Digest(DigestStep),
     /// Waits until something happens to the recipient, or until it is too late.
     WaitForEvent(WaitForEvent),
     /// Adds the recipient to an audience, or takes them out of it.
@@ -271,17 +275,22 @@ impl Workflow {
         }
     }
 
-    /// The `ref` of the batch step in `latest` mode at `position`: whoever waits there may go on in another version
-    /// (W-BAT-33).
-    pub fn latest_batch_at(&self, position: &Position) -> Option<&str> {
+    /// The type and the `ref` of the batch or digest step in `latest` mode at `position`: whoever waits there may go on in
+    /// another version (W-BAT-33).
+    pub fn latest_batch_at(&self, position: &Position) -> Option<(&str, &str)> {
         let step = self.step(position)?;
-        matches!(&step.kind, StepKind::Batch(batch) if batch.follows_latest).then_some(step.reference.as_str())
+        let follows_latest = match &step.kind {
+            StepKind::Batch(batch) => batch.follows_latest,
+            StepKind::Digest(digest) => digest.follows_latest,
+            _ => false,
+        };
+        follows_latest.then_some((step.type_name(), step.reference.as_str()))
     }
 
-    /// Where this version has the batch step `reference` in `latest` mode.
-    pub fn latest_batch(&self, reference: &str) -> Option<Position> {
+    /// Where this version has the batch or digest step with that type and `ref` in `latest` mode.
+    pub fn latest_batch(&self, step: (&str, &str)) -> Option<Position> {
         let all = self.all_steps().into_iter().map(|(position, _)| position);
-        all.into_iter().find(|position| self.latest_batch_at(position) == Some(reference))
+        all.into_iter().find(|position| self.latest_batch_at(position) == Some(step))
     }
 
     /// Every step with its position, as the document reads, branches included.
@@ -399,6 +408,7 @@ impl Step {
             StepKind::Update(update) => update.what.step_type(),
             StepKind::WaitForEvent(_) => "wait_for_event",
             StepKind::Batch(_) => "batch",
+            StepKind::Digest(_) => "digest",
             StepKind::Branch(_) => "branch",
             StepKind::Experiment(_) => "random_cohort",
             StepKind::Fetch(_) => "http_fetch",

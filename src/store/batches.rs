@@ -11,6 +11,7 @@ use crate::model::ids::Ksuid;
 use crate::model::run::RunEvent;
 use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
+use crate::model::workflow::digest::Counting;
 use crate::params;
 use crate::wire::cursor::{Cursor, Edge};
 
@@ -51,7 +52,7 @@ pub struct Activity {
     pub inserted_at: Time,
 }
 
-/// What has come together in a batch, as far as it is shown.
+/// What has come together in a batch, as far as it counts and is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gathered {
     /// Raised by whatever joins, leaves or closes.
@@ -66,6 +67,8 @@ pub struct Gathered {
     pub activities: Vec<Activity>,
     /// The keys of actors, each once; those of the activities are among them.
     pub actors: Vec<String>,
+    /// The activities that do not count any more, by their ids.
+    pub dealt_with: Vec<String>,
 }
 
 /// An activity that a cancellation takes out of its batch.
@@ -107,32 +110,73 @@ impl Store {
         .await
     }
 
-    /// What has come together in a batch.
-    pub async fn gathered(&self, batch: &str, shown: Shown) -> Result<Option<Gathered>, Error> {
+    /// What of a batch counts.
+    pub async fn gathered(&self, batch: &str, shown: Shown, counted: Counting) -> Result<Option<Gathered>, Error> {
         // Read first: what comes in between raises it, and whoever closes the batch is refused.
-        let sql = "SELECT rev, is_open, closes_at, count, CASE WHEN EXISTS \
-                   (SELECT 1 FROM batch_activities a WHERE a.batch = b.id AND a.run = b.run) THEN 1 ELSE 0 END \
-                   FROM batches b WHERE id = ?1";
-        let head = |row: &Row<'_>| Ok((row.int(0)?, row.bool(1)?, row.time(2)?, row.int(3)?, row.bool(4)?));
+        let sql = "SELECT rev, is_open, closes_at, count, (SELECT a.id FROM batch_activities a \
+                   WHERE a.batch = b.id AND a.run = b.run LIMIT 1) FROM batches b WHERE id = ?1";
+        let head = |row: &Row<'_>| Ok((row.int(0)?, row.bool(1)?, row.time(2)?, row.int(3)?, row.maybe_string(4)?));
         let found = self.query_one(sql, &params![batch], head).await?;
-        let Some((rev, is_open, closes_at, total_activities, has_own)) = found else { return Ok(None) };
+        let Some((rev, is_open, closes_at, count, own)) = found else { return Ok(None) };
+        let dealt_with = self.dealt_with(batch, counted).await?;
+        let has_own = own.is_some_and(|own| !dealt_with.contains(&own));
+        let total_activities = count - dealt_with.len() as i64;
+        let list = serde_json::to_string(&dealt_with).unwrap_or_default();
+        let (counts, params) = match dealt_with.is_empty() {
+            true => ("", params![batch]),
+            false => ("AND m.id NOT IN (SELECT value FROM json_each(?2))", params![batch, list]),
+        };
         let Shown { limit, are_newest } = shown;
         let (order, edge) = if are_newest { ("DESC", "max") } else { ("ASC", "min") };
-        let sql =
-            format!("SELECT {COLUMNS} FROM batch_activities m WHERE m.batch = ?1 ORDER BY m.id {order} LIMIT {limit}");
-        let mut activities = self.query(&sql, &params![batch], activity).await?;
         let sql = format!(
-            "SELECT actor, count(*) OVER () FROM batch_activities WHERE batch = ?1 AND actor IS NOT NULL \
-             GROUP BY actor ORDER BY {edge}(id) {order} LIMIT {limit}"
+            "SELECT {COLUMNS} FROM batch_activities m WHERE m.batch = ?1 {counts} ORDER BY m.id {order} LIMIT {limit}"
         );
-        let found = self.scan(sql, params![batch], |row| Ok((row.string(0)?, row.int(1)?))).await?;
+        let mut activities = self.query(&sql, &params, activity).await?;
+        let sql = format!(
+            "SELECT m.actor, count(*) OVER () FROM batch_activities m WHERE m.batch = ?1 AND m.actor IS NOT NULL {counts} \
+             GROUP BY m.actor ORDER BY {edge}(m.id) {order} LIMIT {limit}"
+        );
+        let found = self.scan(sql, params, |row| Ok((row.string(0)?, row.int(1)?))).await?;
         let total_actors = found.first().map_or(0, |(_, total)| *total);
         let mut actors: Vec<String> = found.into_iter().map(|(actor, _)| actor).collect();
         if are_newest {
             activities.reverse();
             actors.reverse();
         }
-        Ok(Some(Gathered { rev, is_open, closes_at, has_own, total_activities, total_actors, activities, actors }))
+        Ok(Some(Gathered {
+            rev,
+            is_open,
+            closes_at,
+            has_own,
+            total_activities,
+            total_actors,
+            activities,
+            actors,
+            dealt_with,
+        }))
+    }
+
+    /// The activities of a batch whose reader has dealt with an item that told of them; what is gone was dealt with.
+    async fn dealt_with(&self, batch: &str, counted: Counting) -> Result<Vec<String>, Error> {
+        let is_marked = match counted {
+            Counting::All => return Ok(Vec::new()),
+            Counting::Unread => "m.read_at IS NOT NULL",
+            Counting::Unseen => "m.seen_at IS NOT NULL OR m.read_at IS NOT NULL",
+        };
+        let sql = format!(
+            "SELECT a.id FROM batch_activities a WHERE a.batch = ?1 AND a.told IS NOT NULL AND EXISTS \
+             (SELECT 1 FROM json_each(a.told) e LEFT JOIN messages m ON m.id = e.value \
+             WHERE m.id IS NULL OR m.archived_at IS NOT NULL OR m.revoked_at IS NOT NULL OR {is_marked}) ORDER BY a.id"
+        );
+        self.scan(sql, params![batch], |row| row.string(0)).await
+    }
+
+    /// The digests of these recipients, by their keys, that are open.
+    pub async fn open_digests(&self, env: Env, recipients: &[String]) -> Result<Vec<String>, Error> {
+        let sql = "SELECT id FROM batches WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2)) \
+                   AND is_open = 1 AND identity LIKE 'digest:%' ORDER BY id";
+        let params = params![env, serde_json::to_string(recipients).unwrap_or_default()];
+        self.scan(sql.to_owned(), params, |row| row.string(0)).await
     }
 
     /// A page of a batch's activities, newest first: at most `limit` whose data has these members, on the asked side of
@@ -191,6 +235,8 @@ pub struct NewActivity {
     pub actor: Option<String>,
     /// A JSON object without attachments.
     pub data: Arc<str>,
+    /// The ids of the messages that have told of it, as a JSON array, where they may matter.
+    pub told: Option<String>,
     pub now: Time,
 }
 
@@ -262,10 +308,10 @@ impl Batch {
     }
 
     fn add_activity(&mut self, activity: &NewActivity) {
-        let NewActivity { env, batch, workflow, run, cancellation_key, actor, data, now } = activity;
+        let NewActivity { env, batch, workflow, run, cancellation_key, actor, data, told, now } = activity;
         self.push(
-            "INSERT INTO batch_activities (batch, id, env, workflow, run, cancellation_key, actor, data, inserted_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO batch_activities (batch, id, env, workflow, run, cancellation_key, actor, data, told, inserted_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 batch,
                 Ksuid::mint(*now, &[b"activity", batch.as_bytes(), run.as_bytes()]),
@@ -275,6 +321,7 @@ impl Batch {
                 cancellation_key.as_deref(),
                 actor.as_deref(),
                 data,
+                told.as_deref(),
                 *now
             ],
         );
@@ -284,6 +331,33 @@ impl Batch {
     pub fn close_batch(&mut self, batch: &str, rev: i64) {
         self.locked.push(batch.to_owned());
         self.guard("UPDATE batches SET is_open = 0, rev = rev + 1 WHERE id = ?1 AND rev = ?2", params![batch, rev]);
+    }
+
+    /// Adds that what does not count leaves a batch that is closed in the same change.
+    pub fn leave_out(&mut self, batch: &str, dealt_with: &[String]) {
+        let list = serde_json::to_string(dealt_with).unwrap_or_default();
+        self.push(
+            "DELETE FROM batch_activities WHERE batch = ?1 AND id IN (SELECT value FROM json_each(?2))",
+            params![batch, list],
+        );
+        self.push("UPDATE batches SET count = count - ?2 WHERE id = ?1", params![batch, dealt_with.len()]);
+    }
+
+    /// Adds that whoever carries a batch on looks at it at `at`, unless sooner.
+    pub fn bring_forward(&mut self, batch: &str, at: Time) {
+        self.push(
+            "UPDATE jobs SET due_at = ?2 WHERE subject = (SELECT run FROM batches WHERE id = ?1) AND due_at > ?2",
+            params![batch, at],
+        );
+    }
+
+    /// Adds that when these digests close is to be found out anew: whoever has one in hand is refused, and looks again.
+    pub fn replan_digests(&mut self, digests: &[String], now: Time) {
+        for digest in digests {
+            self.locked.push(digest.clone());
+            self.push("UPDATE batches SET rev = rev + 1 WHERE id = ?1 AND is_open = 1", params![digest]);
+            self.bring_forward(digest, now);
+        }
     }
 
     /// Adds that a batch must be as it was when `rev` was read.

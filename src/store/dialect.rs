@@ -27,6 +27,8 @@ const PHRASES: &[(&str, &str)] = &[
     // A run's state is an object, likewise.
     ("r.state -> ", "CASE WHEN strpos(r.state, '\\u0000') = 0 THEN CAST(r.state AS json) END -> "),
     ("json_quote(", "to_json("),
+    // The ids of messages that an activity was told by.
+    ("json_each(a.told) e", "json_array_elements_text(CAST(a.told AS json)) AS e (value)"),
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
     // Where others write at the same time: rows that somebody else has are passed over, and rows that must stay are held.
     ("/* skip locked */", "FOR UPDATE SKIP LOCKED"),

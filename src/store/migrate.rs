@@ -46,6 +46,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 14, name: "audiences", sql: include_str!("migrations/0014_audiences.sql"), postgres: "" },
     Migration { number: 15, name: "presence", sql: include_str!("migrations/0015_presence.sql"), postgres: "" },
     Migration { number: 16, name: "retention", sql: include_str!("migrations/0016_retention.sql"), postgres: "" },
+    Migration { number: 17, name: "digests", sql: include_str!("migrations/0017_digests.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -20,6 +20,7 @@ use crate::model::recipient::{Object, RecipientRef, User};
 use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
+use crate::model::workflow::digest::Counting;
 use crate::wire::cursor::{Cursor, Edge};
 
 const BY_ID: &str = "sqlite_autoindex_messages_1 (id=?)";
@@ -434,7 +435,9 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     let batch = OpenBatch { id: of("b"), is_carried: true, closes_at: now, cap_at: now, items_max: Some(2) };
     let (run, data) = (of("run"), "{}".into());
     let (env, cancellation_key, actor) = (1, None, None);
-    let activity = NewActivity { env, batch: of("b"), workflow: of("w"), run, cancellation_key, actor, data, now };
+    let told = None;
+    let activity =
+        NewActivity { env, batch: of("b"), workflow: of("w"), run, cancellation_key, actor, data, told, now };
     let (open, by_id) = (
         "batches_open (env=? AND recipient=? AND workflow=? AND identity=? AND key=?)",
         "sqlite_autoindex_batches_1 (id=?)",
@@ -448,8 +451,17 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     apply(&|write| write.join_batch(&activity, false, None)).await;
     goes_by(store, "one more", &[by_id, "jobs_by_subject (subject=?)"]);
     let shown = Shown { limit: 10, are_newest: true };
-    store.gathered("b", shown).await.unwrap();
+    store.gathered("b", shown, Counting::All).await.unwrap();
     goes_by(store, "what has come together", &[by_id, all, "sorted"]);
+    store.gathered("b", shown, Counting::Unread).await.unwrap();
+    let of_message = "sqlite_autoindex_messages_1 (id=?)";
+    goes_by(store, "what of it counts", &[by_id, all, of_message, "sorted"]);
+    store.open_digests(1, &[of("r")]).await.unwrap();
+    goes_by(store, "digests of somebody", &["batches_open (env=? AND recipient=?)", "sorted"]);
+    apply(&|write| write.replan_digests(&[of("b")], now)).await;
+    goes_by(store, "digests that are planned anew", &[by_id, "jobs_by_subject (subject=?)"]);
+    apply(&|write| write.leave_out("b", &[of("a")])).await;
+    goes_by(store, "what is left out", &[by_id, one]);
     let page = Edge::After(Cursor::At(now, of("x")));
     store.batch_activities("b", &Default::default(), Some(&page), 10).await.unwrap();
     goes_by(store, "a page of it", &["sqlite_autoindex_batch_activities_1 (batch=? AND id<?)"]);

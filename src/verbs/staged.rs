@@ -12,6 +12,7 @@ use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
 use crate::model::schedule::Schedule;
 use crate::model::time::Time;
 use crate::rules::window;
+use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::wire::json::deep_merge;
 
@@ -435,6 +436,11 @@ impl<'a> Staged<'a> {
         let keys: Vec<String> = moved.iter().map(RecipientRef::key).collect();
         let planned = self.core.store.planned_schedules(self.env, &keys).await?;
         change.batch.require_planned(self.env, &keys, planned.len());
+        let digests = self.core.store.open_digests(self.env, &keys).await?;
+        if !digests.is_empty() {
+            change.batch.replan_digests(&digests, self.now);
+            change.wake(Line::Own, self.now);
+        }
         let taken_over = std::mem::take(&mut self.taken_over);
         for mut schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
             let before = schedule.next_occurrence_at;

@@ -9,6 +9,7 @@ mod cancelling;
 mod collapsing;
 mod crowds;
 mod delays;
+mod digests;
 mod fan_out;
 mod fetching;
 mod figures;

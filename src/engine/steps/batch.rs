@@ -12,8 +12,10 @@ use crate::model::run::{CarriedBatch, ClosedBatch, EventStatus};
 use crate::model::time::Time;
 use crate::model::trigger_data::{ATTACHMENTS, TriggerData};
 use crate::model::workflow::Step;
-use crate::model::workflow::batch::{BatchStep, LONGEST};
+use crate::model::workflow::batch::{BatchStep, LONGEST, Shown};
+use crate::model::workflow::digest::Counting;
 use crate::rules::batch::{merged, slid};
+use crate::rules::group_key::GroupKey;
 use crate::sign::api_key::digest;
 use crate::store::batches::{Gathered, Gathering, NewActivity, OpenBatch};
 use crate::store::jobs::Line;
@@ -41,11 +43,12 @@ fn gathering(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep) -> Gathe
         false => format!("version:{}", stretch.run.version_id),
     };
     let (recipient, workflow) = (stretch.run.recipient.key(), stretch.run.workflow.clone());
-    Gathering { recipient, workflow, identity, key: key(stretch, step, batch) }
+    Gathering { recipient, workflow, identity, key: key(stretch, step, batch.key.as_ref()) }
 }
 
-fn key(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep) -> String {
-    let Some(key) = &batch.key else { return String::new() };
+/// What runs are gathered by; empty where the step says nothing of it.
+pub(super) fn key(stretch: &mut Stretch<'_>, step: &Step, key: Option<&GroupKey>) -> String {
+    let Some(key) = key else { return String::new() };
     let resolved = {
         let scope = stretch.condition_scope();
         key.resolve(&scope, &stretch.env(&scope))
@@ -54,10 +57,11 @@ fn key(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep) -> String {
     let (status, said) = match resolved {
         Ok(Some(key)) if key.len() > LONGEST_KEY => return digest(&key),
         Ok(Some(key)) => return key,
-        Ok(None) => (EventStatus::Ok, "`batch_key` resolves to nothing".to_owned()),
+        Ok(None) => (EventStatus::Ok, format!("`{}_key` resolves to nothing", step.type_name())),
         Err(fault) => (EventStatus::Error, fault),
     };
-    stretch.record(step, status, "batch_key_empty", json!({"warning": said}));
+    let event = format!("{}_key_empty", step.type_name());
+    stretch.record(step, status, &event, json!({"warning": said}));
     String::new()
 }
 
@@ -71,9 +75,8 @@ fn begin(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, gathering: G
             return on;
         }
     };
-    let run = stretch.run.id;
     let open = OpenBatch {
-        id: Ksuid::mint(now, &[b"batch", run.as_bytes(), step.reference.as_bytes()]).to_string(),
+        id: new_id(stretch, step),
         is_carried: !batch.flushes_leading,
         closes_at,
         cap_at: cap(batch, now, &zone),
@@ -88,8 +91,14 @@ fn begin(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, gathering: G
         stretch.opened.push((gathering, open));
         return on;
     }
-    stretch.run.state.batch = Some(CarriedBatch { id: open.id, closed: None });
+    stretch.run.state.batch = Some(CarriedBatch { id: open.id, closed: None, digest: None });
     Ended::Pause(closes_at)
+}
+
+/// The id of the batch that the run opens at a step.
+pub(super) fn new_id(stretch: &Stretch<'_>, step: &Step) -> String {
+    let seed: [&[u8]; 3] = [b"batch", stretch.run.id.as_bytes(), step.reference.as_bytes()];
+    Ksuid::mint(stretch.scene.now, &seed).to_string()
 }
 
 /// When a window that is opened now closes at the latest, however often it slides (W-BAT-19, W-AMB-27).
@@ -126,12 +135,12 @@ fn join(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, key: &str, op
         stretch.halt(EventStatus::Ok, "batched", None);
         return Ended::Over;
     }
-    stretch.run.state.batch = Some(CarriedBatch { id: open.id, closed: None });
+    stretch.run.state.batch = Some(CarriedBatch { id: open.id, closed: None, digest: None });
     Ended::Pause(closes_at.unwrap_or(open.closes_at))
 }
 
 /// What the run brings, as its data is now (W-AMB-64).
-fn activity(stretch: &Stretch<'_>, batch: &str) -> NewActivity {
+pub(super) fn activity(stretch: &Stretch<'_>, batch: &str) -> NewActivity {
     let run = &stretch.run;
     NewActivity {
         env: run.env,
@@ -141,6 +150,7 @@ fn activity(stretch: &Stretch<'_>, batch: &str) -> NewActivity {
         cancellation_key: run.cancellation_key.clone(),
         actor: run.actor.as_ref().map(RecipientRef::key),
         data: Arc::clone(&run.data.carried().data),
+        told: None,
         now: stretch.scene.now,
     }
 }
@@ -149,7 +159,7 @@ fn activity(stretch: &Stretch<'_>, batch: &str) -> NewActivity {
 fn close(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, on: Ended) -> Ended {
     let now = stretch.scene.now;
     let carried = stretch.run.state.batch.as_ref().map(|carried| carried.id.clone()).unwrap_or_default();
-    let Some(gathered) = stretch.scene.facts.gathered(&carried, batch.shown) else {
+    let Some(gathered) = stretch.scene.facts.gathered(&carried, batch.shown, Counting::All) else {
         stretch.halt(EventStatus::Error, "batch_gone", None);
         return Ended::Over;
     };
@@ -162,16 +172,27 @@ fn close(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep, on: Ended) -
     let Gathered { total_activities, total_actors, .. } = *gathered;
     let record = json!({"batch_id": carried, "total_activities": total_activities, "total_actors": total_actors});
     stretch.record(step, EventStatus::Ok, "batch_closed", record);
-    let closed = ClosedBatch { total_activities, total_actors, shown: batch.shown };
-    stretch.run.state.batch = Some(CarriedBatch { id: carried, closed: Some(closed) });
+    closed(stretch, carried, &gathered, batch.shown);
     if total_activities == 0 {
         // W-BAT-38: there is nothing to tell of.
         stretch.halt(EventStatus::Ok, "batch_empty", None);
         return Ended::Over;
     }
-    let data = together(stretch, &gathered);
-    stretch.go_on_with(data);
+    go_on(stretch, &gathered);
     on
+}
+
+/// Notes that the run has closed a batch.
+pub(super) fn closed(stretch: &mut Stretch<'_>, id: String, gathered: &Gathered, shown: Shown) {
+    let Gathered { total_activities, total_actors, .. } = *gathered;
+    let closed = ClosedBatch { total_activities, total_actors, shown };
+    stretch.run.state.batch = Some(CarriedBatch { id, closed: Some(closed), digest: None });
+}
+
+/// Goes on with the data of what has come together.
+pub(super) fn go_on(stretch: &mut Stretch<'_>, gathered: &Gathered) {
+    let data = together(stretch, gathered);
+    stretch.go_on_with(data);
 }
 
 /// The data of the activities that are shown, and the files of the one that opened the batch (W-BAT-50).

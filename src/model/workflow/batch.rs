@@ -11,7 +11,7 @@ use crate::wire::duration::Duration;
 pub const LONGEST: Longest = Longest { seconds: 365 * 86_400, name: "365 days" };
 
 /// Activities that templates see, unless the step says otherwise (W-BAT-31).
-const RENDERED: i64 = 10;
+pub(super) const RENDERED: i64 = 10;
 
 /// A step that gathers runs of a recipient, and goes on with one of them (W-BAT-01 to W-BAT-03).
 #[derive(Debug)]
@@ -66,14 +66,15 @@ impl Reader<'_> {
         let settings = &settings;
         self.known(settings, &[&WINDOW[..], &SETTINGS].concat());
         let key = self.group_key(settings, "batch_key");
-        let is_sliding = self.one_of(settings, "batch_window_type", ["fixed", "sliding"]) == Some(1);
+        let is_sliding = self.one_of(settings, "batch_window_type", &["fixed", "sliding"]) == Some(1);
         let extension_limit = self.extension_limit(settings);
-        let are_newest = self.one_of(settings, "batch_order", ["asc", "desc"]) == Some(1);
+        let are_newest = self.one_of(settings, "batch_order", &["asc", "desc"]) == Some(1);
         let items_max = self.whole_number(settings, "batch_items_max_limit", 2..=1_000);
         let limit = self.whole_number(settings, "batch_items_render_limit", 1..=100).unwrap_or(RENDERED);
-        let flushes_leading = self.one_of(settings, "batch_execution_mode", ["accumulate", "flush_leading"]) == Some(1);
+        let flushes_leading =
+            self.one_of(settings, "batch_execution_mode", &["accumulate", "flush_leading"]) == Some(1);
         // A stored document that says nothing means pinned (W-BAT-35).
-        let follows_latest = self.one_of(settings, "workflow_version_mode", ["pinned", "latest"]) == Some(1);
+        let follows_latest = self.one_of(settings, "workflow_version_mode", &["pinned", "latest"]) == Some(1);
         let window = Moment::parse(settings.map, &settings.path, WINDOW, LONGEST);
         let Some(window) = self.keep(window)? else {
             self.wrong(&settings.path, format!("needs `{}`, `{}` or both", WINDOW[0], WINDOW[1]));
@@ -91,16 +92,6 @@ impl Reader<'_> {
             return None;
         }
         Some(limit)
-    }
-
-    /// Which of two words stands there, if any does.
-    fn one_of(&mut self, node: &Node<'_>, key: &str, words: [&str; 2]) -> Option<usize> {
-        let word = self.text(node, key)?;
-        let found = words.iter().position(|known| *known == word);
-        if found.is_none() {
-            self.wrong(node.at(key), format!("must be {} or {}", words[0], words[1]));
-        }
-        found
     }
 }
 

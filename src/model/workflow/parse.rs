@@ -43,11 +43,12 @@ const WORKFLOW_KEYS: [&str; 10] = [
 ];
 
 /// What steps may be of (W-WFD-14, W-AMB-16).
-const TYPES: [&str; 15] = [
+const TYPES: [&str; 16] = [
     "channel",
     "delay",
     "throttle",
     "batch",
+    "digest",
     "wait_for_event",
     "branch",
     "random_cohort",
@@ -195,6 +196,7 @@ impl Reader<'_> {
                 (self.trigger_workflow(&node).map(StepKind::TriggerWorkflow), self.conditions(&node, ON_STEP))
             }
             "batch" => (self.batch(&node).map(StepKind::Batch), self.conditions(&node, ON_STEP)),
+            "digest" => (self.digest(&node).map(StepKind::Digest), self.conditions(&node, ON_STEP)),
             "wait_for_event" => {
                 (self.wait_for_event(&node).map(StepKind::WaitForEvent), self.conditions(&node, ON_STEP))
             }
@@ -715,11 +717,11 @@ mod tests {
         assert_ne!(first, version("abd", r#"{"name": "A", "steps": []}"#), "another workflow has other versions");
     }
 
-    /// W-WFD-14: the types are those of the rule, each is read, and no other is.
+    /// W-WFD-14: the types are those of the rule, and a digest, our own; each is read, and no other is.
     #[test]
     fn a_step_type_that_is_none_is_said() {
         let ruled = "channel batch delay throttle branch random_cohort http_fetch wait_for_event trigger_workflow update_data \
-            update_user update_object update_tenant update_audience ai_agent";
+            update_user update_object update_tenant update_audience ai_agent digest";
         assert_eq!(TYPES.iter().copied().collect::<BTreeSet<_>>(), ruled.split_whitespace().collect(), "W-WFD-14");
         for word in TYPES {
             let problems = parse(&with_step(&json!({"type": word, "ref": "s"}))).err().unwrap_or_default();

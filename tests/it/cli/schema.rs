@@ -29,7 +29,14 @@ fn everything() -> Value {
     let fetch = json!({"method": "post", "url": "https://x.test/{{ data.id }}", "headers": [{"key": "a", "value": "b"}],
         "query_params": "{\"q\": 1}", "body": "{}", "response_path": "a.b", "signing_key": "{{ vars.key }}"});
     let properties = "{\"plan\": \"pro\"}";
-    json!({
+    let digest = json!({"type": "digest", "ref": "dg", "settings": {
+        "digest_repeats": [
+            {"frequency": "weekly", "interval": 2, "days": ["mon", "fri"], "hours": 9, "minutes": 30},
+            {"frequency": "monthly", "day_of_month": 31}, {"frequency": "daily", "days": "weekdays"}],
+        "digest_key": "data.k", "digest_order": "desc", "digest_items_min_limit": 3, "digest_items_max_limit": 50,
+        "digest_items_render_limit": 5, "digest_items_counted": "unread", "digest_hold_limit": 4,
+        "digest_hold_limit_action": "drop", "workflow_version_mode": "pinned"}});
+    let mut document = json!({
         "$schema": "./workflow.schema.json", "name": "All", "description": "Of everything", "categories": ["a"], "tags": ["b"],
         "conditions": when, "trigger_frequency": "once_per_recipient", "trigger_data_json_schema": {"type": "object"},
         "settings": {"is_commercial": true, "override_preferences": false},
@@ -74,7 +81,9 @@ fn everything() -> Value {
              "event": {"event_type": "integration_source", "event_key": "paid", "integration_source_key": "shop"}}},
             {"type": "update_audience", "ref": "ua", "settings": {"action": "add", "audience_key": "vip"}}
         ]
-    })
+    });
+    document["steps"].as_array_mut().unwrap().push(digest);
+    document
 }
 
 /// The document with each one mistake of a kind: `spoil` changes the value at a place, or leaves it.

@@ -67,6 +67,32 @@ fn the_timeline_is_there_for_programs_too() {
 }
 
 #[test]
+fn a_digest_is_told_from_its_first_activity_to_its_end() {
+    let dir = Dir::new("simulate-digest");
+    let digest = json!({"type": "digest", "ref": "digest_1", "settings": {
+        "digest_repeats": [{"frequency": "daily", "days": "weekdays", "hours": 9}], "digest_items_min_limit": 2}});
+    let tell = json!({"type": "channel", "ref": "tell", "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+        "template": {"markdown_body": "{{ total_activities }} things"}});
+    let workflow = json!({"name": "Daily", "steps": [digest, tell]}).to_string();
+    std::fs::create_dir_all(dir.path("w/daily")).unwrap();
+    dir.write("w/daily/workflow.json", &workflow);
+    dir.write("events.json", r#"[{"data": {"n": 1}}, {"after": "1d", "data": {"n": 2}}]"#);
+    dir.write("people.json", r#"[{"id": "ann", "timezone": "Europe/Berlin"}]"#);
+    let files = ["--event", "events.json", "--recipient", "people.json", "--workflows", "w", "--advance", "4d"];
+    let said = dir.ask(&[&["simulate", "daily", "--at", "2026-01-08T12:00:00Z"], &files[..]].concat());
+    let lines: Vec<String> = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for expected in [
+        "12:00:00 ann #1 digest_1 digest_opened batch_id=id-1 closes_at=2026-01-09T08:00:00.000000Z key= timezone=Europe/Berlin",
+        "08:00:00 ann #1 digest_1 digest_held batch_id=id-1 closes_at=2026-01-12T08:00:00.000000Z dealt_with=0 held=1 minimum=2 timezone=Europe/Berlin total_activities=1",
+        "12:00:00 ann #2 digest_1 digested batch_id=id-1 closes_at=2026-01-12T08:00:00.000000Z key=",
+        "08:00:00 ann #1 digest_1 digest_closed batch_id=id-1 dealt_with=0 total_activities=2 total_actors=0",
+        "| body: <p>2 things</p>",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "{expected}\n{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_played_is_said() {
     let dir = Dir::new("simulate-wrong");
     dir.write("event.json", r#"{"recipients": []}"#);

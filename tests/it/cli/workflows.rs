@@ -41,6 +41,40 @@ fn fetch(url: &str, token: &str) -> Value {
         "headers": [{"key": "Authorization", "value": token}, {"key": "x-note", "value": url}]}})
 }
 
+/// Runs that wait in a digest go on in the new version unless it is pinned, or a batch now.
+#[tokio::test]
+async fn a_plan_tells_whose_digests_go_on() {
+    let digest = |hours: i64, mode: Value| {
+        let settings =
+            json!({"digest_repeats": [{"frequency": "daily", "hours": hours}], "workflow_version_mode": mode});
+        document(json!([{"type": "digest", "ref": "gather", "settings": settings}]))
+    };
+    let world = World::new(&[
+        ("calm", digest(9, json!(null))),
+        ("other", digest(9, json!(null))),
+        ("pinned", digest(9, json!("pinned"))),
+    ])
+    .await;
+    for workflow in ["calm", "other", "pinned"] {
+        world.trigger(workflow, json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    }
+    let dir = project("plan-digest");
+    dir.lay(&[
+        ("calm", digest(17, json!(null))),
+        ("other", document(json!([gather(60, "latest")]))),
+        ("pinned", digest(17, json!("pinned"))),
+    ]);
+    let said = dir.beside(&world, &["plan", "w"]).out;
+    let expected = "\
+  ~ calm: changed
+      ~ steps[0].settings.digest_repeats[0].hours (gather): 9 -> 17
+      1 run in flight: 1 goes on in the new one
+        1 in gather (digest), which goes on in the new version
+";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(said.matches("1 keeps its version\n        1 in gather (digest)\n").count(), 2, "{said}");
+}
+
 /// Who follows which version is told by the rules: W-ENG-15, W-BAT-33, W-BAT-34, W-ENV-11.
 #[tokio::test]
 async fn a_plan_tells_what_changes_and_whom_it_touches() {
