@@ -380,7 +380,7 @@ async fn play(least: usize, limit: i64, drops: bool, acts: Vec<Act>) -> Result<(
             Act::Mark { item, is_read } => {
                 let Some((number, id)) = items.get(item % items.len().max(1)) else { continue };
                 let mark: Mark = if *is_read { "read" } else { "unread" }.parse().unwrap();
-                world.core.mark(world.env, &[id.clone()], mark, None, &Reach::default()).await.unwrap();
+                world.core.mark(world.env, std::slice::from_ref(id), mark, None, &Reach::default()).await.unwrap();
                 model.read.insert(*number, *is_read);
             }
             Act::Pass { minutes } => world.core.clock.advance_seconds(minutes * 60),
