@@ -268,7 +268,7 @@ pub async fn clock(store: &Store) -> Result<Clock, store::Error> {
     if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 
-/// The catalog, with the workflows, audiences and sources if they are files.
+/// The catalog, with the workflows, audiences, sources and caps if they are files.
 fn catalog(
     environments: Vec<Environment>,
     channels: Vec<Declared>,
@@ -288,6 +288,7 @@ fn catalog(
     let catalog = Catalog::new(environments, channels, project.workflows).with_channel_groups(groups);
     catalog.replace_audiences(project.audiences);
     catalog.replace_sources(project.sources);
+    catalog.replace_caps(project.caps);
     Ok(catalog)
 }
 
@@ -397,10 +398,11 @@ async fn keep_house(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
         let mut batch = Batch::new();
         batch.forget_answers(core.clock.now());
         batch.forget_throttles(core.clock.now());
+        batch.forget_caps(core.clock.now());
         batch.forget_batches(core.clock.now());
         batch.forget_removals();
         if let Err(fault) = core.store.apply(batch).await {
-            error!(error = %fault, "old idempotency keys, throttles, empty batches and removals could not be forgotten; the next try is in an hour");
+            error!(error = %fault, "old idempotency keys, throttles, caps, empty batches and removals could not be forgotten; the next try is in an hour");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Workflow runs: what happens next, and making it happen.
 
+mod caps;
 pub mod facts;
 pub mod fan_out;
 mod join;

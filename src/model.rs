@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod bulk_operation;
+pub mod cap;
 pub mod channel;
 pub mod channel_group;
 pub mod environment;

@@ -1,6 +1,7 @@
 //! Decisions of the domain that are pure functions of values.
 
 pub mod batch;
+pub mod cap;
 pub mod cell_rate;
 mod comparison;
 pub mod condition;

@@ -13,6 +13,7 @@ mod sqlite;
 pub mod audiences;
 pub mod batches;
 pub mod bulk_operations;
+pub mod caps;
 pub mod changes;
 pub mod chunks;
 pub mod collapse;

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod nested;
 pub mod presence;
 pub mod revoke;
 pub mod schedule;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::project;
 use crate::config::workflows::{self, Problem};
 use crate::model::audience::Audiences;
+use crate::model::cap::Caps;
 use crate::model::channel::Channel;
 use crate::model::source::Sources;
 use crate::model::time::Time;
@@ -138,6 +139,7 @@ pub struct Project {
     pub workflows: Vec<Workflow>,
     pub audiences: Audiences,
     pub sources: Sources,
+    pub caps: Caps,
     pub channels: Vec<Channel>,
 }
 
@@ -147,9 +149,9 @@ impl Project {
     pub fn read(config: &mut Config) -> Result<Project, Vec<Problem>> {
         let Project { channels, .. } = Project::without_files(config);
         let dir = &config.workflows.dir;
-        let project::Project { workflows, audiences, sources } = project::load(dir, &channels)?;
+        let project::Project { workflows, audiences, sources, caps } = project::load(dir, &channels)?;
         let doubts = workflows::doubts(dir, &workflows, &channels, &config.channel_groups);
-        if doubts.is_empty() { Ok(Project { workflows, audiences, sources, channels }) } else { Err(doubts) }
+        if doubts.is_empty() { Ok(Project { workflows, audiences, sources, caps, channels }) } else { Err(doubts) }
     }
 
     /// The channels alone.
@@ -157,7 +159,7 @@ impl Project {
         let declared = std::mem::take(&mut config.channels);
         let channels = declared.into_iter().map(|declared| declared.channel).collect();
         let (audiences, sources) = (Audiences::default(), Sources::default());
-        Project { workflows: Vec::new(), audiences, sources, channels }
+        Project { workflows: Vec::new(), audiences, sources, caps: Caps::default(), channels }
     }
 }
 

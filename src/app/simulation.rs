@@ -122,6 +122,7 @@ impl Simulation {
             metrics: Metrics::new(),
         };
         core.catalog.replace_sources(loaded.sources);
+        core.catalog.replace_caps(loaded.caps);
         super::reload::publish(&core, &core.catalog.workflows(row.number)).await?;
         let declared = Some(loaded.audiences);
         Ok(Simulation { core, env: row.number, declared, told: HashMap::new(), names: Names::default(), directory })

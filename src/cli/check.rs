@@ -18,7 +18,7 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
     // Nodes that have their workflows from the database read no files.
     let reads_files = config.workflows.from == WorkflowsFrom::Files || place.workflows.is_some();
     let read = if reads_files { Project::read(&mut config) } else { Ok(Project::without_files(&mut config)) };
-    let Project { workflows, audiences, sources, channels } = match read {
+    let Project { workflows, audiences, sources, caps, channels } = match read {
         Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
@@ -37,7 +37,9 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         }
     }
     let mut found = vec![counted(config.environments.len(), "environment"), counted(channels.len(), "channel")];
-    for (count, what) in [(audiences.all().count(), "audience"), (sources.all().count(), "source")] {
+    for (count, what) in
+        [(audiences.all().count(), "audience"), (sources.all().count(), "source"), (caps.all().count(), "cap")]
+    {
         found.extend((count > 0).then(|| counted(count, what)));
     }
     let (found, count, dir) = (found.join(", "), counted(workflows.len(), "workflow"), config.workflows.dir.display());

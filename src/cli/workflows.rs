@@ -137,10 +137,11 @@ async fn apply(asked: &ApplyArgs) -> Result<ExitCode, Failure> {
         Ok(read) => read,
         Err(problems) => return tell(&problems),
     };
-    if project.audiences.all().next().is_some() || project.sources.all().next().is_some() {
+    let Project { audiences, sources, caps, .. } = &project;
+    if audiences.all().next().is_some() || sources.all().next().is_some() || caps.all().next().is_some() {
         // Nodes that follow the store read no files: they would run the workflows without them.
         return Err(Failure(
-            "The directory has audiences or sources, which nodes only read from files of their own: leave `from = \"files\"` of \
+            "The directory has audiences, sources or caps, which nodes only read from files of their own: leave `from = \"files\"` of \
              [workflows], and give each node the directory."
                 .to_owned(),
         ));

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::workflows::{self, Problem, project_directory, read_json};
 use crate::model::audience::{Audience, Audiences};
+use crate::model::cap::{Cap, Caps};
 use crate::model::channel::Channel;
-use crate::model::invalid::{did_you_mean, join};
+use crate::model::invalid::{Invalid, did_you_mean, join};
 use crate::model::source::{In, Source, Sources};
 use crate::model::workflow::Workflow;
 
@@ -17,6 +18,7 @@ const AUDIENCES: &str = "audiences";
 const AUDIENCE: &str = "audience.json";
 const TRIGGERS: &str = "triggers.json";
 const SOURCES: &str = "sources";
+const CAPS: &str = "caps";
 
 /// Everything that the files of a project say.
 #[derive(Debug)]
@@ -24,10 +26,11 @@ pub struct Project {
     pub workflows: Vec<Workflow>,
     pub audiences: Audiences,
     pub sources: Sources,
+    pub caps: Caps,
 }
 
 /// Loads everything; all of it is sound or none is loaded. `dir` is the directory of workflows, as [`workflows::load`]
-/// takes it. `audiences/<key>/audience.json` and `sources/<key>.json` stand beside the directory `workflows`, as the Knock CLI has them (W-DSK-02),
+/// takes it. `audiences/<key>/audience.json`, `sources/<key>.json` and `caps/<key>.json` stand beside the directory `workflows`, as the Knock CLI has them (W-DSK-02),
 /// and so does `triggers.json`, which says for whom else than those whom the API names a workflow runs (W-AMB-17):
 ///
 /// ```json
@@ -40,7 +43,8 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
     let audiences = audiences(&base, &mut problems);
     let joins = joins(&base.join(TRIGGERS), &mut problems);
     let audiences = Audiences::new(audiences, joins);
-    let sources = sources(&base, &mut problems);
+    let sources = Sources::new(documents(&base.join(SOURCES), Source::parse, &mut problems));
+    let caps = Caps::new(documents(&base.join(CAPS), Cap::parse, &mut problems));
     if problems.is_empty() {
         for (workflow, fault) in audiences.faults(&workflows) {
             let file = match &workflow {
@@ -59,13 +63,18 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
             problems.push(Problem::new(&file, fault.path, fault.message));
         }
     }
-    if problems.is_empty() { Ok(Project { workflows, audiences, sources }) } else { Err(problems) }
+    if problems.is_empty() {
+        for (key, fault) in caps.faults(&workflows, channels) {
+            problems.push(Problem::new(&base.join(CAPS).join(format!("{key}.json")), fault.path, fault.message));
+        }
+    }
+    if problems.is_empty() { Ok(Project { workflows, audiences, sources, caps }) } else { Err(problems) }
 }
 
 /// What besides `dir` is read, and may change.
 pub fn besides(dir: &Path) -> Vec<PathBuf> {
     let base = resources(dir);
-    base.map(|base| [AUDIENCES, TRIGGERS, SOURCES].map(|name| base.join(name)).to_vec()).unwrap_or_default()
+    base.map(|base| [AUDIENCES, TRIGGERS, SOURCES, CAPS].map(|name| base.join(name)).to_vec()).unwrap_or_default()
 }
 
 /// Where audiences and their like stand: where the directory `workflows` does, if that is what `dir` is.
@@ -98,16 +107,20 @@ fn audiences(base: &Path, problems: &mut Vec<Problem>) -> Vec<Audience> {
     audiences
 }
 
-/// Each `sources/<key>.json`.
-fn sources(base: &Path, problems: &mut Vec<Problem>) -> Sources {
-    let mut sources = Vec::new();
-    let mut files = listed(&base.join(SOURCES), problems);
+/// Each `<key>.json` of a directory, as `parse` reads it.
+fn documents<T>(
+    dir: &Path,
+    parse: impl Fn(&str, &Value) -> Result<T, Vec<Invalid>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<T> {
+    let mut read = Vec::new();
+    let mut files = listed(dir, problems);
     files.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "json"));
     for file in files {
         let key = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match read_json(&file, "") {
-            Ok(document) => match Source::parse(&key, &document) {
-                Ok(source) => sources.push(source),
+            Ok(document) => match parse(&key, &document) {
+                Ok(one) => read.push(one),
                 Err(faults) => {
                     problems.extend(faults.into_iter().map(|fault| Problem::new(&file, fault.path, fault.message)));
                 }
@@ -115,7 +128,7 @@ fn sources(base: &Path, problems: &mut Vec<Problem>) -> Sources {
             Err(problem) => problems.push(problem),
         }
     }
-    Sources::new(sources)
+    read
 }
 
 /// The directories in `dir` that hold `document`, in order.
@@ -234,10 +247,34 @@ mod tests {
             assert_eq!(project.workflows.len(), 1);
             assert_eq!(project.audiences.workflows("vip"), ["story"], "W-AMB-17 W-AUD-01");
             assert_eq!(project.audiences.dynamic().map(|(key, _)| key).collect::<Vec<_>>(), ["pro"], "W-AUD-13");
-            assert_eq!(besides(&root.0.join(dir)).len(), 3);
+            assert_eq!(besides(&root.0.join(dir)).len(), 4);
         }
         let alone = Dir::new("alone", &[("story/workflow.json", EMPTY)]);
         assert_eq!(load(&alone.0, &[]).expect("workflows alone").audiences.all().count(), 0);
+    }
+
+    #[test]
+    fn caps_stand_beside_the_workflows_and_are_read_with_them() {
+        let files = |cap: &'static str| {
+            [("workflows/story/workflow.json", EMPTY), ("caps/calm.json", cap), ("caps/README.md", "no cap")]
+        };
+        let sound = Dir::new("caps", &files(r#"{"name": "Calm", "limit": 5, "per": "day", "workflows": ["story"]}"#));
+        let project = load(&sound.0, &[]).expect("a sound project");
+        assert_eq!(project.caps.all().map(|cap| cap.key.as_str()).collect::<Vec<_>>(), ["calm"]);
+        for (cap, said) in [
+            ("{", "caps/calm.json: is no JSON"),
+            (
+                r#"{"name": "Calm", "limit": 0, "per": "day"}"#,
+                "caps/calm.json: limit: must be a whole number from 1 to 1000",
+            ),
+            (
+                r#"{"name": "Calm", "limit": 5, "per": "day", "overflow": {"workflow": "stroy"}}"#,
+                "caps/calm.json: overflow.workflow: there is no workflow `stroy` (did you mean `story`?)",
+            ),
+        ] {
+            let problems = Dir::new("caps-wrong", &files(cap)).problems("workflows");
+            assert!(problems.len() == 1 && problems[0].contains(said), "{cap} gave {problems:?}");
+        }
     }
 
     #[test]

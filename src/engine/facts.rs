@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::run::{Input, Outcome, advance};
 use crate::bus::Bus;
+use crate::model::cap::Counter;
 use crate::model::presence::Seen;
 use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
@@ -17,9 +18,10 @@ use crate::model::workflow::batch::Shown;
 use crate::model::workflow::digest::Counting;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::caps::Passed;
 use crate::store::collapse::{Collapsing, Standing};
 use crate::store::run_once::Once;
-use crate::store::throttles::{Counted, Passed};
+use crate::store::throttles::{self, Counted};
 use crate::store::{self, Env, Store};
 use crate::template::Lookup;
 use crate::verbs::presence;
@@ -40,7 +42,8 @@ pub struct Facts<'a> {
 struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
     entities: Known<RecipientRef, Entity>,
-    throttled: Known<Counted, Option<Passed>>,
+    throttled: Known<Counted, Option<throttles::Passed>>,
+    passed: Known<Counter, Passed>,
     has_run: Known<Once, bool>,
     members: Known<Slot, bool>,
     static_audiences: Known<String, bool>,
@@ -129,6 +132,11 @@ impl<'a> Facts<'a> {
             let passed = self.store.throttled(self.env, &counted).await?;
             self.found().throttled.answers.insert(counted, passed);
         }
+        let passed = std::mem::take(&mut self.found().passed.open);
+        for counter in passed {
+            let answer = self.store.passed(self.env, &counter).await?;
+            self.found().passed.answers.insert(counter, answer);
+        }
         let has_channel_data = std::mem::take(&mut self.found().has_channel_data.open);
         for (recipient, channel) in has_channel_data {
             let answer = self.store.has_channel_data(self.env, &recipient, &channel).await?;
@@ -204,9 +212,15 @@ impl<'a> Facts<'a> {
     }
 
     /// A throttle's latest window.
-    pub(super) fn throttled(&self, counted: &Counted) -> Option<Passed> {
+    pub(super) fn throttled(&self, counted: &Counted) -> Option<throttles::Passed> {
         let Found { throttled, misses, .. } = &mut *self.found();
         throttled.ask(counted, misses).flatten()
+    }
+
+    /// What a frequency cap has let pass.
+    pub(super) fn passed(&self, counter: &Counter) -> Passed {
+        let Found { passed, misses, .. } = &mut *self.found();
+        passed.ask(counter, misses).unwrap_or_else(|| Passed::with(Vec::new()))
     }
 
     /// Whether a workflow that may run once has run.

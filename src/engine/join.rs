@@ -29,7 +29,7 @@ pub(super) async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
     }
     let body = json!({"recipients": [join.user], "tenant": join.tenant});
     let cause = Cause { source: SourceType::Audience, depth: join.depth, workflow_run };
-    let ordered = Ordered { env: join.env, workflow: key, body, cause, joined: Some(audience) };
+    let ordered = Ordered { env: join.env, workflow: key, body, cause, joined: Some(audience), cap: None };
     match start_for(core, job, &ordered).await {
         Ok(()) => {
             debug!(workflow.key = key, audience.key = audience, workflow_run.id = %workflow_run, "worked on a join");

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::scene::Scene;
 use super::steps;
+use crate::model::cap::Counter;
 use crate::model::presence::Seen;
 use crate::model::recipient::{RecipientRef, TENANTS};
 use crate::model::run::{ClosedBatch, EventStatus, Run, RunStatus, SourceType, reasoned};
@@ -26,6 +27,7 @@ use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::rules::window;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
+use crate::store::caps::Passed;
 use crate::store::jobs::Line;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Lookup, Template};
@@ -144,6 +146,8 @@ pub(super) struct Stretch<'a> {
     /// What counts of the batch that the run has carried on last: the database still has the rest, if it has closed it in
     /// this stretch.
     pub(super) counted: Counting,
+    /// What of its own messages frequency caps have let pass in this stretch, with what had before.
+    pub(super) passed: HashMap<Counter, Passed>,
     /// Whether it has made an item whose place another may take: the database does not have it yet.
     pub(super) has_collapsed: bool,
     recipient: Option<Cow<'a, Value>>,
@@ -194,6 +198,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         memberships: HashMap::new(),
         opened: Vec::new(),
         counted: Counting::All,
+        passed: HashMap::new(),
         has_collapsed: false,
         run,
     };

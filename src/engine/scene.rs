@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::run::{Input, OwnSets};
 use crate::metrics::Engine;
 use crate::model::audience::Audiences;
+use crate::model::cap::Caps;
 use crate::model::channel::Channel;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Environment};
@@ -34,6 +35,7 @@ pub struct Scene<'a> {
     /// What of `vars` nobody is shown.
     pub secrets: &'a Map<String, Value>,
     pub audiences: Arc<Audiences>,
+    pub caps: Arc<Caps>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -101,6 +103,7 @@ impl<'a> Scene<'a> {
             vars: &environment.settings.all_vars,
             secrets: &environment.settings.secret_vars,
             audiences: core.catalog.audiences(),
+            caps: core.catalog.caps(),
             default_zone: environment.settings.timezone.as_deref(),
             channel_groups: core.catalog.channel_groups(),
             configured: &environment.settings.channels,

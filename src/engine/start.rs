@@ -129,6 +129,8 @@ pub(super) struct Ordered<'a> {
     pub(super) cause: Cause,
     /// The audience that somebody has joined, if that is why.
     pub(super) joined: Option<&'a str>,
+    /// The frequency cap that overflows, if that is why.
+    pub(super) cap: Option<String>,
 }
 
 /// Starts what a job orders, in the transaction in which the job ends. The job stays if it is refused.
@@ -153,7 +155,8 @@ async fn add_ordered<'c>(
     in_turn: bool,
     change: &mut Change,
 ) -> Result<Turn<'c>, Error> {
-    let mut order = core.order(ordered.env, ordered.workflow, ordered.body.clone()).await?;
+    let order = core.order(ordered.env, ordered.workflow, ordered.body.clone()).await?;
+    let mut order = order.for_overflow(ordered.cap.clone());
     if let Some(audience) = ordered.joined {
         order = order.for_joining(audience);
     }

@@ -58,7 +58,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
         fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
-        nested::JOB => nested::work(core, job).await,
+        verbs::nested::JOB => nested::work(core, job).await,
         forget::JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
@@ -173,7 +173,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
             schedule::JOB => occurrence::abandon(core, job, &mut change.batch).await?,
             fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
-            nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,
+            verbs::nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,
             verbs::source::JOB => source::abandon(job, &mut change.batch),
             // Who is a member must not stay unknown: it goes on being tried.
             audience::POPULATE_JOB => return Err(Failure(why.to_owned())),

@@ -1,6 +1,6 @@
 //! A recipient run: one recipient's way through one workflow, and the record of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,12 @@ pub struct RunState {
     /// The audience by joining which the run has begun (W-AUD-15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<String>,
+    /// The frequency cap whose overflow the run is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
+    /// The workflows into which the run has overflown.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overflown: BTreeSet<String>,
     /// The occurrence of a schedule that the run is (W-SCH-22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
@@ -305,7 +311,7 @@ impl Run {
 
     /// The run on the wire, without its events (W-RUN-06).
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut out = json!({
             "__typename": "WorkflowRecipientRun",
             "id": self.id,
             "workflow_run_id": self.workflow_run,
@@ -323,7 +329,12 @@ impl Run {
             "error_count": self.error_count(),
             "inserted_at": self.inserted_at,
             "updated_at": self.updated_at,
-        })
+        });
+        // Our own: shown where there is one.
+        if let Some(cap) = &self.state.cap {
+            out["trigger_source"]["cap_key"] = cap.as_str().into();
+        }
+        out
     }
 
     /// The run with every step's outcome (W-RUN-02, W-RUN-12).

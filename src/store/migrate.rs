@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 15, name: "presence", sql: include_str!("migrations/0015_presence.sql"), postgres: "" },
     Migration { number: 16, name: "retention", sql: include_str!("migrations/0016_retention.sql"), postgres: "" },
     Migration { number: 17, name: "digests", sql: include_str!("migrations/0017_digests.sql"), postgres: "" },
+    Migration { number: 18, name: "caps", sql: include_str!("migrations/0018_caps.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::audiences::Slot;
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
+use super::caps::Passed;
 use super::chunks::{End, Found, Lane};
 use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
@@ -13,6 +14,7 @@ use super::retention::Kept;
 use super::subscriptions::Among;
 use super::{Batch, Store};
 use crate::model::bulk_operation::BulkOperation;
+use crate::model::cap::Counter;
 use crate::model::feed::{Counts, Filter, Head, Status};
 use crate::model::mark::Mark;
 use crate::model::message::Message;
@@ -256,6 +258,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "sqlite_autoindex_batches_1 (id=?)",
             "sqlite_autoindex_batch_activities_1 (batch=?)",
             &format!("sqlite_autoindex_throttles_1 {of_user}"),
+            &format!("sqlite_autoindex_cap_counts_1 {of_user}"),
             &format!("feeds_by_recipient {of_user}"),
             OF_FEED,
             alone,
@@ -462,6 +465,15 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     goes_by(store, "digests that are planned anew", &[by_id, "jobs_by_subject (subject=?)"]);
     apply(&|write| write.leave_out("b", &[of("a")])).await;
     goes_by(store, "what is left out", &[by_id, one]);
+    let counter = Counter { cap: of("c"), recipient: of("r"), tenant: String::new() };
+    let passed = store.passed(1, &counter).await.unwrap();
+    let by_counter = "sqlite_autoindex_cap_counts_1 (env=? AND recipient=? AND cap=? AND tenant=?)";
+    goes_by(store, "what a cap has let pass", &[by_counter]);
+    apply(&|write| write.pass_cap(1, &counter, &passed, &[now], now)).await;
+    apply(&|write| write.pass_cap(1, &counter, &Passed::with(vec![now]), &[now, now], now)).await;
+    goes_by(store, "one more", &[by_counter]);
+    apply(&|write| write.forget_caps(now)).await;
+    goes_by(store, "what counts no more", &["cap_counts_by_end (until<?)"]);
     let page = Edge::After(Cursor::At(now, of("x")));
     store.batch_activities("b", &Default::default(), Some(&page), 10).await.unwrap();
     goes_by(store, "a page of it", &["sqlite_autoindex_batch_activities_1 (batch=? AND id<?)"]);

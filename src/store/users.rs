@@ -159,6 +159,7 @@ impl Batch {
             "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM cap_counts WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
             "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2".to_owned(),
             "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2".to_owned(),

@@ -8,6 +8,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::model::audience::Audiences;
+use crate::model::cap::Caps;
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
@@ -37,6 +38,7 @@ struct Workflows {
     environments: HashMap<Env, Held>,
     audiences: Arc<Audiences>,
     sources: Arc<Sources>,
+    caps: Arc<Caps>,
     /// Those that are current somewhere, by version.
     current: HashMap<Uuid, Arc<Workflow>>,
     old: HashMap<Uuid, Arc<Workflow>>,
@@ -283,6 +285,16 @@ impl Catalog {
     /// The sources that files declare.
     pub fn sources(&self) -> Arc<Sources> {
         Arc::clone(&self.read().sources)
+    }
+
+    /// The frequency caps that files declare.
+    pub fn caps(&self) -> Arc<Caps> {
+        Arc::clone(&self.read().caps)
+    }
+
+    /// Makes these the frequency caps that files declare.
+    pub fn replace_caps(&self, caps: Caps) {
+        self.write().caps = Arc::new(caps);
     }
 
     /// Makes these the sources that files declare.

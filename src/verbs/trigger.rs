@@ -196,6 +196,8 @@ pub struct Order {
     joined: Option<String>,
     /// The occurrence of a schedule that it is.
     occurrence: Option<Occurrence>,
+    /// The frequency cap that overflows.
+    cap: Option<String>,
 }
 
 impl Catalog {
@@ -208,7 +210,15 @@ impl Catalog {
         }
         let request = Request::parse(body).map_err(Error::Invalid)?;
         let entries = entries(&request, self.trigger_bytes())?;
-        Ok(Order { environment: Arc::clone(environment), workflow, request, entries, joined: None, occurrence: None })
+        Ok(Order {
+            environment: Arc::clone(environment),
+            workflow,
+            request,
+            entries,
+            joined: None,
+            occurrence: None,
+            cap: None,
+        })
     }
 }
 
@@ -235,6 +245,11 @@ impl Order {
         Order { joined: Some(audience.to_owned()), ..self }
     }
 
+    /// The order as one that comes of a frequency cap, if it does.
+    pub fn for_overflow(self, cap: Option<String>) -> Order {
+        Order { cap, ..self }
+    }
+
     /// The order that an occurrence of a schedule is: its recipient alone, whatever subscribes to it (W-SCH-17, W-SCH-18).
     pub fn scheduled(
         environment: Arc<Environment>,
@@ -256,7 +271,7 @@ impl Order {
             settings: RunSettings::default(),
         };
         let entries = vec![(schedule.recipient.clone(), Arc::clone(&schedule.data))];
-        Order { environment, workflow, request, entries, joined: None, occurrence: Some(occurrence) }
+        Order { environment, workflow, request, entries, joined: None, occurrence: Some(occurrence), cap: None }
     }
 
     /// Whom it is for, each once.
@@ -313,7 +328,8 @@ impl Order {
     pub fn runs(&self, source: SourceType, workflow_run: Uuid, now: Time) -> impl Iterator<Item = Run> {
         // An occurrence that is tried again is the same run.
         let meant_at = self.occurrence.map_or(now, |occurrence| occurrence.last_occurrence_at);
-        let state = RunState { occurrence: self.occurrence, joined: self.joined.clone(), ..RunState::default() };
+        let (joined, cap) = (self.joined.clone(), self.cap.clone());
+        let state = RunState { occurrence: self.occurrence, joined, cap, ..RunState::default() };
         self.entries.iter().map(move |(recipient, data)| Run {
             id: recipient_run_id(workflow_run, &recipient.key(), meant_at),
             env: self.environment.number,

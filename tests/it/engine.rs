@@ -6,6 +6,7 @@ mod audiences;
 mod batches;
 mod branches;
 mod cancelling;
+mod caps;
 mod collapsing;
 mod crowds;
 mod delays;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{channel_group, destination};
-use crate::engine::preferences;
 use crate::engine::run::{Stretch, evaluations};
 use crate::engine::view::{Told, View};
+use crate::engine::{caps, preferences};
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
@@ -72,8 +72,7 @@ pub(super) fn send(
     }
     match &channel_step.template {
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
-            feed(stretch, step, channel_step, way.channel, &feed_id(stretch, step, way), template)?;
-            Ok(true)
+            feed(stretch, step, channel_step, way, &feed_id(stretch, step, way), template)
         }
         // Said rather than silently passed over: this build delivers to feeds only.
         _ => Ok(pass_over(stretch, step, way, "channel_type_not_supported", json!({"channel_type": channel.kind}))),
@@ -97,14 +96,16 @@ fn feed_id(stretch: &Stretch<'_>, step: &Step, way: Way<'_>) -> String {
     Ksuid::mint(stretch.scene.now, &seed).to_string()
 }
 
+/// Tells it in a feed; whether there is a message.
 fn feed(
     stretch: &mut Stretch<'_>,
     step: &Step,
     channel_step: &ChannelStep,
-    channel: &Channel,
+    way: Way<'_>,
     id: &str,
     template: &FeedTemplate,
-) -> Result<(), String> {
+) -> Result<bool, String> {
+    let channel = way.channel;
     let is_sandboxed = stretch.run.settings.sandbox_mode;
     let zone = stretch.zone();
     let windows = channel_step.send_windows.as_ref().filter(|_| !is_sandboxed);
@@ -115,6 +116,14 @@ fn feed(
     };
     let in_feed = !is_sandboxed && opens_at.is_none();
     let standing = collapse_key.as_ref().filter(|_| in_feed).and_then(|key| standing(stretch, channel, key));
+    // What waits for its send window counts when it is sent, and what takes an unread item's place is no message more.
+    let counts = match in_feed && standing.is_none() {
+        true => match caps::room(stretch, channel) {
+            Ok(counts) => counts,
+            Err(record) => return Ok(pass_over(stretch, step, way, "frequency_cap", record)),
+        },
+        false => Vec::new(),
+    };
     let id = standing.as_ref().map_or(id, |standing| &standing.id);
     let told = Told::of(stretch);
     let blocks = render(stretch, template, id, &told)?;
@@ -126,6 +135,7 @@ fn feed(
     }
     stretch.has_collapsed |= in_feed && collapse_key.is_some();
     message.collapse_key = collapse_key;
+    caps::count(stretch, counts);
     if let Some(at) = opens_at {
         // The run goes on meanwhile (W-SNW-09).
         message.status = QUEUED.to_owned();
@@ -147,7 +157,7 @@ fn feed(
         None => stretch.change.add_message(message, in_feed),
     }
     stretch.record(step, EventStatus::Ok, "message_enqueued", record);
-    Ok(())
+    Ok(true)
 }
 
 /// What tells the message from others that it leaves alone; none if the template says nothing this time.

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::nested::Nested;
 use crate::engine::run::Stretch;
 use crate::model::ids::nested_run_id;
 use crate::model::run::EventStatus;
 use crate::model::workflow::{Step, TriggerWorkflow};
 use crate::verbs::Error;
+use crate::verbs::nested::Nested;
 use crate::verbs::trigger::LONGEST_CHAIN;
 
 /// Leaves the trigger to a worker, in the run's own transaction (W-TWF-03, W-TWF-09). What can be known to be wrong with
@@ -38,7 +38,7 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, trigger: &TriggerW
         return Err(format!("workflows trigger each other at most {LONGEST_CHAIN} times in a row"));
     }
     let workflow_run = nested_run_id(stretch.run.id, &step.reference);
-    let nested = Nested { env, workflow: key.clone(), body, depth, parent: stretch.run.id };
+    let nested = Nested { env, workflow: key.clone(), body, depth, parent: stretch.run.id, cap: None };
     let now = stretch.scene.now;
     nested.leave(&mut stretch.change, workflow_run, now);
     let record = json!({"workflow": key, "workflow_run_id": workflow_run});

@@ -98,6 +98,19 @@ fn a_step_on_a_channel_that_nobody_declared_is_a_problem() {
 }
 
 #[test]
+fn caps_are_looked_at_too() {
+    let dir = Dir::new("caps");
+    dir.write("p/workflows/hello/workflow.json", r#"{"name": "Hello", "steps": []}"#);
+    dir.write("p/caps/calm.json", r#"{"name": "Calm", "limit": 5, "per": "day", "channels": ["in-app-feed"]}"#);
+    let well = "All is well: 1 environment, 1 channel, 1 cap and 1 workflow in p/workflows.\n";
+    assert_eq!(dir.ask(&["check", "--workflows", "p/workflows"]), well);
+    dir.write("p/caps/calm.json", r#"{"name": "Calm", "limit": 5, "per": "day", "channels": ["in-app-fed"]}"#);
+    let done = dir.run(&["check", "--workflows", "p/workflows"]);
+    let said = "p/caps/calm.json: channels[0]: there is no channel `in-app-fed` (did you mean `in-app-feed`?)\n1 problem to solve.\n";
+    assert_eq!((done.code, done.out.as_str()), (Some(1), said));
+}
+
+#[test]
 fn audiences_and_sources_are_looked_at_too() {
     let dir = Dir::new("audiences");
     dir.write("p/workflows/hello/workflow.json", r#"{"name": "Hello", "steps": []}"#);

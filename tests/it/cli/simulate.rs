@@ -93,6 +93,31 @@ fn a_digest_is_told_from_its_first_activity_to_its_end() {
 }
 
 #[test]
+fn what_is_over_a_cap_is_told_with_what_becomes_of_it() {
+    let dir = Dir::new("simulate-cap");
+    let tell = |text: &str| {
+        let step = json!({"type": "channel", "ref": "tell", "channel_key": "in-app-feed", "channel_type": "in_app_feed",
+            "template": {"markdown_body": text}});
+        json!({"name": "Told", "steps": [step]}).to_string()
+    };
+    dir.write("p/workflows/story/workflow.json", &tell("{{ n }}"));
+    dir.write("p/workflows/later/workflow.json", &tell("later {{ n }}"));
+    let cap = json!({"name": "Calm", "limit": 1, "per": "day", "overflow": {"workflow": "later"}});
+    dir.write("p/caps/calm.json", &cap.to_string());
+    dir.write(
+        "events.json",
+        r#"[{"data": {"n": 1}, "recipients": ["ann"]}, {"data": {"n": 2}, "recipients": ["ann"]}]"#,
+    );
+    dir.write("people.json", r#"[{"id": "ann"}]"#);
+    let files =
+        ["--event", "events.json", "--recipient", "people.json", "--workflows", "p/workflows", "--advance", "1h"];
+    let said = dir.ask(&[&["simulate", "story"], &files[..]].concat());
+    let told = "step_skipped  cap=calm channel_key=in-app-feed count=1 frees_at=2026-01-06T00:00:00.000000Z limit=1";
+    assert!(said.contains(told) && said.contains("reason=frequency_cap"), "{said}");
+    assert!(said.contains("| body: <p>later 2</p>"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_played_is_said() {
     let dir = Dir::new("simulate-wrong");
     dir.write("event.json", r#"{"recipients": []}"#);

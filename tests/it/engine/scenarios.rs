@@ -7,7 +7,7 @@
 //! - `people`: users, each with an `id` and properties; `objects`: each with a `collection` besides; `tenants` likewise.
 //!   Whoever else a trigger names is known by name only;
 //! - `audiences`: by their keys, each `static` or a list of segments; `joins`: for workflows the audience that starts them;
-//!   `sources`: documents by their keys;
+//!   `sources` and `caps`: documents by their keys;
 //! - `channels` beside the feed, which has the key `feed`: each with `key`, `type` and `id`, `conditions`, `is_configured:
 //!   false`, `sandbox_mode: true`; `channel_groups` as they are configured; `preferences`, the environment's defaults;
 //! - `at`: when it begins, if not on Monday, 2026-09-21T10:00:00Z; `vars` and `timezone` of the environment;
@@ -36,6 +36,7 @@
 //! | `leave: {audience: vip, user: ann}` | takes a member out |
 //! | `members: {audience: vip, are: [ann, bob in acme]}` | who exactly is a member, by name |
 //! | `arrives: {source: shop, body: {..}}` | an event of a source comes in; `sources` says which there are from then on |
+//! | `cap: {calm: {..}}` | which frequency caps there are from then on |
 //! | `bind: {story: vip}`, `declare: {vip: static}` | which workflow runs for whom, and what files declare from then on |
 //! | `source: {run: 1, is: {..}}` | what started a run |
 //! | `silent: secret` | no run's record holds the word |
@@ -60,6 +61,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bellwire::model::audience::{Audience, Audiences};
+use bellwire::model::cap::{Cap, Caps};
 use bellwire::model::channel::Channel;
 use bellwire::model::channel_group::{ChannelGroup, Member, Operator, Rule};
 use bellwire::model::environment::{ChannelSetup, Settings};
@@ -155,6 +157,7 @@ async fn play(title: &str, scenario: &Value) {
     play.introduce(scenario).await;
     play.declare(&scenario["audiences"]).await;
     play.connect(&scenario["sources"]);
+    play.cap(&scenario["caps"]);
     let acts = scenario["do"].as_array().unwrap_or_else(|| panic!("{title}: `do` is a list"));
     for (number, act) in acts.iter().enumerate() {
         let (verb, what) = act.as_object().and_then(|act| act.iter().next()).expect("a verb");
@@ -179,6 +182,7 @@ fn named(scenario: &Value) -> Value {
         "audiences",
         "joins",
         "sources",
+        "caps",
         "channels",
         "channel_groups",
         "preferences",
@@ -287,6 +291,7 @@ impl Play<'_> {
             "members" => self.members(place, what).await,
             "declare" => self.declare(what).await,
             "sources" => self.connect(what),
+            "cap" => self.cap(what),
             "arrives" => self.arrives(place, what).await,
             "bind" => {
                 let bound = what.as_object().into_iter().flatten();
@@ -496,6 +501,14 @@ impl Play<'_> {
         };
         let sources = sources.as_object().into_iter().flatten().map(read).collect();
         self.world.core.catalog.replace_sources(Sources::new(sources));
+    }
+
+    fn cap(&self, caps: &Value) {
+        let read = |(key, document): (&String, &Value)| {
+            Cap::parse(key, document).unwrap_or_else(|faults| panic!("{}: {faults:?}", self.title))
+        };
+        let caps = caps.as_object().into_iter().flatten().map(read).collect();
+        self.world.core.catalog.replace_caps(Caps::new(caps));
     }
 
     async fn arrives(&self, place: &str, what: &Value) {
