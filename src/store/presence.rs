@@ -23,7 +23,7 @@ impl Batch {
         let list: Vec<_> = seen.iter().map(|(env, user, at)| (env, user, at.micros())).collect();
         self.push(
             "INSERT INTO last_seen (env, user_id, at) SELECT u.env, u.id, CAST(j.value ->> 2 AS BIGINT) FROM json_each(?1) j \
-             JOIN users u ON u.env = CAST(j.value ->> 0 AS BIGINT) AND u.id = j.value ->> 1 WHERE TRUE ORDER BY j.key \
+             JOIN users u ON u.env = CAST(j.value ->> 0 AS BIGINT) AND u.id = j.value ->> 1 WHERE TRUE ORDER BY j.key /* hold: u */ \
              ON CONFLICT (env, user_id) DO UPDATE SET at = excluded.at WHERE excluded.at > last_seen.at",
             params![serde_json::to_string(&list).unwrap_or_default()],
         );

@@ -24,9 +24,9 @@ pub struct Sightings {
 impl Sightings {
     /// Notes that a user has a socket, or had one until now.
     pub fn note(&self, env: Env, user: &Arc<str>, at: Time) {
-        let mut noted = self.noted();
-        if noted.len() < MOST {
-            noted.insert((env, Arc::clone(user)), at);
+        let (mut noted, one) = (self.noted(), (env, Arc::clone(user)));
+        if noted.len() < MOST || noted.contains_key(&one) {
+            noted.insert(one, at);
         }
     }
 
@@ -45,8 +45,10 @@ impl Core {
             batch.note_seen(&chunk.iter().map(|((env, user), at)| (*env, &**user, *at)).collect::<Vec<_>>());
             if let Err(error) = self.store.apply(batch).await {
                 let mut since = self.sightings.noted();
-                for ((env, user), seen_at) in &noted[at * CHUNK..] {
-                    since.entry((*env, Arc::clone(user))).or_insert(*seen_at);
+                for (one, seen_at) in noted.into_iter().skip(at * CHUNK) {
+                    if since.len() < MOST {
+                        since.entry(one).or_insert(seen_at);
+                    }
                 }
                 return Err(error);
             }
@@ -64,4 +66,21 @@ pub async fn seen(bus: &Bus, store: &Store, env: Env, users: &[&str], now: Time)
         Seen::at(presence.map(|presence| presence.is_online()), stored.get(*user).copied(), now)
     };
     Ok(users.iter().enumerate().map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_there_is_no_room_for_others_those_who_are_noted_are_noted_anew() {
+        let sightings = Sightings::default();
+        let (came, went) = (Time::from_micros(1), Time::from_micros(2));
+        let user = |n: usize| Arc::<str>::from(n.to_string());
+        (0..=MOST).for_each(|n| sightings.note(1, &user(n), came));
+        sightings.note(1, &user(0), went);
+        let noted = sightings.noted();
+        assert_eq!((noted.len(), noted.get(&(1, user(MOST)))), (MOST, None));
+        assert_eq!(noted[&(1, user(0))], went);
+    }
 }
