@@ -115,7 +115,8 @@ impl Core {
         change: &mut Change,
     ) -> Result<(), store::Error> {
         let Cause { source, depth, workflow_run } = cause;
-        if !source.reaches_followers() {
+        // What an object is not told for want of room, its followers have been told, or have had their own overflow.
+        if !source.reaches_followers() || order.is_overflow() {
             return Ok(());
         }
         let env = order.environment.number;

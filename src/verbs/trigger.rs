@@ -250,6 +250,11 @@ impl Order {
         Order { cap, ..self }
     }
 
+    /// Whether it comes of a frequency cap.
+    pub fn is_overflow(&self) -> bool {
+        self.cap.is_some()
+    }
+
     /// The order that an occurrence of a schedule is: its recipient alone, whatever subscribes to it (W-SCH-17, W-SCH-18).
     pub fn scheduled(
         environment: Arc<Environment>,
