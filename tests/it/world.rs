@@ -27,7 +27,7 @@ use bellwire::verbs::{Catalog, Core, Error};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::postgres::{self, Transaction as Postgres};
+use crate::support::postgres::{self, Frozen, Transaction as Postgres};
 
 /// The id of the in-app feed channel every world has, under the key `feed`.
 pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
@@ -73,19 +73,28 @@ enum Held {
 }
 
 impl Held {
-    /// Gives others time to read what they want to read, until they wait.
-    async fn give_time(&self) {
+    /// Gives others time to read what they want to read, until more wait than these. Gives who waits, of PostgreSQL's
+    /// processes.
+    async fn give_time(&self, before: &[i32]) -> Vec<i32> {
         match self {
             Held::Sqlite(_) => {
                 // Long enough for reads on the blocking pool, too.
                 for _ in 0..200 {
                     tokio::task::spawn_blocking(|| ()).await.unwrap();
                 }
+                Vec::new()
             }
             Held::Postgres(transaction) => {
-                for _ in 0..50 {
-                    transaction.until_somebody_waits().await;
+                // The first waits in any case; whoever is refused before it writes never does.
+                let most = if before.is_empty() { usize::MAX } else { 1_000 };
+                let mut waiting = Vec::new();
+                for _ in 0..most {
+                    waiting = transaction.waiting().await;
+                    if waiting.len() > before.len() {
+                        break;
+                    }
                 }
+                waiting
             }
         }
     }
@@ -391,11 +400,22 @@ impl World {
     pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
         let held = self.hold_writer("users, objects, runs, jobs, feeds").await;
         let (is_first_waiting, second_may) = tokio::sync::oneshot::channel();
+        let (is_first_done, done) = tokio::sync::oneshot::channel();
         let release = async move {
-            held.give_time().await;
+            let before = held.give_time(&[]).await;
             let _ = is_first_waiting.send(());
-            held.give_time().await;
+            let mut behind = held.give_time(&before).await;
+            behind.retain(|process| !before.contains(process));
+            // SQLite's writer takes one after the other; PostgreSQL lets all go that wait for a table.
+            let frozen = Frozen::new(behind);
             drop(held);
+            done.await.unwrap();
+            drop(frozen);
+        };
+        let first = async {
+            let answer = first.await;
+            let _ = is_first_done.send(());
+            answer
         };
         let second = async {
             second_may.await.unwrap();

@@ -199,10 +199,34 @@ impl Transaction {
 }
 
 impl Transaction {
-    /// Waits until somebody waits for what it holds.
-    pub async fn until_somebody_waits(&self) {
-        let ask = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-        while self.client.query_one(ask, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    /// The server's processes that wait for what it holds.
+    pub async fn waiting(&self) -> Vec<i32> {
+        let ask =
+            "SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        self.client.query(ask, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+/// Processes of a server that do nothing until this is dropped.
+pub struct Frozen(Vec<i32>);
+
+impl Frozen {
+    pub fn new(processes: Vec<i32>) -> Frozen {
+        let frozen = Frozen(processes);
+        frozen.signal("-STOP");
+        frozen
+    }
+
+    fn signal(&self, signal: &str) {
+        for process in &self.0 {
+            assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
     }
 }
 
