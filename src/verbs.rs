@@ -3,6 +3,7 @@
 pub mod audience;
 pub mod bulk;
 pub mod cancel;
+pub mod cap;
 pub mod catalog;
 pub mod change;
 pub mod door;

@@ -1,54 +1,38 @@
 //! Whether frequency caps let a step's message pass.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::run::Stretch;
-use crate::model::cap::{Cap, Counter, Sending};
+use crate::model::cap::Sending;
 use crate::model::channel::Channel;
-use crate::model::time::Time;
-use crate::rules::cap::Verdict;
-use crate::store::caps::Passed;
+use crate::verbs::cap::{Count, judge};
 use crate::verbs::nested;
-
-/// What counts a message that passes.
-pub(super) struct Count {
-    counter: Counter,
-    before: Passed,
-    sent: Vec<Time>,
-    until: Time,
-}
 
 /// What is to be counted if the message is sent; or what the record says of the first cap that lets no more pass.
 pub(super) fn room(stretch: &mut Stretch<'_>, channel: &Channel) -> Result<Vec<Count>, Value> {
-    let workflow = stretch.scene.workflow;
-    let caps = std::sync::Arc::clone(&stretch.scene.caps);
+    let (workflow, now) = (stretch.scene.workflow, stretch.scene.now);
+    let caps = Arc::clone(&stretch.scene.caps);
     let sending = Sending { workflow: &workflow.key, categories: &workflow.categories, channel };
-    let mut counts = Vec::new();
-    for cap in caps.over(sending) {
+    let with_passed = caps.over(sending).map(|cap| {
         let counter = cap.counter(stretch.run.recipient.key(), stretch.run.tenant.as_deref());
-        let before = match stretch.passed.get(&counter) {
-            Some(own) => own.clone(),
-            None => stretch.scene.facts.passed(&counter),
-        };
-        match cap.judge(&before.sent, stretch.scene.now, &stretch.zone()) {
-            Verdict::Room { sent, until } => counts.push(Count { counter, before, sent, until }),
-            Verdict::Reached { count, frees_at } => return Err(reached(stretch, cap, count, frees_at)),
-        }
-    }
-    Ok(counts)
-}
-
-fn reached(stretch: &mut Stretch<'_>, cap: &Cap, count: i64, frees_at: Time) -> Value {
-    let (catalog, now) = (stretch.scene.catalog, stretch.scene.now);
-    let data = stretch.run.data.value().clone();
-    let overflow = nested::overflow(catalog, &mut stretch.run, cap, data, &mut stretch.change, now);
-    json!({"cap": cap.key, "count": count, "limit": cap.limit, "frees_at": frees_at, "overflow": overflow})
+        let own = stretch.passed.get(&counter).cloned();
+        let before = own.unwrap_or_else(|| stretch.scene.facts.passed(&counter));
+        (cap, counter, before)
+    });
+    judge(with_passed, now, &stretch.zone()).map_err(|reached| {
+        let mut record = reached.record();
+        let (catalog, data) = (stretch.scene.catalog, stretch.run.data.value().clone());
+        record["overflow"] = nested::overflow(catalog, &mut stretch.run, reached.cap, data, &mut stretch.change, now);
+        record
+    })
 }
 
 /// Counts a message that is sent.
 pub(super) fn count(stretch: &mut Stretch<'_>, counts: Vec<Count>) {
-    for Count { counter, before, sent, until } in counts {
-        stretch.change.batch.pass_cap(stretch.run.env, &counter, &before, &sent, until);
-        stretch.passed.insert(counter, Passed::with(sent));
+    for count in counts {
+        let (counter, passed) = count.add(stretch.run.env, &mut stretch.change.batch);
+        stretch.passed.insert(counter, passed);
     }
 }

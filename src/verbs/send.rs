@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use tracing::debug;
 
+use super::cap::{Reached, judge};
 use super::staged::Staged;
 use super::{Change, Core, OVERTAKEN, nested};
-use crate::model::cap::{Cap, Sending};
+use crate::model::cap::Sending;
 use crate::model::ids::Ksuid;
 use crate::model::message::{Message, QUEUED};
 use crate::model::run::EventStatus;
 use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::queue::Failure;
-use crate::rules::cap::Verdict;
 use crate::store;
 use crate::store::collapse::Collapsing;
 use crate::store::jobs::Job;
@@ -80,9 +80,7 @@ impl Core {
         }
         Err(Failure("other changes of the message kept coming in between".to_owned()))
     }
-}
 
-impl Core {
     /// Adds that a message comes into its feed; one whose place is taken already leaves what it says there, and is set aside.
     async fn deliver(&self, message: &Message, change: &mut Change, now: Time) -> Result<(), store::Error> {
         let sent = Message { status: "delivered".to_owned(), inserted_at: now, updated_at: now, ..message.clone() };
@@ -105,9 +103,7 @@ impl Core {
         change.replace_message(standing.feed, &Message { id: standing.id, ..sent });
         Ok(())
     }
-}
 
-impl Core {
     /// Adds that frequency caps count a message, and answers whether they let it pass. One that may not is never sent, which
     /// it and its run say.
     async fn pass(&self, message: &Message, change: &mut Change, now: Time) -> Result<bool, store::Error> {
@@ -115,46 +111,46 @@ impl Core {
         let categories: Vec<String> = serde_json::from_str(&message.categories).unwrap_or_default();
         let Some(channel) = self.catalog.channel(&message.channel) else { return Ok(true) };
         let sending = Sending { workflow: &message.workflow, categories: &categories, channel };
-        let over: Vec<&Cap> = caps.over(sending).collect();
+        let mut over = Vec::new();
+        for cap in caps.over(sending) {
+            let counter = cap.counter(message.recipient.key(), message.tenant.as_deref());
+            let before = self.store.passed(env, &counter).await?;
+            over.push((cap, counter, before));
+        }
         if over.is_empty() {
             return Ok(true);
         }
         let zone = Staged::new(self, env).zone(&message.recipient).await?;
-        let mut counts = Vec::new();
-        for cap in over {
-            let counter = cap.counter(message.recipient.key(), message.tenant.as_deref());
-            let before = self.store.passed(env, &counter).await?;
-            match cap.judge(&before.sent, now, &zone) {
-                Verdict::Room { sent, until } => counts.push((counter, before, sent, until)),
-                Verdict::Reached { count, frees_at } => {
-                    let record = json!({"reason": "frequency_cap", "cap": cap.key, "count": count, "limit": cap.limit,
-                        "frees_at": frees_at});
-                    self.hold_back(message, cap, record, change, now).await?;
-                    return Ok(false);
+        match judge(over, now, &zone) {
+            Ok(counts) => {
+                for count in counts {
+                    count.add(env, &mut change.batch);
                 }
+                Ok(true)
+            }
+            Err(reached) => {
+                self.hold_back(message, &reached, change, now).await?;
+                Ok(false)
             }
         }
-        for (counter, before, sent, until) in counts {
-            change.batch.pass_cap(env, &counter, &before, &sent, until);
-        }
-        Ok(true)
     }
 
     /// Adds that a message is over the limit of a cap, which may overflow.
     async fn hold_back(
         &self,
         message: &Message,
-        cap: &Cap,
-        mut record: Value,
+        reached: &Reached<'_>,
         change: &mut Change,
         now: Time,
     ) -> Result<(), store::Error> {
+        let mut record = reached.record();
+        record["reason"] = "frequency_cap".into();
         change.batch.set_aside(message, now);
         let id = Ksuid::mint(now, &[message.id.as_bytes(), b"frequency_cap"]);
         change.batch.add_message_event(&message.id, id.as_str(), "message.not_sent", &record.to_string(), now);
         let Some(mut run) = self.store.run(&message.run).await? else { return Ok(()) };
         let data = serde_json::from_str(&message.data).unwrap_or_default();
-        record["overflow"] = nested::overflow(&self.catalog, &mut run, cap, data, change, now);
+        record["overflow"] = nested::overflow(&self.catalog, &mut run, reached.cap, data, change, now);
         record["message_id"] = message.id.as_str().into();
         let step = Some((message.step_ref.as_str(), "channel"));
         run.record(now, EventStatus::Ok, "message_not_sent", step, Some(record));
