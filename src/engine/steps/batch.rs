@@ -42,12 +42,22 @@ fn gathering(stretch: &mut Stretch<'_>, step: &Step, batch: &BatchStep) -> Gathe
         true => format!("step:{}", step.reference),
         false => format!("version:{}", stretch.run.version_id),
     };
+    gathered_by(stretch, step, identity, batch.key.as_ref())
+}
+
+/// What the run is gathered with, of those with this `identity`.
+pub(super) fn gathered_by(
+    stretch: &mut Stretch<'_>,
+    step: &Step,
+    identity: String,
+    by: Option<&GroupKey>,
+) -> Gathering {
     let (recipient, workflow) = (stretch.run.recipient.key(), stretch.run.workflow.clone());
-    Gathering { recipient, workflow, identity, key: key(stretch, step, batch.key.as_ref()) }
+    Gathering { recipient, workflow, identity, key: key(stretch, step, by) }
 }
 
 /// What runs are gathered by; empty where the step says nothing of it.
-pub(super) fn key(stretch: &mut Stretch<'_>, step: &Step, key: Option<&GroupKey>) -> String {
+fn key(stretch: &mut Stretch<'_>, step: &Step, key: Option<&GroupKey>) -> String {
     let Some(key) = key else { return String::new() };
     let resolved = {
         let scope = stretch.condition_scope();

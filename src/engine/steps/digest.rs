@@ -32,8 +32,7 @@ fn gathering(stretch: &mut Stretch<'_>, step: &Step, digest: &DigestStep) -> Gat
         true => format!("digest:{}", step.reference),
         false => format!("digest:{}:{}", stretch.run.version_id, step.reference),
     };
-    let (recipient, workflow) = (stretch.run.recipient.key(), stretch.run.workflow.clone());
-    Gathering { recipient, workflow, identity, key: batch::key(stretch, step, digest.key.as_ref()) }
+    batch::gathered_by(stretch, step, identity, digest.key.as_ref())
 }
 
 fn begin(stretch: &mut Stretch<'_>, step: &Step, digest: &DigestStep, gathering: &Gathering) -> Ended {
