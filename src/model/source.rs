@@ -450,13 +450,9 @@ impl Reader {
         let Some(node) = self.object_at(node, "signature") else { return usual };
         let node = &node;
         let header = self.required_text(node, "header").map(str::to_lowercase).unwrap_or_default();
-        let encoding = match self.text(node, "encoding") {
-            None | Some("hex") => Encoding::Hex,
-            Some("base64") => Encoding::Base64,
-            Some(_) => {
-                self.wrong(node.at("encoding"), "must be hex or base64");
-                Encoding::Hex
-            }
+        let encoding = match self.one_of(node, "encoding", &["hex", "base64"]) {
+            Some(1) => Encoding::Base64,
+            _ => Encoding::Hex,
         };
         let scheme = match self.required_text(node, "scheme") {
             Some("token") => {

@@ -30,7 +30,7 @@ impl Reader<'_> {
         let response_type = self.required_text(&settings, "response_type");
         self.response_schema(&settings, response_type);
         self.flag(&settings, "web_search_enabled");
-        let halt_on_error = settings.get("halt_on_error").is_none() || self.flag(&settings, "halt_on_error");
+        let halt_on_error = self.flag_or(&settings, "halt_on_error", true);
         Some(AiAgent { model: model?.to_owned(), halt_on_error })
     }
 

@@ -174,14 +174,10 @@ impl Reader<'_> {
     }
 
     fn then(&mut self, settings: &Node<'_>, key: &str, default: Then) -> Then {
-        match self.text(settings, key) {
+        match self.one_of(settings, key, &["continue", "halt"]) {
             None => default,
-            Some("continue") => Then::Continue,
-            Some("halt") => Then::Halt,
-            Some(_) => {
-                self.wrong(settings.at(key), "must be continue or halt");
-                default
-            }
+            Some(0) => Then::Continue,
+            Some(_) => Then::Halt,
         }
     }
 }
