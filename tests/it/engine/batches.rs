@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::world::{World, document, record, tell};
 
-const SAYS: &str = "{{ total_activities }}:{% for a in activities %} {{ a.n }}{% endfor %}";
+/// What a message says of what has come together.
+pub(super) const SAYS: &str = "{{ total_activities }}:{% for a in activities %} {{ a.n }}{% endfor %}";
 
 /// A batch step called `gather`, a minute long unless the settings say otherwise, which shows a hundred.
 fn gather(settings: Value) -> Value {
@@ -31,7 +32,7 @@ fn gathered(settings: Value) -> Value {
     document(json!([gather(settings), tell("tell", SAYS)]))
 }
 
-fn for_ann(n: usize) -> Value {
+pub(super) fn for_ann(n: usize) -> Value {
     json!({"recipients": ["ann"], "data": {"n": n}})
 }
 
@@ -41,18 +42,23 @@ async fn world(settings: Value) -> World {
     world
 }
 
-async fn told(world: &World) -> Vec<String> {
+/// The texts that Ann was told.
+pub(super) async fn told(world: &World) -> Vec<String> {
     let told = world.told("ann").await;
     told.iter().map(|text| text.trim_start_matches("<p>").trim_end_matches("</p>").to_owned()).collect()
 }
 
-async fn claim(world: &World, worker: &str) -> Vec<Job> {
+pub(super) async fn claim(world: &World, worker: &str) -> Vec<Job> {
+    claim_for(world, worker, 30).await
+}
+
+pub(super) async fn claim_for(world: &World, worker: &str, seconds: i64) -> Vec<Job> {
     let now = world.core.clock.now();
-    world.core.store.claim_jobs(worker, now, now.plus_seconds(30), 64).await.unwrap()
+    world.core.store.claim_jobs(worker, now, now.plus_seconds(seconds), 64).await.unwrap()
 }
 
 /// The numbers that a message tells of, in its order.
-fn numbers(message: &Message) -> Vec<usize> {
+pub(super) fn numbers(message: &Message) -> Vec<usize> {
     let mut text = String::new();
     message.write_activities(&mut text, "null");
     let activities: Vec<Value> = serde_json::from_str(&text).unwrap();

@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bellwire::engine::work::{abandon, work};
 use bellwire::model::mark::Mark;
-use bellwire::model::message::Message;
-use bellwire::store::jobs::Job;
 use bellwire::verbs::identify::Profile;
 use bellwire::verbs::mark::Reach;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
+use super::batches::{SAYS, claim, claim_for, for_ann, numbers, told};
 use crate::world::{World, document, record, tell};
 
-const SAYS: &str = "{{ total_activities }}:{% for a in activities %} {{ a.n }}{% endfor %}";
 const HOUR: i64 = 3_600;
 
 /// A digest step called `gather`, hourly on the hour unless the settings say otherwise, which shows a hundred.
@@ -23,10 +21,6 @@ fn gather(settings: Value) -> Value {
     let mut all = json!({"digest_repeats": [{"frequency": "hourly"}], "digest_items_render_limit": 100});
     all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     json!({"type": "digest", "ref": "gather", "settings": all})
-}
-
-fn for_ann(n: usize) -> Value {
-    json!({"recipients": ["ann"], "data": {"n": n}})
 }
 
 async fn world(settings: Value) -> World {
@@ -37,29 +31,6 @@ async fn world(settings: Value) -> World {
     .await;
     world.trigger("hello", json!({"recipients": [{"id": "ann"}]})).await.unwrap();
     world
-}
-
-async fn told(world: &World) -> Vec<String> {
-    let told = world.told("ann").await;
-    told.iter().map(|text| text.trim_start_matches("<p>").trim_end_matches("</p>").to_owned()).collect()
-}
-
-async fn claim(world: &World, worker: &str) -> Vec<Job> {
-    claim_for(world, worker, 30).await
-}
-
-async fn claim_for(world: &World, worker: &str, seconds: i64) -> Vec<Job> {
-    let now = world.core.clock.now();
-    world.core.store.claim_jobs(worker, now, now.plus_seconds(seconds), 64).await.unwrap()
-}
-
-/// The numbers that a message tells of, in its order.
-fn numbers(message: &Message) -> Vec<usize> {
-    let mut text = String::new();
-    message.write_activities(&mut text, "null");
-    let activities: Vec<Value> = serde_json::from_str(&text).unwrap();
-    assert_eq!(activities.len() as i64, message.total_activities, "all are shown");
-    activities.iter().map(|activity| activity["data"]["n"].as_u64().unwrap() as usize).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
