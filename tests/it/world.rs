@@ -73,8 +73,8 @@ enum Held {
 }
 
 impl Held {
-    /// Gives others time to read what they want to read, until more wait than these. Gives who waits, of PostgreSQL's
-    /// processes.
+    /// Gives others time to read what they want to read, until more wait than these and no more come. Gives who waits, of
+    /// PostgreSQL's processes.
     async fn give_time(&self, before: &[i32]) -> Vec<i32> {
         match self {
             Held::Sqlite(_) => {
@@ -87,10 +87,13 @@ impl Held {
             Held::Postgres(transaction) => {
                 // The first waits in any case; whoever is refused before it writes never does.
                 let most = if before.is_empty() { usize::MAX } else { 1_000 };
-                let mut waiting = Vec::new();
+                let (mut waiting, mut looks): (Vec<i32>, usize) = (Vec::new(), 0);
+                // Who has several things to write may do so by several connections.
                 for _ in 0..most {
-                    waiting = transaction.waiting().await;
-                    if waiting.len() > before.len() {
+                    let now = transaction.waiting().await;
+                    looks = if now.len() == waiting.len() { looks + 1 } else { 0 };
+                    waiting = now;
+                    if waiting.len() > before.len() && looks == 100 {
                         break;
                     }
                 }
