@@ -1,4 +1,4 @@
-//! Loads what stands in files beside each other: workflows, audiences, sources, and which workflow runs for whom.
+//! Loads what stands in files beside each other: workflows, audiences, sources, frequency caps, and which workflow runs for whom.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -18,7 +18,6 @@ use crate::model::workflow::batch::Shown;
 use crate::model::workflow::digest::Counting;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
-use crate::store::caps::Passed;
 use crate::store::collapse::{Collapsing, Standing};
 use crate::store::run_once::Once;
 use crate::store::throttles::{self, Counted};
@@ -43,7 +42,7 @@ struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
     entities: Known<RecipientRef, Entity>,
     throttled: Known<Counted, Option<throttles::Passed>>,
-    passed: Known<Counter, Passed>,
+    passed: Known<Counter, Vec<Time>>,
     has_run: Known<Once, bool>,
     members: Known<Slot, bool>,
     static_audiences: Known<String, bool>,
@@ -217,10 +216,10 @@ impl<'a> Facts<'a> {
         throttled.ask(counted, misses).flatten()
     }
 
-    /// What a frequency cap has let pass.
-    pub(super) fn passed(&self, counter: &Counter) -> Passed {
+    /// When messages have passed a frequency cap, oldest first.
+    pub(super) fn passed(&self, counter: &Counter) -> Vec<Time> {
         let Found { passed, misses, .. } = &mut *self.found();
-        passed.ask(counter, misses).unwrap_or_else(|| Passed::with(Vec::new()))
+        passed.ask(counter, misses).unwrap_or_default()
     }
 
     /// Whether a workflow that may run once has run.

@@ -27,7 +27,6 @@ use crate::rules::preference::{DEFAULT, Preferences, Sets};
 use crate::rules::window;
 use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
-use crate::store::caps::Passed;
 use crate::store::jobs::Line;
 use crate::store::run_once::Once;
 use crate::template::{Env, Limits, Lookup, Template};
@@ -146,8 +145,8 @@ pub(super) struct Stretch<'a> {
     /// What counts of the batch that the run has carried on last: the database still has the rest, if it has closed it in
     /// this stretch.
     pub(super) counted: Counting,
-    /// What of its own messages frequency caps have let pass in this stretch, with what had before.
-    pub(super) passed: HashMap<Counter, Passed>,
+    /// When messages have passed frequency caps, with its own of this stretch.
+    pub(super) passed: HashMap<Counter, Vec<Time>>,
     /// Whether it has made an item whose place another may take: the database does not have it yet.
     pub(super) has_collapsed: bool,
     recipient: Option<Cow<'a, Value>>,

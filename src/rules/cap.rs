@@ -23,8 +23,8 @@ pub enum Period {
 /// What a cap says to one message more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It passes: what is to be remembered then, oldest first, and until when it matters.
-    Room { sent: Vec<Time>, until: Time },
+    /// It passes. What was sent until `over` counts no more, and what passes now matters until then.
+    Room { over: Option<Time>, until: Time },
     /// So many have passed; the next may then.
     Reached { count: i64, frees_at: Time },
 }
@@ -47,16 +47,16 @@ impl Period {
     /// Whether one more may be sent at `now`, where these have been, oldest first.
     pub fn judge(&self, limit: i64, sent: &[Time], now: Time, zone: &TimeZone) -> Verdict {
         let ends = |at: &Time| self.ends(*at, zone);
-        let mut counting: Vec<Time> = sent.iter().copied().filter(|at| ends(at) > now).collect();
+        // Whatever was sent later is over later.
+        let (over, counting) = sent.split_at(sent.partition_point(|at| ends(at) <= now));
         let count = counting.len() as i64;
         if count >= limit {
             // So many have to be over before there is room.
             let frees_at = counting.get((count - limit) as usize).map_or(now, ends);
             return Verdict::Reached { count, frees_at };
         }
-        counting.push(now);
         // Whoever goes elsewhere has a longer day once.
-        Verdict::Room { sent: counting, until: ends(&now).plus_seconds(2 * 86_400) }
+        Verdict::Room { over: over.last().copied(), until: ends(&now).plus_seconds(2 * 86_400) }
     }
 }
 
@@ -102,9 +102,8 @@ mod tests {
         let judge = |limit, now: &str| hour.judge(limit, &sent, at(now), &TimeZone::UTC);
         let reached = |count, frees_at: &str| Verdict::Reached { count, frees_at: at(frees_at) };
         assert_eq!(judge(3, "2026-10-24T10:59:59Z"), reached(3, "2026-10-24T11:00:00Z"));
-        let Verdict::Room { sent: kept, until } = judge(3, "2026-10-24T11:00:00Z") else { panic!("there is room") };
-        assert_eq!(kept, [sent[1], sent[2], at("2026-10-24T11:00:00Z")], "what is over is forgotten");
-        assert_eq!(until, at("2026-10-26T12:00:00Z"));
+        let room = |over| Verdict::Room { over, until: at("2026-10-26T12:00:00Z") };
+        assert_eq!(judge(3, "2026-10-24T11:00:00Z"), room(Some(sent[0])), "what is over is forgotten");
         // The limit has been lowered: two have to be over.
         assert_eq!(judge(2, "2026-10-24T10:50:00Z"), reached(3, "2026-10-24T11:30:00Z"));
     }

@@ -6,54 +6,53 @@ use crate::model::cap::Counter;
 use crate::model::time::Time;
 use crate::params;
 
-/// What has passed, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passed {
-    pub sent: Vec<Time>,
-    /// As it is stored; none if nothing is.
-    stored: Option<String>,
+/// A message that passes a cap.
+#[derive(Debug, Clone)]
+pub struct Passing<'a> {
+    pub counter: &'a Counter,
+    pub at: Time,
+    /// What was sent until then counts no more.
+    pub over: Option<Time>,
+    /// So many count at most.
+    pub limit: i64,
+    /// From when on nothing of it matters.
+    pub until: Time,
 }
 
-impl Passed {
-    /// The same with what has passed since, in the same change.
-    pub fn with(sent: Vec<Time>) -> Passed {
-        Passed { stored: Some(text(&sent)), sent }
-    }
-}
-
-fn text(sent: &[Time]) -> String {
-    let micros: Vec<i64> = sent.iter().map(|at| at.micros()).collect();
-    serde_json::to_string(&micros).unwrap_or_default()
-}
+/// What of a counter counts.
+const COUNTING: &str = "FROM json_each(cap_counts.sent) e WHERE CAST(e.value AS BIGINT) > ?7";
 
 impl Store {
-    /// What has passed.
-    pub async fn passed(&self, env: Env, counter: &Counter) -> Result<Passed, Error> {
+    /// When messages have passed, oldest first.
+    pub async fn passed(&self, env: Env, counter: &Counter) -> Result<Vec<Time>, Error> {
         let sql = "SELECT sent FROM cap_counts WHERE env = ?1 AND recipient = ?2 AND cap = ?3 AND tenant = ?4";
         let Counter { cap, recipient, tenant } = counter;
-        let stored = self.query_one(sql, &params![env, recipient, cap, tenant], |row| row.string(0)).await?;
-        let micros: Vec<i64> = stored.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        Ok(Passed { sent: micros.into_iter().map(Time::from_micros).collect(), stored })
+        let stored = self.query_one(sql, &params![env, recipient, cap, tenant], |row| row.json(0)).await?;
+        let mut micros: Vec<i64> = stored.unwrap_or_default();
+        // A clock may have been set back.
+        micros.sort_unstable();
+        Ok(micros.into_iter().map(Time::from_micros).collect())
     }
 }
 
 impl Batch {
-    /// Adds what has passed in place of what had; refused when anything has passed since that was read. It is forgotten at
-    /// `until`.
-    pub fn pass_cap(&mut self, env: Env, counter: &Counter, before: &Passed, sent: &[Time], until: Time) {
-        let Counter { cap, recipient, tenant } = counter;
-        match &before.stored {
-            None => self.guard(
-                "INSERT INTO cap_counts (env, recipient, cap, tenant, sent, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT DO NOTHING",
-                params![env, recipient, cap, tenant, text(sent), until],
+    /// Adds that a message passes, and forgets what counts no more; refused where as many count as may. Whoever passes at the
+    /// same time is in nobody's way as long as there is room for both.
+    pub fn pass_cap(&mut self, env: Env, passing: &Passing<'_>) {
+        let Passing { counter, at, over, limit, until } = passing;
+        let Counter { cap, recipient, tenant } = *counter;
+        self.counters.push((env, (*counter).clone()));
+        self.guard(
+            format!(
+                "INSERT INTO cap_counts (env, recipient, cap, tenant, sent, until) \
+                 VALUES (?1, ?2, ?3, ?4, '[' || CAST(?5 AS TEXT) || ']', ?6) \
+                 ON CONFLICT (env, recipient, cap, tenant) DO UPDATE SET \
+                 sent = '[' || coalesce((SELECT string_agg(e.value || ',', '') {COUNTING}), '') || CAST(?5 AS TEXT) || ']', \
+                 until = CASE WHEN cap_counts.until > excluded.until THEN cap_counts.until ELSE excluded.until END \
+                 WHERE (SELECT count(*) {COUNTING}) < ?8"
             ),
-            Some(stored) => self.guard(
-                "UPDATE cap_counts SET sent = ?5, until = ?6 \
-                 WHERE env = ?1 AND recipient = ?2 AND cap = ?3 AND tenant = ?4 AND sent = ?7",
-                params![env, recipient, cap, tenant, text(sent), until, stored],
-            ),
-        }
+            params![env, recipient, cap, tenant, at.micros().to_string(), *until, over.map_or(i64::MIN, Time::micros), *limit],
+        );
     }
 
     /// Adds that what counts no more is forgotten.

@@ -16,6 +16,7 @@ use super::postgres::{self, Postgres};
 use super::sqlite::Sqlite;
 use super::{feeds, keys};
 use crate::metrics;
+use crate::model::cap::Counter;
 use crate::model::time::Time;
 
 /// Batches that may wait to be written; beyond it callers wait their turn.
@@ -271,6 +272,8 @@ pub struct Batch {
     pub(super) feeds: Vec<FeedKey>,
     /// The batches of batch steps that it changes, by their ids: locked likewise, behind the feeds.
     pub(super) locked: Vec<String>,
+    /// The counters of frequency caps that it changes: locked likewise, behind those.
+    pub(super) counters: Vec<(super::Env, Counter)>,
     /// Statements whose rows are given back.
     returning: usize,
 }
@@ -334,6 +337,7 @@ impl Batch {
         self.statements.extend(other.statements);
         self.feeds.extend(other.feeds);
         self.locked.extend(other.locked);
+        self.counters.extend(other.counters);
         let before = self.returning;
         self.returning += other.returning;
         before

@@ -27,6 +27,7 @@ const PHRASES: &[(&str, &str)] = &[
     // A run's state is an object, likewise.
     ("r.state -> ", "CASE WHEN strpos(r.state, '\\u0000') = 0 THEN CAST(r.state AS json) END -> "),
     ("json_quote(", "to_json("),
+    ("json_each(cap_counts.sent) e", "json_array_elements_text(CAST(cap_counts.sent AS json)) AS e (value)"),
     // The ids of messages that an activity was told by.
     ("json_each(a.told) e", "json_array_elements_text(CAST(a.told AS json)) AS e (value)"),
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
@@ -54,6 +55,12 @@ pub(super) const LOCK_FEEDS: &str = "SELECT 1 FROM feeds WHERE id IN (\
 pub(super) const LOCK_BATCHES: &str =
     "SELECT 1 FROM batches WHERE id = ANY(CAST($1 AS text[])) ORDER BY id FOR NO KEY UPDATE";
 /// How feeds stand, and what changed in each since a version, up to `limit` changes of a kind: many feeds at once, as of one
+
+/// Locks the counters of frequency caps that are about to change, likewise.
+pub(super) const LOCK_COUNTERS: &str = "SELECT 1 FROM cap_counts WHERE (env, recipient, cap, tenant) IN (\
+     SELECT * FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]))) \
+     ORDER BY env, recipient, cap, tenant FOR NO KEY UPDATE";
+
 /// moment. A list of `[env, channel, recipient, since]` is the parameter. Each row is a changed message with these `columns`,
 /// or nulls where there is none; then the place of its feed in the list, from 1; what is gone from the feed, as JSON; and the
 /// feed's head. Feeds that never held anything have no row.

@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 
 use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Meter, Order, Param, group, measured};
 use super::{dialect, migrate};
+use crate::model::cap::Counter;
 
 /// Batches and statements that share one transaction at most. Fewer than in the embedded database: others wait for the
 /// rows that it holds.
@@ -355,13 +356,11 @@ enum Broken {
 /// Applies batches in one transaction and one round trip.
 async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> Result<Vec<Applied>, Broken> {
     let mut link = link(pool, deadline).await.map_err(Broken::Unreachable)?;
-    let lock = Locks::of(batches);
-    let locked: Vec<&str> = batches.iter().flat_map(|batch| &batch.locked).map(String::as_str).collect();
+    let locks = Locks::of(batches);
     let statements = || batches.iter().flat_map(|batch| &batch.statements);
     let prepare = async {
-        let locks = lock.iter().map(|_| (Kind::Plain, dialect::LOCK_FEEDS));
-        let locked = locked.first().map(|_| (Kind::Plain, dialect::LOCK_BATCHES));
-        link.prepare(statements().map(|statement| (statement.kind, &*statement.sql)).chain(locks).chain(locked)).await
+        let locks = locks.0.iter().map(|lock| (Kind::Plain, lock.sql));
+        link.prepare(statements().map(|statement| (statement.kind, &*statement.sql)).chain(locks)).await
     };
     match timeout_at(deadline, prepare).await {
         Ok(Ok(())) => {}
@@ -386,7 +385,7 @@ async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> R
             ))));
         }
     }
-    let sent = timeout_at(deadline, send(&link, lock.as_ref(), &locked, batches)).await;
+    let sent = timeout_at(deadline, send(&link, &locks, batches)).await;
     let Ok(mut results) = sent else {
         drop(managed::Object::take(link));
         return Err(Broken::Unknown("PostgreSQL did not answer in time, and may have applied the change".to_owned()));
@@ -426,23 +425,17 @@ async fn commit(pool: &Pool<Dialer>, batches: &[&Batch], deadline: Instant) -> R
 type Answered = Result<Vec<Row>, tokio_postgres::Error>;
 
 /// Sends `BEGIN`, the locks, every statement and `COMMIT`, and waits for all answers, in that order.
-async fn send(link: &Link, lock: Option<&Locks>, locked: &[&str], batches: &[&Batch]) -> Vec<Answered> {
+async fn send(link: &Link, locks: &Locks, batches: &[&Batch]) -> Vec<Answered> {
     let command = |text: &'static str| -> Pin<Box<dyn Future<Output = Answered> + Send + '_>> {
         Box::pin(async move { link.client.batch_execute(text).await.map(|()| Vec::new()) })
     };
     let mut all = vec![command("BEGIN")];
-    if let Some(lock) = lock
-        && let Some(statement) = link.statement(Kind::Plain, dialect::LOCK_FEEDS)
-    {
+    for lock in &locks.0 {
+        let Some(statement) = link.statement(Kind::Plain, lock.sql) else { continue };
         all.push(Box::pin(async move {
-            let params: [&(dyn ToSql + Sync); 4] = [&lock.envs, &lock.channels, &lock.recipients, &lock.ids];
+            let params: Vec<&(dyn ToSql + Sync)> = lock.params.iter().map(|list| &**list as _).collect();
             link.client.query(statement, &params).await
         }));
-    }
-    if !locked.is_empty()
-        && let Some(statement) = link.statement(Kind::Plain, dialect::LOCK_BATCHES)
-    {
-        all.push(Box::pin(async move { link.client.query(statement, &[&locked]).await }));
     }
     for statement in batches.iter().flat_map(|batch| &batch.statements) {
         all.push(Box::pin(async move {
@@ -465,34 +458,55 @@ fn fits(statement: &Statement, params: &[Param]) -> bool {
     statement.params().len() == params.len() && statement.params().iter().zip(params).all(fit)
 }
 
-/// The feeds that a group of batches changes.
-struct Locks {
-    envs: Vec<i64>,
-    channels: Vec<String>,
-    recipients: Vec<String>,
-    ids: Vec<i64>,
+/// What a group of batches changes that others may change at the same time, in the order in which everybody locks it.
+struct Locks(Vec<Lock>);
+
+struct Lock {
+    sql: &'static str,
+    params: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
 impl Locks {
-    /// None where the first statement that changes a feed is lock enough: one that adds to one feed.
-    fn of(batches: &[&Batch]) -> Option<Locks> {
-        let keys = || batches.iter().flat_map(|batch| &batch.feeds);
-        let is_alone = keys().nth(1).is_none() && !keys().any(|key| matches!(key, FeedKey::Id(_)));
-        if is_alone {
-            return None;
-        }
-        let mut locks = Locks { envs: Vec::new(), channels: Vec::new(), recipients: Vec::new(), ids: Vec::new() };
-        for key in keys() {
-            match key {
-                FeedKey::Id(id) => locks.ids.push(*id),
-                FeedKey::Named { env, channel, recipient } => {
-                    locks.envs.push(*env);
-                    locks.channels.push(channel.clone());
-                    locks.recipients.push(recipient.clone());
+    fn of(batches: &[&Batch]) -> Locks {
+        let mut locks = Vec::new();
+        let counters: Vec<_> = batches.iter().flat_map(|batch| &batch.counters).collect();
+        let keys: Vec<&FeedKey> = batches.iter().flat_map(|batch| &batch.feeds).collect();
+        // The first statement that changes a feed is lock enough where it is the only lock: of a batch that adds to one feed.
+        let is_alone = matches!(keys[..], [] | [FeedKey::Named { .. }]) && counters.is_empty();
+        if !is_alone {
+            let (mut envs, mut channels, mut recipients, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for key in keys {
+                match key {
+                    FeedKey::Id(id) => ids.push(*id),
+                    FeedKey::Named { env, channel, recipient } => {
+                        envs.push(*env);
+                        channels.push(channel.clone());
+                        recipients.push(recipient.clone());
+                    }
                 }
             }
+            let params: Vec<Box<dyn ToSql + Sync + Send>> =
+                vec![Box::new(envs), Box::new(channels), Box::new(recipients), Box::new(ids)];
+            locks.push(Lock { sql: dialect::LOCK_FEEDS, params });
         }
-        Some(locks)
+        let ids: Vec<String> = batches.iter().flat_map(|batch| &batch.locked).cloned().collect();
+        if !ids.is_empty() {
+            locks.push(Lock { sql: dialect::LOCK_BATCHES, params: vec![Box::new(ids)] });
+        }
+        if !counters.is_empty() {
+            let list = |of: fn(&Counter) -> &String| -> Vec<String> {
+                counters.iter().map(|(_, counter)| of(counter).clone()).collect()
+            };
+            let envs: Vec<i64> = counters.iter().map(|(env, _)| *env).collect();
+            let params: Vec<Box<dyn ToSql + Sync + Send>> = vec![
+                Box::new(envs),
+                Box::new(list(|counter| &counter.recipient)),
+                Box::new(list(|counter| &counter.cap)),
+                Box::new(list(|counter| &counter.tenant)),
+            ];
+            locks.push(Lock { sql: dialect::LOCK_COUNTERS, params });
+        }
+        Locks(locks)
     }
 }
 

@@ -6,15 +6,18 @@ use serde_json::{Value, json};
 use crate::model::cap::{Cap, Counter};
 use crate::model::time::Time;
 use crate::rules::cap::Verdict;
-use crate::store::caps::Passed;
+use crate::store::caps::Passing;
 use crate::store::{Batch, Env};
 
 /// What counts a message that passes.
 #[derive(Debug)]
 pub struct Count {
     counter: Counter,
-    before: Passed,
-    sent: Vec<Time>,
+    limit: i64,
+    /// When others have passed, oldest first.
+    before: Vec<Time>,
+    at: Time,
+    over: Option<Time>,
     until: Time,
 }
 
@@ -29,22 +32,24 @@ pub struct Reached<'c> {
 /// What is to be counted if a message is sent at `now`, which all of these caps count, each with what it has let pass before;
 /// or the first that lets no more pass.
 pub fn judge<'c>(
-    caps: impl IntoIterator<Item = (&'c Cap, Counter, Passed)>,
+    caps: impl IntoIterator<Item = (&'c Cap, Counter, Vec<Time>)>,
     now: Time,
     zone: &TimeZone,
 ) -> Result<Vec<Count>, Reached<'c>> {
-    let judged = caps.into_iter().map(|(cap, counter, before)| match cap.judge(&before.sent, now, zone) {
-        Verdict::Room { sent, until } => Ok(Count { counter, before, sent, until }),
+    let judged = caps.into_iter().map(|(cap, counter, before)| match cap.judge(&before, now, zone) {
+        Verdict::Room { over, until } => Ok(Count { counter, limit: cap.limit, before, at: now, over, until }),
         Verdict::Reached { count, frees_at } => Err(Reached { cap, count, frees_at }),
     });
     judged.collect()
 }
 
 impl Count {
-    /// Adds that the message is sent. Gives what has passed then.
-    pub fn add(self, env: Env, batch: &mut Batch) -> (Counter, Passed) {
-        batch.pass_cap(env, &self.counter, &self.before, &self.sent, self.until);
-        (self.counter, Passed::with(self.sent))
+    /// Adds that the message is sent. Gives when messages have passed then.
+    pub fn add(self, env: Env, batch: &mut Batch) -> (Counter, Vec<Time>) {
+        let Count { counter, limit, mut before, at, over, until } = self;
+        batch.pass_cap(env, &Passing { counter: &counter, at, over, limit, until });
+        before.push(at);
+        (counter, before)
     }
 }
 

@@ -140,6 +140,14 @@ pub fn tell(step: &str, body: &str) -> Value {
         "template": {"markdown_body": body, "action_url": "https://app.example/{{ data.page }}"}})
 }
 
+/// A channel step that sends from noon to one, every day.
+pub fn at_noon(mut step: Value) -> Value {
+    let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    step["send_windows"] =
+        days.iter().map(|day| json!({"day": day, "type": "send", "from": "12:00", "until": "13:00"})).collect();
+    step
+}
+
 /// A delay step called `step`.
 pub fn wait(step: &str, unit: &str, value: i64) -> Value {
     json!({"type": "delay", "ref": step, "settings": {"delay_for": {"unit": unit, "value": value}}})

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::time::Instant;
 
+use bellwire::model::cap::{Cap, Caps};
 use serde_json::json;
 
 use crate::world::{World, document, tell};
@@ -36,7 +37,12 @@ async fn figures() {
     picky["conditions"] =
         json!({"all": [{"variable": "data.page", "operator": "equal_to", "argument": "{{ data.page }}"}]});
     let plain = tell("hello", "Hello **{{ recipient.name }}**, {{ data.page }}");
-    let world = World::new(&[("greet", document(json!([plain]))), ("picky", document(json!([picky])))]).await;
+    let world = World::new(&[
+        ("greet", document(json!([plain.clone()]))),
+        ("picky", document(json!([picky]))),
+        ("capped", document(json!([plain]))),
+    ])
+    .await;
     for n in 0..1_000 {
         let profile = json!({"name": "Ada", "plan": {"tier": "pro", "seats": 3}, "timezone": "Europe/Berlin"});
         let profile = bellwire::verbs::identify::Profile::parse(profile.as_object().unwrap(), "").unwrap();
@@ -44,7 +50,9 @@ async fn figures() {
             world.core.identify_user(world.env, &format!("u{n}"), &profile).await.unwrap();
         }
     }
-    for workflow in ["greet", "picky", "greet", "picky"] {
+    let cap = json!({"name": "All", "limit": 1_000, "per": "day", "workflows": ["capped"]});
+    world.core.catalog.replace_caps(Caps::new(vec![Cap::parse("all", &cap).unwrap()]));
+    for workflow in ["greet", "picky", "capped", "greet", "picky", "capped"] {
         let (cpu, wall) = (cpu_micros(), Instant::now());
         for _ in 0..ROUNDS {
             let all = (0..AT_ONCE).map(|n| {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bellwire::model::cap::{Cap, Caps};
 use bellwire::model::feed::Filter;
 use bellwire::model::mark::Mark;
 use bellwire::model::time::Time;
@@ -122,6 +123,27 @@ async fn nodes_that_change_the_same_feeds_at_once_lose_and_double_nothing() {
     }
     let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(world.core.store.query(sql, &[], |row| row.int(0)).await.unwrap(), [0]);
+}
+
+/// A group locks feeds first, then counters; a trigger that comes alone must not have a counter while it waits for a feed.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_feed_keeps_no_counter_from_others() {
+    let server = shared();
+    let (world, _) = nodes(server, 0).await;
+    let cap = Cap::parse("calm", &json!({"name": "Calm", "limit": 9, "per": "day"})).unwrap();
+    world.core.catalog.replace_caps(Caps::new(vec![cap]));
+    let trigger =
+        async || world.trigger("greet", json!({"recipients": [{"id": "ann"}], "data": {"n": 1}})).await.unwrap();
+    trigger().await;
+    let url = server.url(&current(&world.core.store).await);
+    let held = Transaction::begin(&url, "SELECT 1 FROM feeds FOR UPDATE").await;
+    let others = async {
+        while held.waiting().await.is_empty() {}
+        drop(Transaction::begin(&url, "SELECT 1 FROM cap_counts WHERE recipient = 'ann' FOR UPDATE NOWAIT").await);
+        drop(held);
+    };
+    tokio::join!(trigger(), others);
+    assert_eq!(world.head("ann").await.active.total, 2);
 }
 
 /// Whoever asks in a crowd, as when the clients of a dead node all come at once, is told of its own feed, since its own
