@@ -175,6 +175,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
             verbs::nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,
             verbs::source::JOB => source::abandon(job, &mut change.batch),
+            send::JOB => core.abandon_sending(job, why, &mut change).await?,
             // Who is a member must not stay unknown: it goes on being tried.
             audience::POPULATE_JOB => return Err(Failure(why.to_owned())),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.

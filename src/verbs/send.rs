@@ -13,9 +13,9 @@ use crate::model::run::EventStatus;
 use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::queue::Failure;
-use crate::store;
 use crate::store::collapse::Collapsing;
 use crate::store::jobs::Job;
+use crate::store::{self, Env};
 
 /// The kind of job that sends a message. Its subject is the message's id.
 pub const JOB: &str = "send";
@@ -52,14 +52,12 @@ impl Core {
     /// Does a claimed job of sending: the message comes into its feed as if it had been made now, unmarked. One that was
     /// archived or deleted meanwhile, or whose recipient is gone, is not sent.
     pub async fn send(&self, job: &Job) -> Result<(), Failure> {
-        let progress = job.progress.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let env = progress.and_then(|progress| progress["env"].as_i64());
-        let env = env.ok_or_else(|| Failure(format!("job {} does not say in which environment it sends", job.id)))?;
+        let env =
+            env_of(job).ok_or_else(|| Failure(format!("job {} does not say in which environment it sends", job.id)))?;
         for _ in 0..OVERTAKEN {
             let mut change = Change::new();
             change.batch.finish_job(job);
-            let message = self.store.message(env, &job.subject).await?;
-            if let Some(message) = message.filter(|message| message.feed.is_none() && message.status == QUEUED) {
+            if let Some(message) = self.queued(env, &job.subject).await? {
                 let now = self.clock.now();
                 if message.archived_at.is_some() {
                     change.batch.set_aside(&message, now);
@@ -79,6 +77,31 @@ impl Core {
             }
         }
         Err(Failure("other changes of the message kept coming in between".to_owned()))
+    }
+
+    /// The message if it still waits for its window.
+    async fn queued(&self, env: Env, id: &str) -> Result<Option<Message>, store::Error> {
+        let message = self.store.message(env, id).await?;
+        Ok(message.filter(|message| message.feed.is_none() && message.status == QUEUED))
+    }
+
+    /// Adds that a message whose sending is given up is never sent, which it says.
+    pub async fn abandon_sending(&self, job: &Job, why: &str, change: &mut Change) -> Result<(), store::Error> {
+        // A message that cannot be found cannot be written to either: the log has the reason.
+        let Some(env) = env_of(job) else { return Ok(()) };
+        let message = match self.queued(env, &job.subject).await {
+            Err(store::Error::Damaged(_)) => None,
+            other => other?,
+        };
+        if let Some(message) = message {
+            let now = self.clock.now();
+            change.batch.set_aside(&message, now);
+            let id = Ksuid::mint(now, &[message.id.as_bytes(), b"gave_up"]);
+            let data = json!({"reason": "gave_up", "error": why}).to_string();
+            change.batch.add_message_event(&message.id, id.as_str(), "message.not_sent", &data, now);
+            change.signal_status(&message, now);
+        }
+        Ok(())
     }
 
     /// Adds that a message comes into its feed; one whose place is taken already leaves what it says there, and is set aside.
@@ -157,6 +180,11 @@ impl Core {
         change.batch.update_run(&run, now);
         Ok(())
     }
+}
+
+/// In which environment a claimed job sends.
+fn env_of(job: &Job) -> Option<Env> {
+    serde_json::from_str::<Value>(job.progress.as_deref()?).ok()?["env"].as_i64()
 }
 
 fn unmarked(message: Message) -> Message {

@@ -7,7 +7,7 @@ use bellwire::store::jobs::Job;
 use bellwire::verbs::bulk::Spec;
 use serde_json::json;
 
-use crate::world::{CHANNEL, World, document, record, tell, wait};
+use crate::world::{CHANNEL, World, at_noon, document, record, tell, wait};
 
 impl World {
     /// The only job, claimed.
@@ -74,6 +74,22 @@ async fn a_bulk_operation_whose_job_is_given_up_has_failed() {
     assert_eq!(failed.status, "failed", "F-BLK-03");
     assert_eq!((failed.failed_at, failed.completed_at), (Some(world.core.clock.now()), None), "F-BLK-03");
     assert_eq!(failed.error_items[0]["reason"], "the disk was full", "F-BLK-03");
+    assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0);
+}
+
+#[tokio::test]
+async fn a_message_whose_sending_is_given_up_says_so_and_waits_no_more() {
+    let world = World::new(&[("greet", document(json!([at_noon(tell("tell", "hello"))])))]).await;
+    world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
+    world.core.clock.advance_seconds(2 * 3_600);
+    let job = world.job().await;
+    abandon(&world.core, &job, "the disk was full").await.unwrap();
+    let messages = world.core.store.messages(world.env, &Default::default(), None, 10).await.unwrap();
+    assert_eq!((messages.len(), messages[0].status.as_str()), (1, "not_sent"));
+    let events = world.core.store.message_events(&messages[0].id).await.unwrap();
+    let event = events.iter().find(|event| event.name == "message.not_sent").unwrap();
+    let said: serde_json::Value = serde_json::from_str(event.data.as_deref().unwrap()).unwrap();
+    assert_eq!(said, json!({"reason": "gave_up", "error": "the disk was full"}));
     assert_eq!(world.core.store.job_backlog().await.unwrap().0, 0);
 }
 
