@@ -38,7 +38,8 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, trigger: &TriggerW
         return Err(format!("workflows trigger each other at most {LONGEST_CHAIN} times in a row"));
     }
     let workflow_run = nested_run_id(stretch.run.id, &step.reference);
-    let nested = Nested { env, workflow: key.clone(), body, depth, parent: stretch.run.id, cap: None };
+    let nested =
+        Nested { env, workflow: key.clone(), body, depth, parent: stretch.run.id, cap: stretch.run.state.cap.clone() };
     let now = stretch.scene.now;
     nested.leave(&mut stretch.change, workflow_run, now);
     let record = json!({"workflow": key, "workflow_run_id": workflow_run});
