@@ -107,7 +107,11 @@ impl<'a> Facts<'a> {
                 *outcome = Some(led_to).filter(|_| self.found().misses == before);
             }
             if outcomes.iter().all(Option::is_some) {
-                return Ok(outcomes.into_iter().flatten().collect());
+                let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+                for outcome in outcomes.iter().filter(|outcome| outcome.relies_on_zone) {
+                    staged.rely_on_zone(&outcome.run.recipient).await?;
+                }
+                return Ok(outcomes);
             }
             // Each round makes at least one more known, and a workflow's steps bound how much it can ask.
             self.find_out(staged).await?;

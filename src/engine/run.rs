@@ -101,6 +101,8 @@ pub struct Outcome {
     pub change: Change,
     /// What is merged into whom, in the same transaction.
     pub merges: Vec<(RecipientRef, Profile)>,
+    /// Whether it rests on the recipient's time zone, and whoever changes that would look for it in vain.
+    pub relies_on_zone: bool,
     /// Whether the run has begun with it.
     pub is_first: bool,
     /// The ids of the messages that it made.
@@ -149,6 +151,7 @@ pub(super) struct Stretch<'a> {
     pub(super) passed: HashMap<Counter, Vec<Time>>,
     /// Whether it has made an item whose place another may take: the database does not have it yet.
     pub(super) has_collapsed: bool,
+    pub(super) relies_on_zone: bool,
     recipient: Option<Cow<'a, Value>>,
     /// The recipient with whether they are online, once something may have named that.
     present: OnceLock<Value>,
@@ -199,11 +202,12 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
         counted: Counting::All,
         passed: HashMap::new(),
         has_collapsed: false,
+        relies_on_zone: false,
         run,
     };
     let wake_at = stretch.go();
-    let Stretch { run, change, merges, made, line, ask, .. } = stretch;
-    Outcome { run, change, merges, is_first, made, wake_at, line, ask }
+    let Stretch { run, change, merges, relies_on_zone, made, line, ask, .. } = stretch;
+    Outcome { run, change, merges, relies_on_zone, is_first, made, wake_at, line, ask }
 }
 
 impl<'a> Stretch<'a> {

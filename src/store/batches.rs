@@ -79,6 +79,10 @@ pub struct Cancelled {
     pub run: String,
 }
 
+/// The open digests of recipients.
+const OPEN_DIGESTS: &str = "FROM batches WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2)) \
+                            AND is_open = 1 AND identity LIKE 'digest:%'";
+
 const COLUMNS: &str = "m.id, m.run, m.actor, m.data, m.inserted_at";
 
 fn activity(row: &Row<'_>) -> Result<Activity, Error> {
@@ -156,7 +160,8 @@ impl Store {
         }))
     }
 
-    /// The activities of a batch whose reader has dealt with an item that told of them; what is gone was dealt with.
+    /// The activities of a batch whose reader has dealt with an item that told of them; what is gone was dealt with. What took
+    /// another's place when its window opened is told there.
     async fn dealt_with(&self, batch: &str, counted: Counting) -> Result<Vec<String>, Error> {
         let is_marked = match counted {
             Counting::All => return Ok(Vec::new()),
@@ -165,18 +170,17 @@ impl Store {
         };
         let sql = format!(
             "SELECT a.id FROM batch_activities a WHERE a.batch = ?1 AND a.told IS NOT NULL AND EXISTS \
-             (SELECT 1 FROM json_each(a.told) e LEFT JOIN messages m ON m.id = e.value \
-             WHERE m.id IS NULL OR m.archived_at IS NOT NULL OR m.revoked_at IS NOT NULL OR {is_marked}) ORDER BY a.id"
+             (SELECT 1 FROM json_each(a.told) e LEFT JOIN message_events v ON v.message = e.value AND v.type = 'message.collapsed' \
+             LEFT JOIN messages m ON m.id = coalesce(v.data ->> 'message_id', e.value) WHERE m.id IS NULL OR m.archived_at IS NOT NULL OR m.revoked_at IS NOT NULL OR {is_marked}) ORDER BY a.id"
         );
         self.scan(sql, params![batch], |row| row.string(0)).await
     }
 
     /// The digests of these recipients, by their keys, that are open.
     pub async fn open_digests(&self, env: Env, recipients: &[String]) -> Result<Vec<String>, Error> {
-        let sql = "SELECT id FROM batches WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2)) \
-                   AND is_open = 1 AND identity LIKE 'digest:%' ORDER BY id";
+        let sql = format!("SELECT id {OPEN_DIGESTS} ORDER BY id");
         let params = params![env, serde_json::to_string(recipients).unwrap_or_default()];
-        self.scan(sql.to_owned(), params, |row| row.string(0)).await
+        self.scan(sql, params, |row| row.string(0)).await
     }
 
     /// A page of a batch's activities, newest first: at most `limit` whose data has these members, on the asked side of
@@ -358,6 +362,12 @@ impl Batch {
             self.push("UPDATE batches SET rev = rev + 1 WHERE id = ?1 AND is_open = 1", params![digest]);
             self.bring_forward(digest, now);
         }
+    }
+
+    /// Adds that so many digests of these recipients must be open.
+    pub fn require_open_digests(&mut self, env: Env, recipients: &[String], count: usize) {
+        let list = serde_json::to_string(recipients).unwrap_or_default();
+        self.require(format!("SELECT 1 WHERE ?3 = (SELECT count(*) {OPEN_DIGESTS})"), params![env, list, count]);
     }
 
     /// Adds that a batch must be as it was when `rev` was read.

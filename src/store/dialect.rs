@@ -30,6 +30,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("json_each(cap_counts.sent) e", "json_array_elements_text(CAST(cap_counts.sent AS json)) AS e (value)"),
     // The ids of messages that an activity was told by.
     ("json_each(a.told) e", "json_array_elements_text(CAST(a.told AS json)) AS e (value)"),
+    ("v.data ->> 'message_id'", "CAST(v.data AS json) ->> 'message_id'"),
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
     // Where others write at the same time: rows that somebody else has are passed over, and rows that must stay are held.
     ("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
@@ -54,13 +55,13 @@ pub(super) const LOCK_FEEDS: &str = "SELECT 1 FROM feeds WHERE id IN (\
 /// Locks the batches of batch steps that are about to change, likewise.
 pub(super) const LOCK_BATCHES: &str =
     "SELECT 1 FROM batches WHERE id = ANY(CAST($1 AS text[])) ORDER BY id FOR NO KEY UPDATE";
-/// How feeds stand, and what changed in each since a version, up to `limit` changes of a kind: many feeds at once, as of one
 
 /// Locks the counters of frequency caps that are about to change, likewise.
 pub(super) const LOCK_COUNTERS: &str = "SELECT 1 FROM cap_counts WHERE (env, recipient, cap, tenant) IN (\
      SELECT * FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]))) \
      ORDER BY env, recipient, cap, tenant FOR NO KEY UPDATE";
 
+/// How feeds stand, and what changed in each since a version, up to `limit` changes of a kind: many feeds at once, as of one
 /// moment. A list of `[env, channel, recipient, since]` is the parameter. Each row is a changed message with these `columns`,
 /// or nulls where there is none; then the place of its feed in the list, from 1; what is gone from the feed, as JSON; and the
 /// feed's head. Feeds that never held anything have no row.

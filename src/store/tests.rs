@@ -458,7 +458,8 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     goes_by(store, "what has come together", &[by_id, all, "sorted"]);
     store.gathered("b", shown, Counting::Unread).await.unwrap();
     let of_message = "sqlite_autoindex_messages_1 (id=?)";
-    goes_by(store, "what of it counts", &[by_id, all, of_message, "sorted"]);
+    let events = "sqlite_autoindex_message_events_1 (message=?)";
+    goes_by(store, "what of it counts", &[by_id, all, events, of_message, "sorted"]);
     store.open_digests(1, &[of("r")]).await.unwrap();
     goes_by(store, "digests of somebody", &["batches_open (env=? AND recipient=?)", "sorted"]);
     apply(&|write| write.replan_digests(&[of("b")], now)).await;

@@ -430,13 +430,14 @@ impl<'a> Staged<'a> {
         self.changed().chain(of_channels).filter(|key| !is_new(key)).collect()
     }
 
-    /// Plans the schedules of these recipients anew. Whoever adds one at the same time relies on the zone that is changed
-    /// here, or is seen by the count: one of both is refused.
+    /// Plans the schedules and digests of these recipients anew. Whoever adds one at the same time relies on the zone that is
+    /// changed here, or is seen by the counts: one of both is refused.
     async fn replan(&mut self, moved: BTreeSet<RecipientRef>, change: &mut Change) -> Result<(), store::Error> {
         let keys: Vec<String> = moved.iter().map(RecipientRef::key).collect();
         let planned = self.core.store.planned_schedules(self.env, &keys).await?;
         change.batch.require_planned(self.env, &keys, planned.len());
         let digests = self.core.store.open_digests(self.env, &keys).await?;
+        change.batch.require_open_digests(self.env, &keys, digests.len());
         if !digests.is_empty() {
             change.batch.replan_digests(&digests, self.now);
             change.wake(Line::Own, self.now);

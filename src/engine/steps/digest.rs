@@ -46,6 +46,8 @@ fn begin(stretch: &mut Stretch<'_>, step: &Step, digest: &DigestStep, gathering:
         items_max: digest.items_max,
     };
     let until = next(stretch, digest, now, end);
+    // From here on whoever changes it finds the digest.
+    stretch.relies_on_zone = true;
     let first = activity(stretch, &open.id);
     stretch.change.batch.open_batch(env, gathering, &open, Some(&first), now);
     let record = json!({"batch_id": open.id, "key": gathering.key, "closes_at": until, "timezone": zone_name(stretch)});

@@ -146,6 +146,27 @@ async fn a_zone_that_changes_while_the_time_is_worked_on_counts() {
     }
 }
 
+/// A digest is opened while the recipient's zone changes to one where nine o'clock is later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_that_changes_while_a_digest_is_opened_counts() {
+    for changes_first in [true, false] {
+        let world = world(json!({"digest_repeats": [{"frequency": "daily", "hours": 9}]})).await;
+        let moves = async |zone: &'static str| {
+            let profile = Profile::parse(json!({"timezone": zone}).as_object().unwrap(), "user").unwrap();
+            world.core.identify_user(world.env, "ann", &profile).await.unwrap();
+        };
+        moves("Europe/Berlin").await;
+        let opens = async { world.trigger("calm", for_ann(1)).await.map(drop).unwrap() };
+        match changes_first {
+            true => world.at_once(moves("Europe/London"), opens).await,
+            false => world.at_once(opens, moves("Europe/London")).await,
+        };
+        world.pass(0).await;
+        let next = world.core.store.next_job_at().await.unwrap().unwrap();
+        assert_eq!(next.to_string(), "2026-09-22T08:00:00.000000Z", "nine in London ({changes_first})");
+    }
+}
+
 #[tokio::test]
 async fn a_run_that_is_given_up_takes_its_digest_along() {
     let world = world(json!({"digest_items_min_limit": 2})).await;
