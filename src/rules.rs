@@ -14,4 +14,5 @@ pub mod operator;
 pub mod preference;
 mod reader;
 pub mod recurrence;
+pub mod tenant;
 pub mod window;

@@ -92,6 +92,12 @@ impl From<Invalid> for Error {
     }
 }
 
+impl From<Vec<Invalid>> for Error {
+    fn from(faults: Vec<Invalid>) -> Self {
+        Error::Invalid(faults)
+    }
+}
+
 fn sentence(faults: &[Invalid]) -> String {
     faults.iter().map(Invalid::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -176,17 +176,19 @@ impl From<Error> for Outcome {
 async fn act(core: &Core, env: Env, cause: &str, mapping: &Mapping, event: &Event) -> Result<(), Outcome> {
     match &mapping.action {
         Action::IdentifyUser { id, properties } => {
-            let profile = profile(properties.values(event))?;
-            core.identify_user(env, &id.required_id(event, "id")?, &profile).await?;
+            let id = id.required_id(event, "id")?;
+            let profile = profile(&RecipientRef::User(id.clone()), properties.values(event))?;
+            core.identify_user(env, &id, &profile).await?;
         }
         Action::DeleteUser { id } => core.delete_user(env, &id.required_id(event, "id")?).await?,
         Action::SetObject { object, properties } => {
-            let profile = profile(properties.values(event))?;
-            core.merge_recipient(env, &named(object, event)?, &profile).await?;
+            let object = named(object, event)?;
+            let profile = profile(&object, properties.values(event))?;
+            core.merge_recipient(env, &object, &profile).await?;
         }
         Action::SetTenant { id, properties } => {
             let tenant = reference(TENANTS.to_owned(), id.required_id(event, "id")?)?;
-            core.merge_recipient(env, &tenant, &profile(properties.values(event))?).await?;
+            core.merge_recipient(env, &tenant, &profile(&tenant, properties.values(event))?).await?;
         }
         Action::Subscribe { object, recipients, properties } => {
             let request = followers(recipients, Some(properties.values(event)), event)?;
@@ -252,8 +254,8 @@ fn members(member: &Member, event: &Event) -> Result<Value, Outcome> {
     Ok(json!({"members": [{"user": user, "tenant": tenant}]}))
 }
 
-fn profile(properties: Map<String, Value>) -> Result<Profile, Outcome> {
-    Profile::parse(&properties, "properties").map_err(|faults| Error::Invalid(faults).into())
+fn profile(whose: &RecipientRef, properties: Map<String, Value>) -> Result<Profile, Outcome> {
+    Profile::parse_of(whose, &properties, "properties").map_err(|faults| Error::Invalid(faults).into())
 }
 
 /// The object that the event names.

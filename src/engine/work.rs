@@ -21,6 +21,7 @@ use crate::store::jobs::Job;
 use crate::store::waits::SIGNAL_JOB;
 use crate::store::{self, Batch};
 use crate::verbs;
+use crate::verbs::bulk::entries;
 use crate::verbs::staged::Staged;
 use crate::verbs::turns::Turn;
 use crate::verbs::{Change, Core, OVERTAKEN, audience, bulk, fan_out, forget, schedule, send};
@@ -55,7 +56,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         verbs::source::JOB => source::work(core, job).await.map(drop),
         bulk::JOB => core.work_on_bulk(job).await,
         schedule::JOB => occurrence::occur(core, job).await,
-        schedule::bulk::JOB => core.work_on_bulk_schedules(job).await,
+        entries::JOB | entries::FORMER_JOB => core.work_on_bulk_entries(job).await,
         fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         verbs::nested::JOB => nested::work(core, job).await,
@@ -170,7 +171,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
         change.batch.finish_job(job);
         match job.kind.as_str() {
             RUN_JOB | CALL_JOB => abandon_run(core, job, why, &mut change).await?,
-            bulk::JOB | schedule::bulk::JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
+            bulk::JOB | entries::JOB | entries::FORMER_JOB => abandon_bulk(core, job, why, &mut change.batch).await?,
             schedule::JOB => occurrence::abandon(core, job, &mut change.batch).await?,
             fan_out::JOB => super::fan_out::abandon(job, &mut change.batch),
             verbs::nested::JOB => nested::abandon(core, job, why, &mut change.batch).await?,

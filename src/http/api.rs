@@ -6,9 +6,11 @@ pub mod channels;
 pub mod feeds;
 pub mod marks;
 pub mod messages;
+pub mod objects;
 pub mod runs;
 pub mod schedules;
 pub mod subscriptions;
+pub mod tenants;
 pub mod users;
 pub mod workflows;
 
@@ -23,9 +25,11 @@ pub fn routes() -> Vec<&'static Route> {
         feeds::ROUTES,
         marks::ROUTES,
         messages::ROUTES,
+        objects::ROUTES,
         runs::ROUTES,
         schedules::ROUTES,
         subscriptions::ROUTES,
+        tenants::ROUTES,
         users::ROUTES,
         workflows::ROUTES,
     ]

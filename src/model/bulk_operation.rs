@@ -26,6 +26,26 @@ pub struct BulkOperation {
 }
 
 impl BulkOperation {
+    /// One that is to be begun (F-BLK-03).
+    pub fn queued(id: Uuid, env: i64, name: String, rows: usize, now: Time) -> Self {
+        BulkOperation {
+            id,
+            env,
+            name,
+            status: "queued".to_owned(),
+            estimated_total_rows: i64::try_from(rows).unwrap_or(i64::MAX),
+            processed_rows: 0,
+            success_count: 0,
+            error_count: 0,
+            error_items: json!([]),
+            inserted_at: now,
+            updated_at: now,
+            started_at: None,
+            completed_at: None,
+            failed_at: None,
+        }
+    }
+
     /// The operation on the wire; `origin` is this server's address as the caller knows it (F-BLK-04).
     pub fn to_json(&self, origin: &str) -> Value {
         json!({

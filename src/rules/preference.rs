@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::condition::{Allow, Evaluation, Group, Verdict};
 use crate::model::channel::ChannelKind;
 use crate::model::invalid::{Invalid, aside, join};
+use crate::wire::json::deep_merge;
 
 /// The id of the set that is not a tenant's (F-PRF-01).
 pub const DEFAULT: &str = "default";
@@ -270,6 +271,29 @@ impl Said<'_> {
         self.grounds.push(ground);
         is_allowed
     }
+}
+
+/// A set after a write that merges, unless it asks to replace (F-PRF-10 to F-PRF-12).
+pub fn merged(stored: Option<Value>, incoming: &Value) -> Value {
+    let mut incoming = incoming.clone();
+    let strategy = incoming.as_object_mut().and_then(|set| set.remove(PERSISTENCE));
+    let replaces = strategy.as_ref().and_then(Value::as_str) == Some("replace");
+    match stored {
+        Some(mut stored) if !replaces => {
+            deep_merge(&mut stored, incoming);
+            stored
+        }
+        _ => incoming,
+    }
+}
+
+/// A stored set as resources show it: with every member, null where nothing is said (F-PRF-07).
+pub fn shown(id: &str, set: &Value) -> Value {
+    let mut out = json!({"id": id});
+    for member in &MEMBERS[1..] {
+        out[*member] = set.get(member).cloned().unwrap_or_default();
+    }
+    out
 }
 
 /// Everything that is wrong with a set as somebody writes it (F-PRF-25, F-AMB-36).

@@ -26,7 +26,7 @@ pub enum Lane<'a> {
     Feed(i64),
     /// Those of a recipient that stand in no feed, by their number.
     Alone(Env, &'a str),
-    /// Those in which this user is the only actor and is still shown, by their number.
+    /// Those in which this user or object, by key, is the only actor and is still shown, by their number.
     Acted(Env, &'a str),
 }
 
@@ -67,7 +67,10 @@ impl Lane<'_> {
             Lane::Acted(env, actor) => {
                 let bounds = params![env, actor, after, end.n];
                 out.and("m.env = ? AND m.actor = ? AND m.n > ? AND m.n <= ?", bounds);
-                out.and("m.total_actors = 1 AND m.actors ->> '$[0].__typename' <> 'MissingUser'", vec![]);
+                out.and(
+                    "m.total_actors = 1 AND m.actors ->> '$[0].__typename' NOT IN ('MissingUser', 'MissingObject')",
+                    vec![],
+                );
                 "m.n"
             }
         };
@@ -85,8 +88,8 @@ pub struct Shared {
 }
 
 impl Store {
-    /// The first `limit` messages behind number `after`, and not beyond `end`, which came out of batches that this user
-    /// has brought something to and show others as well, in order.
+    /// The first `limit` messages behind number `after`, and not beyond `end`, which came out of batches that this
+    /// user or object, by key, has brought something to and show others as well, in order.
     pub async fn shared_chunk(
         &self,
         env: Env,

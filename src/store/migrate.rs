@@ -48,6 +48,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 16, name: "retention", sql: include_str!("migrations/0016_retention.sql"), postgres: "" },
     Migration { number: 17, name: "digests", sql: include_str!("migrations/0017_digests.sql"), postgres: "" },
     Migration { number: 18, name: "caps", sql: include_str!("migrations/0018_caps.sql"), postgres: "" },
+    Migration { number: 19, name: "objects", sql: include_str!("migrations/0019_objects.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -84,4 +84,64 @@ impl Batch {
             );
         }
     }
+
+    /// Adds the removal of a recipient and of everything that is theirs (F-USR-12, F-OBJ-04, F-TEN-10); refused if there is
+    /// no such recipient. An object's followers go with it (F-SUB-15).
+    pub fn delete_recipient(&mut self, env: Env, reference: &RecipientRef) {
+        const IN_THEIR_FEEDS: &str = "feed IN (SELECT id FROM feeds WHERE env = ?1 AND recipient = ?2)";
+        const IN_NO_FEED: &str = "feed IS NULL AND env = ?1 AND recipient = ?2";
+        const THEIR_RUNS: &str = "SELECT id FROM runs WHERE env = ?1 AND recipient = ?2";
+        // A message that outlives its run still tells of what came together.
+        let their_batches = format!(
+            "SELECT id FROM batches WHERE run IN ({THEIR_RUNS}) UNION ALL SELECT batch FROM messages WHERE {IN_THEIR_FEEDS} \
+             UNION ALL SELECT batch FROM messages WHERE {IN_NO_FEED} \
+             UNION ALL SELECT id FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2"
+        );
+        let key = reference.key();
+        let of_its_kind: &[&str] = match reference {
+            RecipientRef::User(id) => {
+                self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
+                &[
+                    "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2",
+                    "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2",
+                ]
+            }
+            RecipientRef::Object { collection, id } => {
+                let sql = "DELETE FROM objects WHERE env = ?1 AND collection = ?2 AND id = ?3";
+                self.guard(sql, params![env, collection, id]);
+                &["DELETE FROM subscriptions WHERE env = ?1 AND object = ?2"]
+            }
+        };
+        for sql in of_its_kind {
+            self.push(*sql, params![env, &key]);
+        }
+        for sql in [
+            "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM run_once WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM throttles WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM cap_counts WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM waits WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM subscriptions WHERE env = ?1 AND recipient = ?2".to_owned(),
+            "DELETE FROM jobs WHERE subject IN (SELECT id FROM schedules WHERE env = ?1 AND recipient = ?2)".to_owned(),
+            "DELETE FROM schedules WHERE env = ?1 AND recipient = ?2".to_owned(),
+            format!("DELETE FROM jobs WHERE subject IN ({THEIR_RUNS})"),
+            format!("DELETE FROM batch_activities WHERE batch IN ({their_batches})"),
+            format!("DELETE FROM batches WHERE id IN ({their_batches})"),
+            format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_THEIR_FEEDS})"),
+            format!("DELETE FROM message_events WHERE message IN (SELECT id FROM messages WHERE {IN_NO_FEED})"),
+            format!("DELETE FROM removals WHERE {IN_THEIR_FEEDS}"),
+            format!("DELETE FROM messages WHERE {IN_THEIR_FEEDS}"),
+            format!("DELETE FROM messages WHERE {IN_NO_FEED}"),
+            "DELETE FROM runs WHERE env = ?1 AND recipient = ?2".to_owned(),
+        ] {
+            self.push(sql, params![env, &key]);
+        }
+        // The feed's version goes on, so that a bell still open learns that everything is gone.
+        self.push(
+            "UPDATE feeds SET version = version + 1, forgotten = version + 1, total = 0, unread = 0, unseen = 0, archived = 0, \
+             archived_unread = 0, archived_unseen = 0 WHERE env = ?1 AND recipient = ?2",
+            params![env, &key],
+        );
+    }
 }

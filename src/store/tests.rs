@@ -10,6 +10,7 @@ use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::messages::MessageFilter;
+use super::objects::ObjectFilter;
 use super::retention::Kept;
 use super::subscriptions::Among;
 use super::{Batch, Store};
@@ -196,8 +197,8 @@ async fn what_is_asked_most_is_found_by_an_index() {
     let (collection, id) = ("teams".to_owned(), "t".to_owned());
     let object = Object { collection, id, properties: Default::default(), inserted_at: now, updated_at: now };
     apply(&|batch| batch.require_recipients(1, std::iter::once(&user), std::iter::once(&object))).await;
-    let (users, objects) =
-        ("sqlite_autoindex_users_1 (env=? AND id=?)", "sqlite_autoindex_objects_1 (env=? AND collection=? AND id=?)");
+    let users = "sqlite_autoindex_users_1 (env=? AND id=?)";
+    let objects = "objects_by_time (env=? AND collection=? AND inserted_at=? AND id=?)";
     goes_by(&store, "whether recipients are there", &[users, objects]);
 
     let (end, filter) =
@@ -239,43 +240,74 @@ async fn what_is_asked_most_is_found_by_an_index() {
     .await;
     goes_by(&store, "other actors", &[BY_ID, ROW]);
     let (of_user, alone) = ("(env=? AND recipient=?)", "messages_alone (env=? AND recipient=?)");
-    apply(&|batch| {
-        batch.delete_user(1, "u");
-        batch.add_job_for_actor("forget", "1/u", 1, "u", now);
-    })
-    .await;
-    goes_by(
-        &store,
-        "the deletion of a user",
-        &[
-            "sqlite_autoindex_users_1 (env=? AND id=?)",
-            &format!("sqlite_autoindex_preference_sets_1 {of_user}"),
-            &format!("sqlite_autoindex_channel_data_1 {of_user}"),
-            &format!("runs_by_recipient {of_user}"),
-            jobs,
-            of_run,
-            "batches_open (env=? AND recipient=?)",
-            "sqlite_autoindex_batches_1 (id=?)",
-            "sqlite_autoindex_batch_activities_1 (batch=?)",
-            &format!("sqlite_autoindex_throttles_1 {of_user}"),
-            &format!("sqlite_autoindex_cap_counts_1 {of_user}"),
-            &format!("feeds_by_recipient {of_user}"),
-            OF_FEED,
-            alone,
-            events,
-            "sqlite_autoindex_removals_1 (feed=?)",
-            "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
-            "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
-            "waits_by_recipient (env=? AND recipient=?)",
-            "audience_members_by_user (env=? AND user_id=?)",
-            "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
-            "schedules_by_recipient (env=? AND recipient=?)",
-            "subscriptions_of_recipient (env=? AND recipient=?)",
-            "messages_by_actor (env=? AND actor=?)",
-            "batch_activities_by_actor (env=? AND actor=?)",
-            "messages_by_time (env=?)",
-        ],
-    );
+    let preferences = format!("sqlite_autoindex_preference_sets_1 {of_user}");
+    let channel_data = format!("sqlite_autoindex_channel_data_1 {of_user}");
+    let (runs, feeds) = (format!("runs_by_recipient {of_user}"), format!("feeds_by_recipient {of_user}"));
+    let theirs = [
+        preferences.as_str(),
+        &channel_data,
+        &runs,
+        &feeds,
+        jobs,
+        of_run,
+        "batches_open (env=? AND recipient=?)",
+        "sqlite_autoindex_batches_1 (id=?)",
+        "sqlite_autoindex_batch_activities_1 (batch=?)",
+        OF_FEED,
+        alone,
+        events,
+        "sqlite_autoindex_removals_1 (feed=?)",
+        "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
+        "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
+        "sqlite_autoindex_cap_counts_1 (env=? AND recipient=?)",
+        "waits_by_recipient (env=? AND recipient=?)",
+        "schedules_by_recipient (env=? AND recipient=?)",
+        "subscriptions_of_recipient (env=? AND recipient=?)",
+        "messages_by_actor (env=? AND actor=?)",
+        "batch_activities_by_actor (env=? AND actor=?)",
+        "messages_by_time (env=?)",
+    ];
+    let red = RecipientRef::Object { collection: "teams".to_owned(), id: "red".to_owned() };
+    for (whom, own) in [
+        (
+            RecipientRef::User("u".to_owned()),
+            [
+                "sqlite_autoindex_users_1 (env=? AND id=?)",
+                "audience_members_by_user (env=? AND user_id=?)",
+                "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
+            ]
+            .as_slice(),
+        ),
+        (
+            red,
+            &[
+                "sqlite_autoindex_objects_1 (env=? AND collection=? AND id=?)",
+                "subscriptions_of_object (env=? AND object=?)",
+            ],
+        ),
+    ] {
+        apply(&|batch| {
+            batch.delete_recipient(1, &whom);
+            batch.add_job_for_actor("forget", "1/u", 1, &whom.key(), now);
+        })
+        .await;
+        goes_by(&store, &format!("the deletion of {whom}"), &[&theirs, own].concat());
+    }
+    let at_one = Edge::After(Cursor::At(now, "a".to_owned()));
+    for (filter, way) in [
+        (ObjectFilter::default(), "objects_by_time (env=? AND collection=? AND (inserted_at,id)<(?,?))"),
+        (
+            ObjectFilter { name: Some("a".to_owned()), ..ObjectFilter::default() },
+            "tenants_by_name (env=? AND tenant_name=? AND (inserted_at,id)<(?,?))",
+        ),
+        (
+            ObjectFilter { id: Some("a".to_owned()), ..ObjectFilter::default() },
+            "sqlite_autoindex_objects_1 (env=? AND collection=? AND id=?)",
+        ),
+    ] {
+        store.objects(1, "teams", &filter, Some(&at_one), 10).await.unwrap();
+        goes_by(&store, "a page of objects", &[way]);
+    }
     for (among, way) in [
         (Among::All, "subscriptions_of_object (env=? AND object=? AND n>? AND n<?)"),
         (Among::Objects, "subscriptions_nested (env=? AND object=? AND n>? AND n<?)"),

@@ -1,5 +1,8 @@
 //! Bulk operations: accepted now, done by a worker in chunks, resumed where a dead worker left off.
 
+pub mod deed;
+pub mod entries;
+
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
@@ -178,22 +181,9 @@ impl Core {
         let now = self.clock.now();
         // Whoever is named twice is meant once.
         spec.recipients = spec.recipients.map(|named| BTreeSet::from_iter(named).into_iter().collect());
-        let operation = BulkOperation {
-            id: Uuid::new_v4(),
-            env,
-            name: format!("messages.{}", spec.action.name()),
-            status: "queued".to_owned(),
-            estimated_total_rows: self.estimate(env, &spec).await?,
-            processed_rows: 0,
-            success_count: 0,
-            error_count: 0,
-            error_items: json!([]),
-            inserted_at: now,
-            updated_at: now,
-            started_at: None,
-            completed_at: None,
-            failed_at: None,
-        };
+        let rows = self.estimate(env, &spec).await?;
+        let name = format!("messages.{}", spec.action.name());
+        let operation = BulkOperation::queued(Uuid::new_v4(), env, name, rows, now);
         let mut change = Change::new();
         change.batch.add_bulk_operation(&operation, &serde_json::to_value(&spec).unwrap_or_default());
         let progress = Progress::start(self.store.newest(env).await?);
@@ -203,11 +193,11 @@ impl Core {
     }
 
     /// A cheap guess at how many rows there will be: what one recipient's feed holds, else unknown.
-    async fn estimate(&self, env: Env, spec: &Spec) -> Result<i64, store::Error> {
+    async fn estimate(&self, env: Env, spec: &Spec) -> Result<usize, store::Error> {
         match spec.recipients.as_deref() {
             Some([only]) => {
                 let head = self.store.feed_head(env, &spec.channel, only).await?;
-                Ok(head.active.total + head.archived.total)
+                Ok(usize::try_from(head.active.total + head.archived.total).unwrap_or_default())
             }
             _ => Ok(0),
         }

@@ -1,10 +1,10 @@
-//! Forget: whatever others were told of a deleted user shows a missing user from then on (F-USR-13).
+//! Forget: whatever others were told of somebody who was deleted shows one who is missing from then on (F-USR-13).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::model::recipient::missing_user;
+use crate::model::recipient::{RecipientRef, missing};
 use crate::model::time::Time;
 use crate::queue::{Failure, LEASE_SECONDS};
 use crate::store::chunks::{End, Lane};
@@ -23,11 +23,11 @@ pub const JOB: &str = "forget";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Progress {
     env: Env,
-    /// Who is forgotten.
+    /// The key of who is forgotten.
     user: String,
-    /// When the user was deleted, in microseconds.
+    /// When they were deleted, in microseconds.
     asked_at: i64,
-    /// The newest message there was then: in later ones a new user of that id may act, who is not meant.
+    /// The newest message there was then: in later ones another of that name may act, who is not meant.
     end: End,
     /// The message that has been reached.
     after: i64,
@@ -44,10 +44,11 @@ pub struct Work {
 }
 
 impl Change {
-    /// Adds the job that makes others forget `user`, who is deleted in the same change.
-    pub(crate) fn forget(&mut self, env: Env, user: &str, now: Time) {
+    /// Adds that a recipient is deleted with everything that is theirs, and the job that makes others forget them.
+    pub(crate) fn delete(&mut self, env: Env, reference: &RecipientRef, now: Time) {
+        self.batch.delete_recipient(env, reference);
         // The job's subject is logged, and a user's id may be an address: it stands in the progress, which is not.
-        self.batch.add_job_for_actor(JOB, &Uuid::new_v4().to_string(), env, user, now);
+        self.batch.add_job_for_actor(JOB, &Uuid::new_v4().to_string(), env, &reference.key(), now);
         self.wake(Line::Own, now);
     }
 }
@@ -107,7 +108,7 @@ impl Work {
         }
     }
 
-    /// Changes the next messages in which only the user acts; the last of them, if there are more.
+    /// Changes the next messages in which nobody else acts; the last of them, if there are more.
     async fn show_missing(&self, core: &Core, change: &mut Change, now: Time) -> Result<Option<i64>, Failure> {
         let Progress { env, ref user, end, after, .. } = self.progress;
         let actors = Value::Array(vec![self.missing()]).to_string();
@@ -129,8 +130,8 @@ impl Work {
         let all = core.store.shared_chunk(env, user, after, end, FEEDS).await?;
         for shared in &all {
             let mut actors: Vec<Value> = serde_json::from_str(&shared.actors).unwrap_or_default();
-            let is_user = |actor: &&mut Value| actor["__typename"] == "User" && actor["id"] == user.as_str();
-            let Some(actor) = actors.iter_mut().find(is_user) else { continue };
+            let whom = RecipientRef::from_key(user);
+            let Some(actor) = actors.iter_mut().find(|actor| is_record_of(actor, &whom)) else { continue };
             *actor = self.missing();
             // Another who is forgotten may stand there, too: what was read must be what is changed.
             change.batch.require_message(&shared.found.id, shared.found.version);
@@ -142,7 +143,16 @@ impl Work {
     }
 
     fn missing(&self) -> Value {
-        missing_user(&self.progress.user, Time::from_micros(self.progress.asked_at))
+        missing(&RecipientRef::from_key(&self.progress.user), Time::from_micros(self.progress.asked_at))
+    }
+}
+
+fn is_record_of(actor: &Value, whom: &RecipientRef) -> bool {
+    match whom {
+        RecipientRef::User(id) => actor["__typename"] == "User" && actor["id"] == id.as_str(),
+        RecipientRef::Object { collection, id } => {
+            actor["__typename"] == "Object" && actor["collection"] == collection.as_str() && actor["id"] == id.as_str()
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::model::invalid::{Invalid, join};
-use crate::model::recipient::{RecipientRef, User, object_fault, user_id_fault};
+use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User, object_fault, user_id_fault};
 use crate::model::time::Time;
-use crate::rules::preference;
+use crate::rules::{preference, tenant};
 use crate::store::{self, Env};
 
 use super::staged::{Stage, Staged};
@@ -43,6 +43,22 @@ impl Profile {
             faults.extend(set.as_object().map(|set| preference::check(set, &path)).unwrap_or_default());
         }
         if faults.is_empty() { Ok(profile) } else { Err(faults) }
+    }
+
+    /// Reads what a map says of this recipient: of a tenant it may say what holds in it.
+    pub fn parse_of(reference: &RecipientRef, map: &Map<String, Value>, path: &str) -> Result<Profile, Vec<Invalid>> {
+        let faults = match reference {
+            RecipientRef::Object { collection, .. } if collection == TENANTS => tenant::check(map, path),
+            _ => Vec::new(),
+        };
+        match (Profile::parse(map, path), faults.is_empty()) {
+            (profile, true) => profile,
+            (Ok(_), false) => Err(faults),
+            (Err(mut more), false) => {
+                more.extend(faults);
+                Err(more)
+            }
+        }
     }
 }
 
@@ -94,7 +110,8 @@ impl RecipientRequest {
     }
 }
 
-fn user(id: &str, path: &str) -> Result<RecipientRef, Vec<Invalid>> {
+/// The user of that id, or why there can be none.
+pub(super) fn user(id: &str, path: &str) -> Result<RecipientRef, Vec<Invalid>> {
     match user_id_fault(id) {
         Some(fault) => Err(vec![Invalid::new(path, fault)]),
         None => Ok(RecipientRef::User(id.to_owned())),
@@ -118,11 +135,12 @@ fn inline(map: &Map<String, Value>, path: &str) -> Result<RecipientRequest, Vec<
     let says_more = map.keys().any(|key| key != "id" && key != "collection" && key != "$trigger_data");
     // `{"id"}` alone identifies a user (W-TRG-12); `{"collection","id"}` alone is a reference (F-REC-01).
     let identifies = says_more || reference.user_id().is_some();
-    let profile = if identifies { Some(Profile::parse(map, path)?) } else { None };
+    let profile = if identifies { Some(Profile::parse_of(&reference, map, path)?) } else { None };
     Ok(RecipientRequest { reference, profile, trigger_data })
 }
 
-fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<Invalid>> {
+/// The object of that name, or why there can be none.
+pub(super) fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<Invalid>> {
     if let Some((name, fault)) = object_fault(collection, id) {
         return Err(vec![Invalid::new(join(path, name), fault)]);
     }
@@ -130,9 +148,9 @@ fn object(collection: &str, id: &str, path: &str) -> Result<RecipientRef, Vec<In
 }
 
 /// One profile merged into one recipient, who counts as written even if nothing changes.
-struct Merge<'a> {
-    reference: &'a RecipientRef,
-    profile: &'a Profile,
+pub(super) struct Merge<'a> {
+    pub(super) reference: &'a RecipientRef,
+    pub(super) profile: &'a Profile,
 }
 
 impl Stage for Merge<'_> {
@@ -147,52 +165,64 @@ impl Core {
         if let Some(fault) = user_id_fault(id) {
             return Err(Invalid::new("id", fault).into());
         }
-        let user = self.merge_recipient(env, &RecipientRef::User(id.to_owned()), profile).await?;
-        user.ok_or_else(|| Error::Missing(format!("The user `{id}` is not there.")))
+        let reference = RecipientRef::User(id.to_owned());
+        match self.merge_recipient(env, &reference, profile).await? {
+            Recipient::User(user) => Ok(user),
+            Recipient::Object(_) => Err(nobody(&reference)),
+        }
     }
 
-    /// Merges `profile` into a recipient, creating it if it is not there; answers the user as it now is, if it is one.
+    /// Merges `profile` into an object, creating it if it is not there; answers the object as it now is (F-OBJ-02).
+    pub async fn set_object(&self, env: Env, collection: &str, id: &str, profile: &Profile) -> Result<Object, Error> {
+        let reference = object(collection, id, "")?;
+        match self.merge_recipient(env, &reference, profile).await? {
+            Recipient::Object(object) => Ok(object),
+            Recipient::User(_) => Err(nobody(&reference)),
+        }
+    }
+
+    /// Merges `profile` into a recipient, creating it if it is not there; answers the recipient as it now is.
     pub async fn merge_recipient(
         &self,
         env: Env,
         reference: &RecipientRef,
         profile: &Profile,
-    ) -> Result<Option<User>, Error> {
+    ) -> Result<Recipient, Error> {
         for _ in 0..OVERTAKEN {
             let merge = Merge { reference, profile };
             let (mut staged, _turn) = self.staged(env, [reference.key()], &merge).await?;
-            let user = match reference.user_id() {
-                Some(id) => staged.user(id).await?.cloned(),
-                None => None,
-            };
+            let merged = staged.recipient(reference).await?.ok_or_else(|| nobody(reference))?;
             let mut change = Change::new();
             staged.write(&mut change).await?;
             match self.commit(change).await {
                 Err(store::Error::Refused(_)) => {}
                 Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(user),
+                Ok(_) => return Ok(merged),
             }
         }
         Err(Error::Store(store::Error::Refused(0)))
     }
 
-    /// Deletes a user and everything that is theirs (F-USR-12). Others forget them in the background (F-USR-13).
+    /// Deletes a user and everything that is theirs (F-USR-12).
     pub async fn delete_user(&self, env: Env, id: &str) -> Result<(), Error> {
+        self.delete_recipient(env, &RecipientRef::User(id.to_owned())).await
+    }
+
+    /// Deletes a recipient and everything that is theirs (F-USR-12, F-OBJ-04). Others forget them in the background
+    /// (F-USR-13).
+    pub async fn delete_recipient(&self, env: Env, reference: &RecipientRef) -> Result<(), Error> {
         let mut change = Change::new();
-        change.batch.delete_user(env, id);
-        change.forget(env, id, self.clock.now());
+        change.delete(env, reference, self.clock.now());
         match self.commit(change).await {
-            Ok(_) => {
-                self.tell_of_deletion(env, id).await?;
-                Ok(())
-            }
-            Err(store::Error::Refused(_)) => Err(Error::Missing(format!("There is no user `{id}`."))),
+            Ok(_) => Ok(self.tell_of_deletion(env, reference).await?),
+            Err(store::Error::Refused(_)) => Err(nobody(reference)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Bells that are still open learn that their feed is empty.
-    async fn tell_of_deletion(&self, env: Env, id: &str) -> Result<(), store::Error> {
+    /// Bells that are still open learn that their feed is empty; objects have none (F-OBJ-09).
+    pub(super) async fn tell_of_deletion(&self, env: Env, reference: &RecipientRef) -> Result<(), store::Error> {
+        let Some(id) = reference.user_id() else { return Ok(()) };
         for channel in self.catalog.channels() {
             let channel = channel.id.to_string();
             let head = self.store.feed_head(env, &channel, id).await?;
@@ -208,4 +238,13 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// There is no such recipient.
+pub(crate) fn nobody(reference: &RecipientRef) -> Error {
+    Error::Missing(match reference {
+        RecipientRef::User(id) => format!("There is no user `{id}`."),
+        RecipientRef::Object { collection, id } if collection == TENANTS => format!("There is no tenant `{id}`."),
+        RecipientRef::Object { .. } => format!("There is no object `{reference}`."),
+    })
 }

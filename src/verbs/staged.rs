@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::model::invalid::Invalid;
-use crate::model::recipient::{Object, RecipientRef, TENANTS, User};
+use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User};
 use crate::model::schedule::Schedule;
 use crate::model::time::Time;
-use crate::rules::window;
+use crate::rules::{preference, tenant, window};
 use crate::store::jobs::Line;
 use crate::store::{self, Env};
-use crate::wire::json::deep_merge;
+use crate::wire::json::deep_merge_maps;
 
 use super::identify::Profile;
 use super::turns::Turn;
@@ -124,7 +124,7 @@ impl Entity {
             }
         }
         for (id, incoming) in &profile.preferences {
-            let merged = merged_set(self.sets.get(id).cloned(), incoming);
+            let merged = preference::merged(self.sets.get(id).cloned(), incoming);
             self.sets.insert(id.clone(), merged);
         }
         Ok(())
@@ -241,7 +241,7 @@ impl<'a> Staged<'a> {
         let sets = self.sets_entry(recipient).await?;
         for (id, incoming) in incoming {
             let entry = sets.entry(id.clone()).or_default();
-            let merged = merged_set(entry.value.clone(), incoming);
+            let merged = preference::merged(entry.value.clone(), incoming);
             entry.is_changed |= entry.value.as_ref() != Some(&merged);
             entry.value = Some(merged);
         }
@@ -294,6 +294,16 @@ impl<'a> Staged<'a> {
     /// The object as it will be.
     pub async fn object(&mut self, collection: &str, id: &str) -> Result<Option<&Object>, store::Error> {
         Ok(self.object_entry(collection, id).await?.value.as_ref())
+    }
+
+    /// The recipient as it will be.
+    pub async fn recipient(&mut self, reference: &RecipientRef) -> Result<Option<Recipient>, store::Error> {
+        Ok(match reference {
+            RecipientRef::User(id) => self.user(id).await?.cloned().map(Recipient::User),
+            RecipientRef::Object { collection, id } => {
+                self.object(collection, id).await?.cloned().map(Recipient::Object)
+            }
+        })
     }
 
     /// The recipient as runs see it; none for one that was never identified.
@@ -572,7 +582,11 @@ fn merged_object(
     updated_at: Time,
 ) -> Result<Option<Object>, Error> {
     let before = stored.map(|object| &object.properties);
-    let properties = merged(before.cloned().unwrap_or_default(), &profile.properties, path)?;
+    let stored_properties = before.cloned().unwrap_or_default();
+    let properties = match collection {
+        TENANTS => bounded(tenant::merged(stored_properties, &profile.properties), &profile.properties, path)?,
+        _ => merged(stored_properties, &profile.properties, path)?,
+    };
     if !always && before == Some(&properties) {
         return Ok(None);
     }
@@ -580,28 +594,23 @@ fn merged_object(
     Ok(Some(Object { collection: collection.to_owned(), id: id.to_owned(), properties, inserted_at, updated_at }))
 }
 
-fn merged(stored: Map<String, Value>, incoming: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Error> {
-    let mut out = Value::Object(stored);
-    deep_merge(&mut out, Value::Object(incoming.clone()));
-    if !incoming.is_empty() && out.to_string().len() > PROPERTIES_BYTES {
-        return Err(Invalid::new(path, "the properties would exceed 256 kB; store less, or store a reference").into());
-    }
-    match out {
-        Value::Object(map) => Ok(map),
-        _ => Ok(Map::new()),
-    }
+fn merged(
+    mut stored: Map<String, Value>,
+    incoming: &Map<String, Value>,
+    path: &str,
+) -> Result<Map<String, Value>, Error> {
+    deep_merge_maps(&mut stored, incoming.clone());
+    bounded(stored, incoming, path)
 }
 
-/// A preference set after an inline write: merged, unless it asks to replace (F-PRF-11, F-PRF-12).
-fn merged_set(stored: Option<Value>, incoming: &Value) -> Value {
-    let mut incoming = incoming.clone();
-    let strategy = incoming.as_object_mut().and_then(|set| set.remove("__persistence_strategy__"));
-    let replaces = strategy.as_ref().and_then(Value::as_str) == Some("replace");
-    match stored {
-        Some(mut stored) if !replaces => {
-            deep_merge(&mut stored, incoming);
-            stored
-        }
-        _ => incoming,
+/// What `incoming` was merged into, unless it takes too much (F-USR-07, F-OBJ-02).
+fn bounded(merged: Map<String, Value>, incoming: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Error> {
+    let merged = Value::Object(merged);
+    if !incoming.is_empty() && merged.to_string().len() > PROPERTIES_BYTES {
+        return Err(Invalid::new(path, "the properties would exceed 256 kB; store less, or store a reference").into());
+    }
+    match merged {
+        Value::Object(map) => Ok(map),
+        _ => Ok(Map::new()),
     }
 }

@@ -1,11 +1,12 @@
 //! Subscribe: somebody follows an object from now on, or follows it no more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::identify::RecipientRequest;
+use super::identify::{RecipientRequest, nobody};
 use super::staged::{Stage, Staged};
+use super::turns::Turn;
 use super::{Change, Core, Error, OVERTAKEN};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
@@ -87,23 +88,11 @@ impl Core {
         request: &Request,
     ) -> Result<Vec<Subscription>, Error> {
         for _ in 0..OVERTAKEN {
-            let (mut staged, _turn) = self.staged(env, None, request).await?;
-            if staged.record(object).await?.is_none() {
-                return Err(Error::Missing(format!("There is no object `{object}`.")));
-            }
             let mut change = Change::new();
-            staged.write(&mut change).await?;
-            let now = self.clock.now();
-            // In one order, so that no two of these wait for each other.
-            let named: BTreeMap<String, &RecipientRef> =
-                request.references().into_iter().map(|one| (one.key(), one)).collect();
-            let numbers: BTreeMap<&str, usize> = named
-                .keys()
-                .map(|key| (key.as_str(), change.batch.subscribe(env, &object.key(), key, &request.properties, now)))
-                .collect();
+            let (numbers, _turn) = self.stage_subscription(env, object, request, &mut change).await?;
             match self.commit(change).await {
                 Ok(applied) => {
-                    let row = |one: &RecipientRef| subscribed(&applied, *numbers.get(one.key().as_str())?);
+                    let row = |one: &RecipientRef| subscribed(&applied, *numbers.get(&one.key())?);
                     return Ok(request.references().into_iter().filter_map(row).collect());
                 }
                 Err(store::Error::Refused(_)) => {}
@@ -113,6 +102,30 @@ impl Core {
         Err(Error::Store(store::Error::Refused(0)))
     }
 
+    /// Adds that recipients follow an object. Gives back the numbers of their rows, by key, and the turn to change those
+    /// who are identified, to be held until the commit.
+    pub(super) async fn stage_subscription(
+        &self,
+        env: Env,
+        object: &RecipientRef,
+        request: &Request,
+        change: &mut Change,
+    ) -> Result<(BTreeMap<String, usize>, Turn<'_>), Error> {
+        let (mut staged, turn) = self.staged(env, None, request).await?;
+        if staged.record(object).await?.is_none() {
+            return Err(nobody(object));
+        }
+        staged.write(change).await?;
+        let now = self.clock.now();
+        // In one order, so that no two of these wait for each other.
+        let named: BTreeSet<String> = request.references().into_iter().map(RecipientRef::key).collect();
+        let number = |key: String| {
+            let number = change.batch.subscribe(env, &object.key(), &key, &request.properties, now);
+            (key, number)
+        };
+        Ok((named.into_iter().map(number).collect(), turn))
+    }
+
     /// Has recipients follow an object no more; answers the subscriptions that there were (F-SUB-04).
     pub async fn unsubscribe(
         &self,
@@ -120,12 +133,25 @@ impl Core {
         object: &RecipientRef,
         request: &Request,
     ) -> Result<Vec<Subscription>, Error> {
-        let keys: Vec<String> = request.references().into_iter().map(RecipientRef::key).collect();
-        let found = self.store.subscriptions(env, Whose::Object(&object.key()), Some(&keys), None, keys.len()).await?;
         let mut change = Change::new();
-        let number = change.batch.unsubscribe(&found.iter().map(|one| one.n).collect::<Vec<_>>());
+        let (found, number) = self.stage_unsubscription(env, object, request, &mut change).await?;
         let applied = self.commit(change).await?;
         let gone: HashSet<i64> = applied.rows(number).iter().filter_map(|row| row.first()).map(|n| n.int()).collect();
         Ok(found.into_iter().filter(|one| gone.contains(&one.n)).collect())
+    }
+
+    /// Adds that recipients follow an object no more. Gives back the subscriptions that there are, and the number of the
+    /// rows of those that there were.
+    pub(super) async fn stage_unsubscription(
+        &self,
+        env: Env,
+        object: &RecipientRef,
+        request: &Request,
+        change: &mut Change,
+    ) -> Result<(Vec<Subscription>, usize), store::Error> {
+        let keys: Vec<String> = request.references().into_iter().map(RecipientRef::key).collect();
+        let found = self.store.subscriptions(env, Whose::Object(&object.key()), Some(&keys), None, keys.len()).await?;
+        let number = change.batch.unsubscribe(&found.iter().map(|one| one.n).collect::<Vec<_>>());
+        Ok((found, number))
     }
 }

@@ -14,7 +14,6 @@ use crate::model::schedule::{Occurrence, Schedule};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::model::workflow::Workflow;
-use crate::rules::preference;
 
 use super::Core;
 use super::identify::{Profile, RecipientRequest};
@@ -121,13 +120,8 @@ fn tenant(value: &Value) -> Result<(String, Option<Profile>), Vec<Invalid>> {
         Value::String(id) => (id.clone(), None),
         Value::Object(map) => match map.get("id").and_then(Value::as_str) {
             Some(id) => {
-                let set = map.get("settings").and_then(|settings| settings.get("preference_set"));
-                let faults = set.and_then(Value::as_object);
-                let faults = faults.map(|set| preference::check(set, "tenant.settings.preference_set"));
-                if let Some(faults) = faults.filter(|faults| !faults.is_empty()) {
-                    return Err(faults);
-                }
-                (id.to_owned(), Some(Profile::parse(map, "tenant")?))
+                let reference = RecipientRef::Object { collection: TENANTS.to_owned(), id: id.to_owned() };
+                (id.to_owned(), Some(Profile::parse_of(&reference, map, "tenant")?))
             }
             None => return fault("tenant.id", "an inline tenant needs an id, as a string"),
         },

@@ -58,6 +58,8 @@ pub struct Setup {
     /// Whether user tokens can be checked.
     pub has_signing_key: bool,
     pub response_filter: Value,
+    /// What recipients want who have not said otherwise.
+    pub preferences: Option<Value>,
     pub listener: Box<dyn Fn(&FeedEvent) + Send + Sync>,
     pub upgrade: Upgrade,
     pub pages: Vec<http::Page>,
@@ -74,6 +76,7 @@ impl Default for Setup {
             enhanced_security: false,
             has_signing_key: true,
             response_filter: json!({}),
+            preferences: None,
             listener: Box::new(|_| {}),
             upgrade: Box::new(|_| Box::pin(async { hyper::Response::new("a socket".into()) })),
             pages: vec![http::Page {
@@ -153,6 +156,7 @@ impl World {
             secret_vars: Map::from_iter([("hidden".to_owned(), json!("s3cret"))]),
             vars,
             timezone: None,
+            preferences: setup.preferences,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
             ..Settings::default()
         };

@@ -29,7 +29,7 @@ pub(crate) fn recipient(stretch: &mut Stretch<'_>, step: &Step, update: &Update)
         }
     };
     let members = members(stretch, &update.properties, "update_properties", false)?;
-    let profile = profile(update.what, &members)?;
+    let profile = profile(&reference, update.what, &members)?;
     let Some(before) = stretch.scene.facts.entity(&reference) else { return Ok(()) };
     let (before, after) = stretch.merge(before, profile).map_err(|error| error.to_string())?;
     let record = json!({"recipient": reference, "before": before, "after": after});
@@ -74,7 +74,7 @@ fn members(
 }
 
 /// What is said of somebody. Channel data is none of it (W-UPD-11), and a tenant's preferences stand elsewhere (W-UPD-16).
-fn profile(what: Updated, members: &Map<String, Value>) -> Result<Profile, String> {
+fn profile(whose: &RecipientRef, what: Updated, members: &Map<String, Value>) -> Result<Profile, String> {
     if members.contains_key("channel_data") {
         return Err("`update_properties` must not hold `channel_data`: no step changes it".to_owned());
     }
@@ -82,7 +82,7 @@ fn profile(what: Updated, members: &Map<String, Value>) -> Result<Profile, Strin
         let place = "a tenant's stand under `settings.preference_set`";
         return Err(format!("`update_properties` of a tenant must not hold `preferences`: {place}"));
     }
-    Profile::parse(members, "update_properties").map_err(|faults| {
+    Profile::parse_of(whose, members, "update_properties").map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         faults.join("; ")
     })

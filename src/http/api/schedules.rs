@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::bulk_operations;
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -12,6 +13,7 @@ use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
 use crate::store::schedules::ScheduleFilter;
+use crate::verbs::bulk::deed::Deed;
 use crate::wire::cursor::{List, Page};
 use crate::wire::query::Query;
 
@@ -47,8 +49,7 @@ async fn delete(cx: Cx) -> Result<Answer, ApiError> {
 
 /// W-SCH-38.
 async fn bulk(cx: Cx) -> Result<Answer, ApiError> {
-    let operation = cx.core().create_schedules_in_bulk(cx.env(), &cx.members()?).await?;
-    Ok(Answer::json(&operation.to_json(&cx.origin())))
+    bulk_operations::start(&cx, Deed::CreateSchedules, &cx.members()?, "schedules").await
 }
 
 /// W-SCH-34.

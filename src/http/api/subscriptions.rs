@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::messages;
+use super::{messages, objects};
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -12,7 +12,7 @@ use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
 use crate::model::invalid::Invalid;
-use crate::model::recipient::{RecipientRef, object_fault};
+use crate::model::recipient::RecipientRef;
 use crate::model::subscription::Subscription;
 use crate::store;
 use crate::store::subscriptions::Whose;
@@ -33,11 +33,7 @@ pub const ROUTES: &[Route] = &[
 
 /// The object in the path.
 fn object(cx: &Cx) -> Result<RecipientRef, ApiError> {
-    let (collection, id) = (cx.param("collection"), cx.param("object_id"));
-    match object_fault(collection, id) {
-        Some((place, fault)) => Err(ApiError::invalid_at(if place == "id" { "object_id" } else { place }, fault)),
-        None => Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() }),
-    }
+    objects::named(cx, "object_id")
 }
 
 /// F-SUB-02, F-SUB-03.

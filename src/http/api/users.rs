@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::messages;
+use super::{bulk_operations, messages};
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -10,8 +10,10 @@ use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
 use crate::model::presence::Seen;
-use crate::model::recipient::{RecipientRef, User};
+use crate::model::recipient::{RecipientRef, User, tenant_id_fault};
+use crate::rules::preference;
 use crate::sign::access::Grant;
+use crate::verbs::bulk::deed::Deed;
 use crate::verbs::identify::Profile;
 use crate::wire::cursor::{List, Page};
 
@@ -24,6 +26,11 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Delete, "/v1/users/{user_id}", "deleteUser", Tier::Two, |cx| Box::pin(delete(cx))),
     Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
+    }),
+    Route::new(Verb::Post, "/v1/users/bulk/identify", "bulkIdentifyUsers", Tier::One, |cx| Box::pin(identify_many(cx))),
+    Route::new(Verb::Post, "/v1/users/bulk/delete", "bulkDeleteUsers", Tier::One, |cx| Box::pin(delete_many(cx))),
+    Route::new(Verb::Post, "/v1/users/bulk/preferences", "bulkSetUserPreferences", Tier::One, |cx| {
+        Box::pin(set_preferences_of_many(cx))
     }),
     Route::new(Verb::Get, "/v1/users/{user_id}/presence", "getUserPresence", Tier::Four, |cx| Box::pin(presence(cx))),
 ];
@@ -76,6 +83,35 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
     let user = found(&cx).await?;
     messages::list_of(&cx, Some(RecipientRef::User(user.id))).await
+}
+
+/// F-USR-16.
+async fn identify_many(cx: Cx) -> Result<Answer, ApiError> {
+    bulk_operations::start(&cx, Deed::IdentifyUsers, &cx.members()?, "users").await
+}
+
+/// F-USR-17.
+async fn delete_many(cx: Cx) -> Result<Answer, ApiError> {
+    bulk_operations::start(&cx, Deed::DeleteUsers, &cx.members()?, "user_ids").await
+}
+
+/// F-PRF-20: the set is replaced, whatever it says of how it is to be kept.
+async fn set_preferences_of_many(cx: Cx) -> Result<Answer, ApiError> {
+    let body = cx.members()?;
+    let Some(Value::Object(set)) = body.get("preferences") else {
+        return Err(ApiError::invalid_at("preferences", "preferences is required, as an object"));
+    };
+    let faults = preference::check(set, "preferences");
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let mut set = set.clone();
+    let id = match set.remove("id") {
+        None | Some(Value::Null) => preference::DEFAULT.to_owned(),
+        Some(Value::String(id)) if tenant_id_fault(&id).is_none() => id,
+        Some(_) => return Err(ApiError::invalid_at("preferences.id", "must be `default` or a tenant's id")),
+    };
+    bulk_operations::start(&cx, Deed::SetPreferences { id, set }, &body, "user_ids").await
 }
 
 /// Our own: whether the user has a bell open, and on how many nodes; approximate, and for users never identified too.

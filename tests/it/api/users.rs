@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::objects::{outcome, worked_on};
 use crate::support::{FEED, World};
 
 #[tokio::test]
@@ -86,4 +87,82 @@ async fn a_deleted_user_leaves_nothing_behind() {
     let trigger = world.post("/v1/workflows/comment/trigger").sk();
     let reply = trigger.json(&json!({"recipients": ["bob"], "actor": "nobody"})).await;
     assert_eq!(reply.code(), (422, "actor_missing".to_owned()), "F-USR-13 W-ERR-05");
+}
+
+#[tokio::test]
+async fn many_are_identified_each_by_itself() {
+    let world = World::start().await;
+    world.put("/v1/users/full").sk().json(&json!({"text": "x".repeat(200_000)})).await.ok(200);
+    let set = json!({"workflows": {"comment": false}});
+    let users = json!([{"id": "ann", "name": "Ann", "preferences": {"default": set}, "channel_data": {FEED: {"x": 1}}},
+        {"id": "full", "more": "x".repeat(100_000)}, {"id": "bob"}, {"id": "ann", "n": 2}]);
+    let done = worked_on(&world, "/v1/users/bulk/identify", json!({"users": users})).await;
+    assert_eq!(done["name"], "users.identify", "F-USR-16");
+    assert_eq!(outcome(&done), (3, vec![("full", &Value::Null)]), "F-USR-16 F-BLK-06 F-AMB-21");
+    let ann = world.get("/v1/users/ann").sk().await.ok(200);
+    assert_eq!((&ann["name"], &ann["n"]), (&json!("Ann"), &json!(2)), "F-USR-16");
+    let sets = world.core.store.preference_sets(world.env, "ann").await.unwrap();
+    assert_eq!(sets, [("default".to_owned(), set)], "F-USR-16 F-USR-08");
+    assert_eq!(world.get("/v1/users/bob").sk().await.status, 200, "F-USR-16");
+    for (body, field) in [
+        (json!({"users": ["ann"]}), "users[0]"),
+        (json!({"users": [{"id": "ann"}, {"name": "x"}]}), "users[1].id"),
+        (json!({"users": [{"id": "a/b"}]}), "users[0].id"),
+        (json!({"users": [{"id": "x", "email": 1}]}), "users[0].email"),
+        (json!({"users": vec![json!({"id": "x"}); 1_001]}), "users"),
+    ] {
+        let reply = world.post("/v1/users/bulk/identify").sk().json(&body).await;
+        assert_eq!(reply.json()["errors"][0]["field"], field, "F-BLK-01 F-BLK-07 F-USR-16");
+    }
+}
+
+#[tokio::test]
+async fn many_are_deleted_each_by_itself() {
+    let world = World::start().await;
+    for user in ["ann", "bob", "cy"] {
+        world.tell(user, json!({}), None).await;
+    }
+    world.trigger("comment", &json!({"recipients": ["cy"], "actor": "ann"})).await;
+    let done = worked_on(&world, "/v1/users/bulk/delete", json!({"user_ids": ["ann", "nobody", "bob", "ann"]})).await;
+    assert_eq!(done["name"], "users.delete", "F-USR-17");
+    assert_eq!(outcome(&done), (2, vec![("nobody", &Value::Null)]), "F-USR-17 F-BLK-06");
+    for gone in ["ann", "bob"] {
+        assert_eq!(world.get(&format!("/v1/users/{gone}")).sk().await.status, 404, "F-USR-17");
+        assert_eq!(world.feed(gone).await["meta"]["total_count"], 0, "F-USR-12 F-USR-17");
+    }
+    let items = world.feed("cy").await["entries"].clone();
+    assert_eq!(items[0]["actors"][0]["__typename"], "MissingUser", "F-USR-13 F-USR-17");
+    for body in [json!({}), json!({"user_ids": [{"id": "cy"}]}), json!({"user_ids": vec!["x"; 1_001]})] {
+        let reply = world.post("/v1/users/bulk/delete").sk().json(&body).await;
+        assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "F-BLK-01 F-BLK-07 F-USR-17");
+    }
+}
+
+#[tokio::test]
+async fn preferences_of_many_are_replaced() {
+    let world = World::start().await;
+    let before = json!({"preferences": {"default": {"workflows": {"a": true}}, "acme": {"workflows": {"a": true}}}});
+    world.put("/v1/users/ann").sk().json(&before).await.ok(200);
+    let preferences = json!({"__persistence_strategy__": "merge", "channel_types": {"email": false}});
+    let body = json!({"user_ids": ["ann", "new"], "preferences": preferences});
+    let done = worked_on(&world, "/v1/users/bulk/preferences", body).await;
+    assert_eq!((&done["name"], outcome(&done)), (&json!("users.set_preferences"), (2, vec![])), "F-PRF-20");
+    let set = json!({"channel_types": {"email": false}});
+    let sets = async |user: &str| world.core.store.preference_sets(world.env, user).await.unwrap();
+    let acme = ("acme".to_owned(), json!({"workflows": {"a": true}}));
+    assert_eq!(sets("ann").await, [acme, ("default".to_owned(), set.clone())], "F-PRF-20 F-PRF-11: always replaced");
+    assert_eq!(sets("new").await, [("default".to_owned(), set.clone())], "F-PRF-20 F-PRF-15");
+    let body = json!({"user_ids": ["ann"], "preferences": {"id": "acme", "channel_types": {"email": false}}});
+    worked_on(&world, "/v1/users/bulk/preferences", body).await;
+    assert_eq!(sets("ann").await[0], ("acme".to_owned(), set), "F-PRF-20");
+    for (body, field) in [
+        (json!({"user_ids": ["ann"]}), "preferences"),
+        (json!({"user_ids": ["ann"], "preferences": {"id": 1}}), "preferences.id"),
+        (json!({"user_ids": ["ann"], "preferences": {"channel_types": {"x": true}}}), "preferences.channel_types.x"),
+        (json!({"user_ids": ["a/b"], "preferences": {}}), "user_ids[0]"),
+        (json!({"preferences": {}}), "user_ids"),
+    ] {
+        let reply = world.post("/v1/users/bulk/preferences").sk().json(&body).await;
+        assert_eq!(reply.json()["errors"][0]["field"], field, "F-PRF-20 F-BLK-01");
+    }
 }

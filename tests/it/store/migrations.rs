@@ -4,6 +4,7 @@ use bellwire::model::time::Time;
 use bellwire::sign::api_key::digest;
 use bellwire::store::Store;
 use bellwire::store::feeds::Changes;
+use bellwire::store::objects::ObjectFilter;
 use serde_json::{Value, json};
 
 const FIRST: &str = include_str!("../../../src/store/migrations/0001_first.sql");
@@ -29,7 +30,8 @@ async fn what_the_first_version_left_is_taken_up() {
     old.execute_batch(
         "INSERT INTO jobs (kind, subject, due_at) VALUES ('bulk', '4c5b1b1e-52b7-4a37-bb3f-3a2f5b0f1f10', 5);
          INSERT INTO feeds VALUES (1, 1, 'c', 'u', 9, 2, 5, 0, 0, 0, 0, 0, 0), (2, 1, 'c', 'v', 9, 2, 5, 0, 0, 0, 0, 0, 0);
-         INSERT INTO removals VALUES (1, 8, 'gone')",
+         INSERT INTO removals VALUES (1, 8, 'gone');
+         INSERT INTO objects VALUES (1, '$tenants', 'acme', '{\"name\":\"Acme\"}', 5, 5), (1, 'teams', 't', '{\"name\":\"Acme\"}', 5, 5)",
     )
     .unwrap();
     drop(old);
@@ -40,6 +42,13 @@ async fn what_the_first_version_left_is_taken_up() {
     assert_eq!((operation.status.as_str(), operation.estimated_total_rows), ("queued", 3));
     let kept: Value = serde_json::from_str(&store.bulk_spec(&jobs[0].subject).await.unwrap().unwrap()).unwrap();
     assert_eq!(kept.to_string(), spec);
+    let filter = ObjectFilter { name: Some("Acme".to_owned()), ..ObjectFilter::default() };
+    let found = store.objects(1, "$tenants", &filter, None, 9).await.unwrap();
+    assert_eq!(
+        found.iter().map(|tenant| &*tenant.id).collect::<Vec<_>>(),
+        ["acme"],
+        "tenants are found by their names"
+    );
     let told = async |user: &str, since| store.feed_since(1, "c", user, since).await.unwrap().1;
     assert!(matches!(told("u", 8).await, Changes::TooOld), "of what was removed the tenant is not known: start anew");
     assert!(matches!(told("u", 9).await, Changes::Since { .. }));

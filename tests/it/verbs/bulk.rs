@@ -5,6 +5,7 @@ use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
 use bellwire::store::jobs::Job;
 use bellwire::store::{Batch, Error};
+use bellwire::verbs::bulk::deed::Deed;
 use bellwire::verbs::bulk::{Action, CHUNKS_PER_CLAIM, Spec, Work};
 use bellwire::verbs::mark::CHUNK;
 use serde_json::{Value, json};
@@ -265,4 +266,49 @@ async fn a_long_operation_gives_others_their_turn() {
         world.core.store.bulk_spec(&operation.id.to_string()).await.unwrap().is_none(),
         "what it was to do is forgotten"
     );
+}
+
+#[tokio::test]
+async fn entries_are_done_once_whoever_works_on_them() {
+    let world = World::new(&[]).await;
+    let many = CHUNKS_PER_CLAIM + 10;
+    let users: Vec<Value> = (0..many).map(|n| json!({"id": format!("u{n}")})).collect();
+    let body = json!({"users": users});
+    let operation =
+        world.core.start_bulk_of(world.env, Deed::IdentifyUsers, body.as_object().unwrap(), "users").await.unwrap();
+    let dead = claim(&world, "dead").await.unwrap();
+    world.core.clock.advance_seconds(31);
+    world.core.work_on_bulk_entries(&claim(&world, "alive").await.unwrap()).await.unwrap();
+    let part = now(&world, &operation).await;
+    assert_eq!((part.status.as_str(), part.processed_rows), ("processing", CHUNKS_PER_CLAIM as i64), "F-BLK-03");
+    world.core.work_on_bulk_entries(&dead).await.unwrap();
+    assert_eq!(now(&world, &operation).await, part, "it was not dead, but has lost the claim: it changes nothing");
+    world.core.work_on_bulk_entries(&claim(&world, "third").await.unwrap()).await.unwrap();
+    let done = now(&world, &operation).await;
+    assert_eq!(
+        (done.status.as_str(), done.processed_rows, done.success_count),
+        ("completed", many as i64, many as i64)
+    );
+    assert_eq!(world.core.store.user_count(world.env).await.unwrap(), many as i64, "F-BLK-02");
+    assert_eq!(world.core.store.next_job_at().await.unwrap(), None);
+    assert_eq!(world.core.store.bulk_spec(&operation.id.to_string()).await.unwrap(), None, "nobody reads it any more");
+}
+
+#[tokio::test]
+async fn schedules_that_an_earlier_version_accepted_are_made() {
+    let world = world(&[]).await;
+    let now_at = world.core.clock.now();
+    let operation = BulkOperation::queued(uuid::Uuid::new_v4(), world.env, "schedules.create".to_owned(), 1, now_at);
+    let entry = json!({"workflow": "greet", "recipient": {"id": "u"}, "repeats": [{"frequency": "daily", "hours": 9}]});
+    let mut batch = Batch::new();
+    batch.add_bulk_operation(&operation, &json!([entry]));
+    batch.add_long_job("bulk_schedules", &operation.id.to_string(), &json!({"done": 0}), now_at);
+    world.core.store.apply(batch).await.unwrap();
+    assert_eq!(world.pass(0).await, 1);
+    assert_eq!(
+        (now(&world, &operation).await.status.as_str(), now(&world, &operation).await.success_count),
+        ("completed", 1)
+    );
+    let planned = world.core.store.planned_schedules(world.env, &["u".to_owned()]).await.unwrap();
+    assert_eq!(planned.len(), 1);
 }
