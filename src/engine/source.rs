@@ -186,9 +186,14 @@ async fn act(core: &Core, env: Env, cause: &str, mapping: &Mapping, event: &Even
             let profile = profile(&object, properties.values(event))?;
             core.merge_recipient(env, &object, &profile).await?;
         }
+        Action::DeleteObject { object } => core.delete_recipient(env, &named(object, event)?).await?,
         Action::SetTenant { id, properties } => {
             let tenant = reference(TENANTS.to_owned(), id.required_id(event, "id")?)?;
             core.merge_recipient(env, &tenant, &profile(&tenant, properties.values(event))?).await?;
+        }
+        Action::DeleteTenant { id } => {
+            let tenant = reference(TENANTS.to_owned(), id.required_id(event, "id")?)?;
+            core.delete_recipient(env, &tenant).await?;
         }
         Action::Subscribe { object, recipients, properties } => {
             let request = followers(recipients, Some(properties.values(event)), event)?;

@@ -29,8 +29,6 @@ const ORDER: [&str; 12] = [
     "workflows_cancel",
     "workflows_trigger",
 ];
-/// Known, but not to be done by this version.
-const LATER: [&str; 2] = ["objects_delete", "tenants_delete"];
 const KEYS: [&str; 10] = [
     "$schema",
     "name",
@@ -87,7 +85,9 @@ pub enum Action {
     IdentifyUser { id: Given, properties: Properties },
     DeleteUser { id: Given },
     SetObject { object: Named, properties: Properties },
+    DeleteObject { object: Named },
     SetTenant { id: Given, properties: Properties },
+    DeleteTenant { id: Given },
     Subscribe { object: Named, recipients: Given, properties: Properties },
     Unsubscribe { object: Named, recipients: Given },
     AddMember(Member),
@@ -293,7 +293,8 @@ impl Action {
             Action::IdentifyUser { id, properties } | Action::SetTenant { id, properties } => {
                 (vec![id], Some(properties))
             }
-            Action::DeleteUser { id } => (vec![id], None),
+            Action::DeleteUser { id } | Action::DeleteTenant { id } => (vec![id], None),
+            Action::DeleteObject { object } => (vec![&object.collection, &object.id], None),
             Action::SetObject { object, properties } => (vec![&object.collection, &object.id], Some(properties)),
             Action::Subscribe { object, recipients, properties } => {
                 (vec![&object.collection, &object.id, recipients], Some(properties))
@@ -498,10 +499,6 @@ impl Reader {
             self.wrong(node.at("action"), format!("there is no such action; {hint}"));
             return None;
         };
-        if LATER.contains(&name) {
-            self.wrong(node.at("action"), format!("this version can't do `{name}` yet: remove the mapping"));
-            return None;
-        }
         let action = self.action(node, name)?;
         Some(Mapping { event: event?, is_active, action, name, document: document.clone(), place })
     }
@@ -523,6 +520,10 @@ impl Reader {
                 let (object, properties) = (self.named(node), self.properties(node, "properties"));
                 Some(Action::SetObject { object: object?, properties })
             }
+            "objects_delete" => {
+                self.known(node, &known(&["collection", "id"]));
+                Some(Action::DeleteObject { object: self.named(node)? })
+            }
             "objects_subscribe" => {
                 self.known(node, &known(&["collection", "id", "recipients", "properties"]));
                 let (object, recipients) = (self.named(node), self.required(node, "recipients"));
@@ -538,6 +539,10 @@ impl Reader {
                 self.known(node, &known(&["id", "properties"]));
                 let (id, properties) = (self.required(node, "id"), self.properties(node, "properties"));
                 Some(Action::SetTenant { id: id?, properties })
+            }
+            "tenants_delete" => {
+                self.known(node, &known(&["id"]));
+                Some(Action::DeleteTenant { id: self.required(node, "id")? })
             }
             "audiences_add_member" | "audiences_remove_member" => {
                 self.known(node, &known(&["audience", "user", "tenant"]));
@@ -660,7 +665,9 @@ mod tests {
             mapping("audiences_add_member", member),
             mapping("objects_unsubscribe", follower.clone()),
             mapping("objects_subscribe", follower),
+            mapping("tenants_delete", user.clone()),
             mapping("tenants_set", user.clone()),
+            mapping("objects_delete", json!({"collection": {"value": "teams"}, "id": "body.team"})),
             mapping("objects_set", json!({"collection": {"value": "teams"}, "id": "body.team"})),
             mapping("users_delete", user.clone()),
             mapping("users_identify", user),
@@ -673,7 +680,9 @@ mod tests {
             "users_identify",
             "users_delete",
             "objects_set",
+            "objects_delete",
             "tenants_set",
+            "tenants_delete",
             "objects_subscribe",
             "objects_unsubscribe",
             "audiences_add_member",
@@ -749,7 +758,11 @@ mod tests {
             (mapping(json!({"action": "users_delete", "id": "body.id"})), "mappings[0].event: is required"),
             (mapping(json!({"event": "e"})), "mappings[0].action: is required"),
             (mapping(json!({"event": "e", "action": "user_delete"})), "did you mean `users_delete`?"),
-            (mapping(json!({"event": "e", "action": "objects_delete"})), "can't do `objects_delete` yet"),
+            (
+                mapping(json!({"event": "e", "action": "objects_delete", "id": "body.id"})),
+                "mappings[0].collection: is required",
+            ),
+            (mapping(json!({"event": "e", "action": "tenants_delete"})), "mappings[0].id: is required"),
             (
                 mapping(json!({"event": "e", "action": "objects_subscribe", "collection": "body.c", "id": "body.id"})),
                 "mappings[0].recipients: is required",
