@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
 
 /// The unit of CPU time in /proc is fixed at a hundredth of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -112,6 +114,27 @@ pub(crate) async fn await_quiet(patience: Duration) -> Result<()> {
     Ok(())
 }
 
+/// How late a thread wakes up that does nothing but wait, so many times a second, while `busy` others compute without end: in
+/// microseconds. Whoever is told something on such a machine is told no sooner.
+pub(crate) fn lateness(rate: u32, seconds: u32, busy: usize) -> Result<Histogram<u64>> {
+    let is_over = AtomicBool::new(false);
+    let mut late = Histogram::new(3)?;
+    std::thread::scope(|scope| {
+        for _ in 0..busy {
+            scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+        }
+        let began = Instant::now();
+        for n in 1..=rate * seconds {
+            let due = began + Duration::from_secs(1) * n / rate.max(1);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+            late.saturating_record(micros);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    Ok(late)
+}
+
 /// Waits until a process has nothing left to do, at most for `patience`, and answers how long it still worked.
 pub(crate) async fn await_idle(pid: u32, patience: Duration) -> Result<Duration> {
     let began = Instant::now();
@@ -211,6 +234,13 @@ mod tests {
     fn steal_is_not_counted_as_busy() {
         let (busy, steal) = parse_machine("cpu  100 100 100 900 50 10 90 300 0 0\n").expect("parses");
         assert_eq!((busy, steal), (4.0, 3.0));
+    }
+
+    #[test]
+    fn whoever_waits_wakes_up_late_and_never_early() {
+        let late = lateness(500, 1, 1).expect("a histogram");
+        assert_eq!(late.len(), 500);
+        assert!(late.max() > 0, "no clock is that good");
     }
 
     #[test]

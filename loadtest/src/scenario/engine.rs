@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bellwire::clock::Clock;
+use hdrhistogram::Histogram;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -46,9 +47,11 @@ pub(crate) async fn run(run: &Run, options: &Engine) -> Result<Outcome> {
         "{} followers, few of whom have a socket; the memory is the peak above what was there before",
         options.followers
     ));
-    outcome
-        .notes
-        .push("the bare program writes the rows of an item and its run by group commit, and nothing else".into());
+    outcome.notes.push(
+        "the bare program writes the rows of an item and its run by group commit, and nothing else; for a push it wakes up, with \
+         nothing beside it, and with every core busy"
+            .into(),
+    );
     Ok(outcome)
 }
 
@@ -63,6 +66,11 @@ async fn turn(run: &Run, options: &Engine, side: Side) -> Result<Round> {
             round.more(name, "/s", done.writes as f64 / done.seconds);
         }
         round.disturbed(usage.noise);
+        run.progress.part("bare: waking up", (2 * options.seconds).into());
+        let (rate, seconds) = (options.rate, options.seconds);
+        let wake = async |busy| tokio::task::spawn_blocking(move || machine::lateness(rate, seconds, busy)).await?;
+        let (before, during) = (wake(0).await?, wake(std::thread::available_parallelism()?.get()).await?);
+        pushes(&mut round, before, during);
         return Ok(round);
     }
     let target = Target::start(side, &run.common, &room, Join::Bellwire, true).await?;
@@ -73,6 +81,14 @@ async fn turn(run: &Run, options: &Engine, side: Side) -> Result<Round> {
     load.timers(&mut round).await?;
     load.followers(&mut round).await?;
     Ok(round)
+}
+
+/// How long pushes took before timers were due, and while they were.
+fn pushes(round: &mut Round, before: Histogram<u64>, during: Histogram<u64>) {
+    let added = (during.value_at_quantile(0.99) as f64 - before.value_at_quantile(0.99) as f64) / 1_000.0;
+    round.percentiles("push before", before);
+    round.percentiles("push meanwhile", during);
+    round.less("added to the p99 of pushes", "ms", added.max(0.0));
 }
 
 const SIMPLE: &str = "simple runs";
@@ -146,8 +162,6 @@ impl Load<'_> {
         let mut publisher = Publisher::open(target, Store::Item, 0).await?;
         tokio::time::sleep(PAUSE).await;
         let before = self.push(&listeners, &mut publisher, options.seconds, || false).await?;
-        round.percentiles("push before", before.clone());
-
         run.progress.part("timers, put down", options.timers.into());
         let clock = Clock::system();
         let due = clock.now().plus_seconds(i64::from(options.timers / SLOWEST) + 5);
@@ -178,9 +192,7 @@ impl Load<'_> {
         round.more(DRAINED, "/s", timers as f64 / took.as_secs_f64());
         round.less("until the last is done", "s", took.as_secs_f64());
         round.less("CPU per timer", "µs", usage.measured.total() * 1e6 / timers as f64);
-        let added = (during.value_at_quantile(0.99) as f64 - before.value_at_quantile(0.99) as f64) / 1_000.0;
-        round.percentiles("push meanwhile", during);
-        round.less("added to the p99 of pushes", "ms", added.max(0.0));
+        pushes(round, before, during);
         round.disturbed(usage.noise);
         told.require_whole()?;
         listeners.require_whole()
@@ -193,7 +205,7 @@ impl Load<'_> {
         publisher: &mut Publisher,
         seconds: u32,
         is_over: impl Fn() -> bool,
-    ) -> Result<hdrhistogram::Histogram<u64>> {
+    ) -> Result<Histogram<u64>> {
         let Load { run, options, .. } = self;
         let first = options.users;
         let mut rota = Rota::new(options.listeners, 1);
