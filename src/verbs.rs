@@ -13,6 +13,7 @@ pub mod forget;
 pub mod identify;
 pub mod mark;
 pub mod nested;
+pub mod prefer;
 pub mod presence;
 pub mod revoke;
 pub mod schedule;

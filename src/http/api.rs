@@ -7,6 +7,7 @@ pub mod feeds;
 pub mod marks;
 pub mod messages;
 pub mod objects;
+pub mod preferences;
 pub mod runs;
 pub mod schedules;
 pub mod subscriptions;
@@ -26,6 +27,7 @@ pub fn routes() -> Vec<&'static Route> {
         marks::ROUTES,
         messages::ROUTES,
         objects::ROUTES,
+        preferences::ROUTES,
         runs::ROUTES,
         schedules::ROUTES,
         subscriptions::ROUTES,

@@ -11,6 +11,7 @@ use super::body;
 use super::error::ApiError;
 use super::limits::Key;
 use super::router::Params;
+use crate::model::recipient::{RecipientRef, object_fault, user_id_fault};
 use crate::model::time::Time;
 use crate::store::Env;
 use crate::verbs::Core;
@@ -49,6 +50,26 @@ impl Cx {
     /// A parameter of the path; empty if the route has none of that name.
     pub fn param(&self, name: &str) -> &str {
         self.params.get(name).unwrap_or_default()
+    }
+
+    /// The recipient that the path names: a user, else an object.
+    pub fn recipient(&self) -> Result<RecipientRef, ApiError> {
+        if let Some(id) = self.params.get("user_id") {
+            return match user_id_fault(id) {
+                Some(fault) => Err(ApiError::invalid_at("user_id", fault)),
+                None => Ok(RecipientRef::User(id.to_owned())),
+            };
+        }
+        self.object("object_id")
+    }
+
+    /// The object that the path names, its id under `name`.
+    pub fn object(&self, name: &str) -> Result<RecipientRef, ApiError> {
+        let (collection, id) = (self.param("collection"), self.param(name));
+        match object_fault(collection, id) {
+            Some((place, fault)) => Err(ApiError::invalid_at(if place == "id" { name } else { place }, fault)),
+            None => Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() }),
+        }
     }
 
     /// The body; null when there is none.

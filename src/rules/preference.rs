@@ -16,7 +16,8 @@ pub const DEFAULT: &str = "default";
 
 /// The marker by which a node of a lower rank wins over the same node of a higher one (F-PRF-13).
 const STRATEGY: &str = "__strategy__";
-const PERSISTENCE: &str = "__persistence_strategy__";
+/// The key by which a write says whether it replaces or merges; it is never stored (F-PRF-09).
+pub const PERSISTENCE: &str = "__persistence_strategy__";
 const MEMBERS: [&str; 6] = ["id", "categories", "workflows", "channel_types", "channels", COMMERCIAL];
 const COMMERCIAL: &str = "commercial_subscribed";
 
@@ -57,6 +58,9 @@ pub struct Preferences {
     members: BTreeMap<String, Node>,
 }
 
+/// A set with whose word it is.
+type Ranked<'a> = (Option<&'a Value>, Layer);
+
 #[derive(Debug, Clone, PartialEq)]
 enum Node {
     /// A value with whose word it is: true, false or a list of conditions.
@@ -76,6 +80,26 @@ impl Preferences {
         };
         let tenant = (tenant_default.filter(|_| has_tenant), Layer::TenantDefault);
         let environment = (sets.environment_default, Layer::EnvironmentDefault);
+        let id = sets.tenant.filter(|_| has_tenant).unwrap_or(DEFAULT);
+        // Whoever wants no commercial messages wants none in any tenant (F-PEV-05, F-AMB-37).
+        Preferences::laid(id, [environment, tenant, own], (sets.default, Layer::RecipientDefault))
+    }
+
+    /// One set as its owner reads it: what they said themselves, over the defaults of a tenant and of the environment
+    /// (F-PRF-16, F-AMB-34). Runs resolve otherwise.
+    pub fn of_set(
+        id: &str,
+        own: Option<&Value>,
+        tenant_default: Option<&Value>,
+        environment_default: Option<&Value>,
+    ) -> Preferences {
+        let own = (own, if id == DEFAULT { Layer::RecipientDefault } else { Layer::RecipientTenant });
+        let tenant = (tenant_default, Layer::TenantDefault);
+        Preferences::laid(id, [(environment_default, Layer::EnvironmentDefault), tenant, own], own)
+    }
+
+    /// Lays the lowest rank first; whose word on commercial messages counts most is given by itself.
+    fn laid(id: &str, [environment, tenant, own]: [Ranked<'_>; 3], commercial: Ranked<'_>) -> Preferences {
         let mut members = BTreeMap::new();
         for (set, layer) in [environment, tenant, own] {
             for (member, value) in set.and_then(Value::as_object).into_iter().flatten() {
@@ -84,15 +108,12 @@ impl Preferences {
                 }
             }
         }
-        // Whoever wants no commercial messages wants none in any tenant (F-PEV-05, F-AMB-37).
-        let own = (sets.default, Layer::RecipientDefault);
-        for (set, layer) in [environment, tenant, own] {
+        for (set, layer) in [environment, tenant, commercial] {
             if let Some(value) = set.and_then(|set| set.get(COMMERCIAL)) {
                 lay(&mut members, COMMERCIAL, value, layer);
             }
         }
-        let id = sets.tenant.filter(|_| has_tenant).unwrap_or(DEFAULT).to_owned();
-        Preferences { id, members }
+        Preferences { id: id.to_owned(), members }
     }
 
     /// The whole set as templates and conditions see it (W-SCP-07, F-PRF-26).
@@ -294,6 +315,19 @@ pub fn shown(id: &str, set: &Value) -> Value {
         out[*member] = set.get(member).cloned().unwrap_or_default();
     }
     out
+}
+
+/// Whether a set says something under that name.
+pub fn is_member(name: &str) -> bool {
+    MEMBERS[1..].contains(&name)
+}
+
+/// Why an id cannot name a set, if it cannot (F-AMB-29).
+pub fn id_fault(id: &str) -> Option<&'static str> {
+    if id.is_empty() || id.chars().count() > 256 || id.contains('\0') {
+        return Some("a preference set's id has 1 to 256 characters, none of them NUL");
+    }
+    None
 }
 
 /// Everything that is wrong with a set as somebody writes it (F-PRF-25, F-AMB-36).

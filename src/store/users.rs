@@ -56,6 +56,12 @@ impl Store {
         Ok(self.dated_preference_sets(env, recipient).await?.into_iter().map(|(id, body, _)| (id, body)).collect())
     }
 
+    /// One preference set of a recipient.
+    pub async fn preference_set(&self, env: Env, recipient: &str, set_id: &str) -> Result<Option<Value>, Error> {
+        let sql = "SELECT body FROM preference_sets WHERE env = ?1 AND recipient = ?2 AND set_id = ?3";
+        self.query_one(sql, &params![env, recipient, set_id], |row| row.json(0)).await
+    }
+
     /// Whether a recipient has data of a channel that says something.
     pub async fn has_channel_data(&self, env: Env, recipient: &str, channel: &str) -> Result<bool, Error> {
         let sql = "SELECT data FROM channel_data WHERE env = ?1 AND recipient = ?2 AND channel = ?3";
@@ -131,6 +137,14 @@ impl Batch {
                 params![env, recipient, set_id, body, now, before],
             ),
         }
+    }
+
+    /// Adds the removal of a preference set; nothing happens where there is none.
+    pub fn delete_preference_set(&mut self, env: Env, recipient: &str, set_id: &str) {
+        self.push(
+            "DELETE FROM preference_sets WHERE env = ?1 AND recipient = ?2 AND set_id = ?3",
+            params![env, recipient, set_id],
+        );
     }
 
     /// Adds channel data, which replaces what was there (F-REC-05).

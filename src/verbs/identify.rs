@@ -40,6 +40,7 @@ impl Profile {
         profile.preferences = map_of_maps(map, "preferences", path, &mut faults);
         for (id, set) in &profile.preferences {
             let path = join(&join(path, "preferences"), id);
+            faults.extend(preference::id_fault(id).map(|fault| Invalid::new(&path, fault)));
             faults.extend(set.as_object().map(|set| preference::check(set, &path)).unwrap_or_default());
         }
         if faults.is_empty() { Ok(profile) } else { Err(faults) }

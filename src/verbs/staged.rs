@@ -248,6 +248,22 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
+    /// Makes of one preference set of the recipient what `write` makes of it, creating the recipient if it is not there
+    /// (F-PRF-15, F-AMB-32); the set as it will be.
+    pub async fn prefer(
+        &mut self,
+        reference: &RecipientRef,
+        set: &str,
+        write: impl FnOnce(Option<Value>) -> Value,
+    ) -> Result<Value, Error> {
+        self.merge(reference, &Profile::default(), false, "").await?;
+        let entry = self.sets_entry(&reference.key()).await?.entry(set.to_owned()).or_default();
+        let written = write(entry.value.clone());
+        entry.is_changed |= entry.value.as_ref() != Some(&written);
+        entry.value = Some(written.clone());
+        Ok(written)
+    }
+
     async fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
         let now = self.now;
         let entry = self.user_entry(id).await?;

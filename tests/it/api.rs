@@ -14,6 +14,7 @@ mod marks;
 mod messages;
 mod objects;
 mod operations;
+mod preferences;
 mod recipients;
 mod runs;
 mod schedules;

@@ -11,7 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
-use crate::model::recipient::{Object, RecipientRef, object_fault, object_id_fault};
+use crate::model::recipient::{Object, RecipientRef, object_id_fault};
 use crate::store::objects::ObjectFilter;
 use crate::verbs::bulk::deed::Deed;
 use crate::verbs::identify::Profile;
@@ -50,15 +50,6 @@ pub const ROUTES: &[Route] = &[
     ),
 ];
 
-/// The object that the path names, its id under `name`.
-pub(crate) fn named(cx: &Cx, name: &str) -> Result<RecipientRef, ApiError> {
-    let (collection, id) = (cx.param("collection"), cx.param(name));
-    match object_fault(collection, id) {
-        Some((place, fault)) => Err(ApiError::invalid_at(if place == "id" { name } else { place }, fault)),
-        None => Ok(RecipientRef::Object { collection: collection.to_owned(), id: id.to_owned() }),
-    }
-}
-
 /// The collection in the path.
 fn collection(cx: &Cx) -> Result<String, ApiError> {
     let collection = cx.param("collection");
@@ -70,7 +61,7 @@ fn collection(cx: &Cx) -> Result<String, ApiError> {
 
 /// The object in the path, or 404.
 async fn found(cx: &Cx) -> Result<Object, ApiError> {
-    let reference = named(cx, "id")?;
+    let reference = cx.object("id")?;
     let object = cx.core().store.object(cx.env(), cx.param("collection"), cx.param("id")).await?;
     object.ok_or_else(|| ApiError::missing(format!("There is no object `{reference}`.")))
 }
@@ -82,14 +73,14 @@ async fn get(cx: Cx) -> Result<Answer, ApiError> {
 
 /// F-OBJ-02: an empty body still creates the object.
 async fn set(cx: Cx) -> Result<Answer, ApiError> {
-    let profile = Profile::parse_of(&named(&cx, "id")?, &cx.members()?, "")?;
+    let profile = Profile::parse_of(&cx.object("id")?, &cx.members()?, "")?;
     let object = cx.core().set_object(cx.env(), cx.param("collection"), cx.param("id"), &profile).await?;
     Ok(Answer::json(&object.to_json()))
 }
 
 /// F-OBJ-04, F-SUB-15.
 async fn delete(cx: Cx) -> Result<Answer, ApiError> {
-    cx.core().delete_recipient(cx.env(), &named(&cx, "id")?).await?;
+    cx.core().delete_recipient(cx.env(), &cx.object("id")?).await?;
     Ok(Answer::empty())
 }
 
@@ -124,7 +115,7 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 /// F-MSG-18, F-AMB-63.
 async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
     found(&cx).await?;
-    messages::list_of(&cx, Some(named(&cx, "id")?)).await
+    messages::list_of(&cx, Some(cx.object("id")?)).await
 }
 
 /// F-OBJ-08.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{messages, objects};
+use super::messages;
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -31,28 +31,23 @@ pub const ROUTES: &[Route] = &[
     }),
 ];
 
-/// The object in the path.
-fn object(cx: &Cx) -> Result<RecipientRef, ApiError> {
-    objects::named(cx, "object_id")
-}
-
 /// F-SUB-02, F-SUB-03.
 async fn add(cx: Cx) -> Result<Answer, ApiError> {
-    let (object, request) = (object(&cx)?, Request::parse(&cx.members()?)?);
+    let (object, request) = (cx.recipient()?, Request::parse(&cx.members()?)?);
     let subscribed = cx.core().subscribe(cx.env(), &object, &request).await?;
     answer(&cx, &subscribed).await
 }
 
 /// F-SUB-04.
 async fn remove(cx: Cx) -> Result<Answer, ApiError> {
-    let (object, request) = (object(&cx)?, Request::parse(&cx.members()?)?);
+    let (object, request) = (cx.recipient()?, Request::parse(&cx.members()?)?);
     let gone = cx.core().unsubscribe(cx.env(), &object, &request).await?;
     answer(&cx, &gone).await
 }
 
 /// F-SUB-05, F-AMB-63.
 async fn list_of_object(cx: Cx) -> Result<Answer, ApiError> {
-    let object = object(&cx)?;
+    let object = cx.recipient()?;
     let mode = messages::in_words(cx.query.get("mode").into_iter().collect(), "mode", &["object", "recipient"])?;
     if cx.core().store.object(cx.env(), cx.param("collection"), cx.param("object_id")).await?.is_none() {
         return Err(ApiError::missing(format!("There is no object `{object}`.")));

@@ -19,6 +19,7 @@ fn filled(path: &str, message: &str) -> String {
         .replace("{channel_id}", FEED)
         .replace("{action}", "seen")
         .replace("{key}", "comment")
+        .replace("{type}", "email")
         .replace("{id}", "0190b5c0-0000-7000-8000-000000000000")
 }
 
