@@ -63,14 +63,16 @@ async fn a_write_replaces_the_set_and_makes_whoever_is_not_there() {
         let expected = set("default", json!({"channel_types": {"push": false}}));
         assert_eq!(written(&world, &path, less).await, expected, "F-PRF-08 F-PRF-09");
         assert_eq!(read(&world, &path).await, expected, "F-PRF-08: what is left out is unset");
+        let key = if of.contains("users") { "ann" } else { "#teams#red" };
+        let stored = world.core.store.preference_sets(world.env, key).await.unwrap();
+        let kept = ("default".to_owned(), json!({"channel_types": {"push": false}}));
+        assert_eq!(stored, [kept], "F-PRF-09: no marker is stored, nor the id");
         assert_eq!(world.put(&path).sk().await.ok(200), set("default", json!({})), "F-PRF-08: nothing at all");
     }
     let user = world.get("/v1/users/ann").sk().await.ok(200);
     assert_eq!(user["id"], "ann", "F-PRF-15 F-AMB-32");
     let object = world.core.store.object(world.env, "teams", "red").await.unwrap();
     assert!(object.is_some(), "F-PRF-15 F-OBJ-07");
-    let listed = world.get("/v1/users?include[]=preferences").sk().await.ok(200);
-    assert_eq!(listed["entries"][0]["preferences"], json!({"default": {}}), "F-PRF-09: no marker is stored");
 }
 
 #[tokio::test]
@@ -324,13 +326,19 @@ async fn explicit_grants_are_for_reading_or_for_writing() {
         let token = token(grant);
         assert_eq!(world.get(path).pk().token(&token).await.status, get, "F-GRN-07 F-GRN-08 {grant}");
         assert_eq!(world.get("/v1/users/ann/preferences").pk().token(&token).await.status, get, "F-GRN-08 {grant}");
-        for path in [path.to_owned(), format!("{path}/workflows"), format!("{path}/channel_types")] {
-            let reply = world.put(&path).pk().token(&token).json(&json!({})).await;
-            assert_eq!(reply.status, put, "F-GRN-07 F-GRN-08 {grant} {path}");
+        let entry = json!({"subscribed": false});
+        for (part, body) in [
+            ("", json!({})),
+            ("/categories", json!({})),
+            ("/channel_types", json!({})),
+            ("/workflows", json!({})),
+            ("/categories/news", entry.clone()),
+            ("/channel_types/email", entry.clone()),
+            ("/workflows/a", entry),
+        ] {
+            let reply = world.put(&format!("{path}{part}")).pk().token(&token).json(&body).await;
+            assert_eq!(reply.status, put, "F-GRN-07 F-GRN-08 {grant} {part}");
         }
-        let entry = format!("{path}/categories/news");
-        let reply = world.put(&entry).pk().token(&token).json(&json!({"subscribed": false})).await;
-        assert_eq!(reply.status, put, "F-GRN-08 {grant}");
     }
 }
 
