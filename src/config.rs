@@ -371,9 +371,9 @@ impl Config {
         }
         for declared in &config.channels {
             for (slug, table) in &declared.environments {
-                let is_sandbox = table.get("sandbox_mode").is_some_and(|flag| flag == true);
                 if let Some(settings) = config.environments.get_mut(slug) {
-                    settings.channels.insert(declared.channel.key.clone(), ChannelSetup { is_sandbox });
+                    let setup = ChannelSetup::read(&declared.channel, table);
+                    settings.channels.insert(declared.channel.key.clone(), setup);
                 }
             }
         }

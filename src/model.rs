@@ -4,6 +4,7 @@ pub mod audience;
 pub mod bulk_operation;
 pub mod cap;
 pub mod channel;
+pub mod channel_data;
 pub mod channel_group;
 pub mod environment;
 pub mod feed;

@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod cap;
 pub mod catalog;
 pub mod change;
+pub mod channel_data;
 pub mod door;
 pub mod fan_out;
 pub mod feed;
@@ -67,8 +68,8 @@ pub enum Error {
     /// The actor was never identified (W-TRG-19).
     #[error("The actor `{0}` has not been identified. Identify it first, or send it inline with its properties.")]
     ActorMissing(String),
-    /// The channel is unknown, or of another type (F-FED-03).
-    #[error("`{0}` is not an in-app feed channel of this server.")]
+    /// The channel is unknown, or cannot be used for this (F-FED-03, F-CHD-05); why, as a sentence.
+    #[error("{0}")]
     ChannelInvalid(String),
     /// Nothing by that name.
     #[error("{0}")]
@@ -79,6 +80,13 @@ pub enum Error {
     /// The database failed; the caller may try again.
     #[error(transparent)]
     Store(store::Error),
+}
+
+impl Error {
+    /// No feed of that id.
+    pub fn no_feed(channel: &str) -> Self {
+        Error::ChannelInvalid(format!("`{channel}` is not an in-app feed channel of this server."))
+    }
 }
 
 impl From<store::Error> for Error {

@@ -2,6 +2,7 @@
 
 pub mod audiences;
 pub mod bulk_operations;
+pub mod channel_data;
 pub mod channels;
 pub mod feeds;
 pub mod marks;
@@ -22,6 +23,7 @@ pub fn routes() -> Vec<&'static Route> {
     [
         audiences::ROUTES,
         bulk_operations::ROUTES,
+        channel_data::ROUTES,
         channels::ROUTES,
         feeds::ROUTES,
         marks::ROUTES,

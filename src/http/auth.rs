@@ -5,6 +5,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use super::Face;
 use super::error::ApiError;
 use super::router::{Keys, Params, Route, Verb};
+use crate::sign::access::{Access, Grant};
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::sign::refusal::{Code, Refusal};
 use crate::verbs::door::{Barred, Caller};
@@ -35,11 +36,30 @@ pub(crate) async fn admit(
         let message = "Writes with a public key need a user token here: send one as `X-Knock-User-Token`.";
         return Err(Refusal::new(Code::MissingUserToken, message).into());
     }
-    if let (Some(grant), Some(access)) = (route.grant, caller.access()) {
-        // Where the path names no user, the token must give the right to its own user at least.
-        access.require_user(grant, user.unwrap_or(access.user()))?;
+    if let Some(grant) = route.grant.filter(|_| caller.kind == Kind::Public) {
+        match (route.keys, caller.access()) {
+            (Keys::Granted, access) => require_object(grant, access, params)?,
+            // Where the path names no user, the token must give the right to its own user at least.
+            (_, Some(access)) => access.require_user(grant, user.unwrap_or(access.user()))?,
+            (_, None) => {}
+        }
     }
     Ok(caller)
+}
+
+/// F-GRN-09: what a token does not name is closed, and so is everything without a token.
+fn require_object(grant: Grant, access: Option<&Access>, params: &Params) -> Result<(), Refusal> {
+    let grant_name = grant.as_str();
+    let Some(access) = access else {
+        let message = format!("With a public key this needs a user token that gives `{grant_name}` on the object.");
+        return Err(Refusal::new(Code::MissingUserToken, message));
+    };
+    match (params.get("collection"), params.get("object_id")) {
+        (Some(collection), Some(id)) if !access.allows_object(grant, collection, id) => {
+            Err(Refusal::forbidden(format!("The user token does not give `{grant_name}` on this object.")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn api_key(headers: &HeaderMap) -> Result<ApiKey, ApiError> {

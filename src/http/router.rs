@@ -59,7 +59,7 @@ pub enum Keys {
     Secret,
     /// `P` and `P†`: public keys too.
     Public,
-    /// `P‡`: public keys with a user token that names the resource; the handler checks which.
+    /// `P‡`: public keys with a user token that names the object; where the path names none, the handler checks which.
     Granted,
 }
 
@@ -88,6 +88,13 @@ impl Route {
     /// The same operation, open to public keys whose token, if any, gives `grant`.
     pub const fn public(mut self, grant: Grant) -> Self {
         self.keys = Keys::Public;
+        self.grant = Some(grant);
+        self
+    }
+
+    /// The same operation, open to public keys whose token gives `grant` on the object in the path.
+    pub const fn granted(mut self, grant: Grant) -> Self {
+        self.keys = Keys::Granted;
         self.grant = Some(grant);
         self
     }

@@ -6,6 +6,9 @@ use std::fmt;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::channel::Channel;
+use super::channel_data::Shape;
+
 /// One environment with its settings (F-AUT-22).
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -79,4 +82,17 @@ impl fmt::Debug for Settings {
 pub struct ChannelSetup {
     /// Nothing is handed to its provider (W-CHS-14).
     pub is_sandbox: bool,
+    /// The provider knows recipients by their ids, so that no channel data is needed (F-CHD-10).
+    pub is_addressed_by_id: bool,
+}
+
+impl ChannelSetup {
+    /// Reads what is set of a channel.
+    pub fn read(channel: &Channel, table: &Map<String, Value>) -> Self {
+        let is_player_mode = table.get("recipient_mode").is_some_and(|mode| mode == "player_id");
+        ChannelSetup {
+            is_sandbox: table.get("sandbox_mode").is_some_and(|flag| flag == true),
+            is_addressed_by_id: Shape::of(channel) == Some(Shape::Players) && !is_player_mode,
+        }
+    }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Env;
 use super::db::{Batch, Error, Row, Store};
+use crate::model::channel_data::says_something;
 use crate::model::recipient::User;
 use crate::model::time::Time;
 use crate::params;
@@ -64,9 +65,13 @@ impl Store {
 
     /// Whether a recipient has data of a channel that says something.
     pub async fn has_channel_data(&self, env: Env, recipient: &str, channel: &str) -> Result<bool, Error> {
+        Ok(self.channel_data_of(env, recipient, channel).await?.is_some_and(|data| says_something(&data)))
+    }
+
+    /// The data of one channel of a recipient.
+    pub async fn channel_data_of(&self, env: Env, recipient: &str, channel: &str) -> Result<Option<Value>, Error> {
         let sql = "SELECT data FROM channel_data WHERE env = ?1 AND recipient = ?2 AND channel = ?3";
-        let found = self.query_one(sql, &params![env, recipient, channel], |row| row.json::<Value>(0)).await?;
-        Ok(found.is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty())))
+        self.query_one(sql, &params![env, recipient, channel], |row| row.json(0)).await
     }
 
     /// The preference sets stored for these recipients: each with whose it is, its id, and when it was last changed.
@@ -153,6 +158,14 @@ impl Batch {
             "INSERT INTO channel_data (env, recipient, channel, data, updated_at) VALUES (?1, ?2, ?3, ?4, ?5) \
              ON CONFLICT (env, recipient, channel) DO UPDATE SET data = excluded.data, updated_at = excluded.updated_at",
             params![env, recipient, channel, data, now],
+        );
+    }
+
+    /// Adds the removal of channel data; nothing happens where there is none.
+    pub fn delete_channel_data(&mut self, env: Env, recipient: &str, channel: &str) {
+        self.push(
+            "DELETE FROM channel_data WHERE env = ?1 AND recipient = ?2 AND channel = ?3",
+            params![env, recipient, channel],
         );
     }
 

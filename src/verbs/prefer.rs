@@ -8,7 +8,7 @@ use crate::rules::preference::{self, DEFAULT, PERSISTENCE, Preferences};
 use crate::store::{self, Env};
 
 use super::staged::{Stage, Staged};
-use super::{Change, Core, Error, OVERTAKEN};
+use super::{Change, Core, Error};
 
 /// What somebody writes of a preference set.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +117,7 @@ struct Preferring<'a> {
 
 impl Stage for Preferring<'_> {
     async fn stage(&self, staged: &mut Staged<'_>) -> Result<(), Error> {
-        staged.prefer(self.reference, self.set, |stored| self.write.over(stored)).await?;
-        Ok(())
+        staged.prefer(self.reference, self.set, |stored| self.write.over(stored)).await
     }
 }
 
@@ -177,19 +176,9 @@ impl Core {
         set: &str,
         write: &Write,
     ) -> Result<Preferences, Error> {
-        for _ in 0..OVERTAKEN {
-            let preferring = Preferring { reference: recipient, set, write };
-            let (mut staged, _turn) = self.staged(env, [recipient.key()], &preferring).await?;
-            let own = staged.preference_set(&recipient.key(), set).await?;
-            let mut change = Change::new();
-            staged.write(&mut change).await?;
-            match self.commit(change).await {
-                Ok(_) => return Ok(self.resolved(env, set, own.as_ref(), None).await?),
-                Err(store::Error::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::Store(store::Error::Refused(0)))
+        let preferring = Preferring { reference: recipient, set, write };
+        self.change_recipient(env, &recipient.key(), &preferring).await?;
+        Ok(self.preferences(env, recipient, set, None).await?)
     }
 
     /// Forgets what a recipient said in a set (F-PRF-19); nothing happens where nothing was said (F-AMB-27).

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::model::channel_data::says_something;
 use crate::model::invalid::Invalid;
 use crate::model::recipient::{Object, Recipient, RecipientRef, TENANTS, User};
 use crate::model::schedule::Schedule;
@@ -18,7 +19,7 @@ use crate::wire::json::deep_merge_maps;
 
 use super::identify::Profile;
 use super::turns::Turn;
-use super::{Change, Core, Error, schedule};
+use super::{Change, Core, Error, OVERTAKEN, schedule};
 
 /// The most that one recipient's properties may take, as JSON text (F-USR-07).
 const PROPERTIES_BYTES: usize = 256 * 1024;
@@ -229,8 +230,8 @@ impl<'a> Staged<'a> {
             self.moved.insert(reference.clone());
         }
         let key = reference.key();
-        let channel_data = profile.channel_data.iter();
-        self.channel_data.extend(channel_data.map(|(channel, data)| ((key.clone(), channel.clone()), data.clone())));
+        let channel_data = self.core.catalog.sound_channel_data(self.env, &profile.channel_data, path)?;
+        self.channel_data.extend(channel_data.into_iter().map(|(channel, data)| ((key.clone(), channel), data)));
         self.merge_sets(&key, &profile.preferences).await
     }
 
@@ -249,19 +250,19 @@ impl<'a> Staged<'a> {
     }
 
     /// Makes of one preference set of the recipient what `write` makes of it, creating the recipient if it is not there
-    /// (F-PRF-15, F-AMB-32); the set as it will be.
+    /// (F-PRF-15, F-AMB-32).
     pub async fn prefer(
         &mut self,
         reference: &RecipientRef,
         set: &str,
         write: impl FnOnce(Option<Value>) -> Value,
-    ) -> Result<Value, Error> {
+    ) -> Result<(), Error> {
         self.merge(reference, &Profile::default(), false, "").await?;
         let entry = self.sets_entry(&reference.key()).await?.entry(set.to_owned()).or_default();
         let written = write(entry.value.clone());
         entry.is_changed |= entry.value.as_ref() != Some(&written);
-        entry.value = Some(written.clone());
-        Ok(written)
+        entry.value = Some(written);
+        Ok(())
     }
 
     async fn merge_user(&mut self, id: &str, profile: &Profile, always: bool, path: &str) -> Result<(), Error> {
@@ -385,10 +386,7 @@ impl<'a> Staged<'a> {
 
     /// Whom this change gives data of which channel, by their keys.
     pub fn channel_data(&self) -> impl Iterator<Item = (String, String)> {
-        self.channel_data
-            .iter()
-            .filter(|(_, data)| data.as_object().is_some_and(|data| !data.is_empty()))
-            .map(|(key, _)| key.clone())
+        self.channel_data.iter().filter(|(_, data)| says_something(data)).map(|(key, _)| key.clone())
     }
 
     /// The keys of the recipients that change.
@@ -557,6 +555,23 @@ impl Core {
             drop((staged, turn));
             turn = self.turns.take(env, wanted.iter().cloned()).await;
         }
+    }
+}
+
+impl Core {
+    /// Changes a recipient, given by its key, as `stage` says; again when somebody else has changed it meanwhile.
+    pub(super) async fn change_recipient(&self, env: Env, key: &str, stage: &impl Stage) -> Result<(), Error> {
+        for _ in 0..OVERTAKEN {
+            let (staged, _turn) = self.staged(env, [key.to_owned()], stage).await?;
+            let mut change = Change::new();
+            staged.write(&mut change).await?;
+            match self.commit(change).await {
+                Ok(_) => return Ok(()),
+                Err(store::Error::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Store(store::Error::Refused(0)))
     }
 }
 

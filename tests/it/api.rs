@@ -4,6 +4,7 @@ mod audiences;
 mod auth;
 mod bad_input;
 mod bulk;
+mod channel_data;
 mod cors;
 mod errors;
 mod feeds;

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::process::{CHANNEL, Process};
 
+/// The channels whose data scripts set, where a server has them.
+const PHONES: &str = "8209f26c-62a5-461d-95e2-a5716a26e653";
+const SLACK: &str = "8209f26c-62a5-461d-95e2-a5716a26e654";
 /// How long one script may take.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -19,6 +22,19 @@ fn the_browser_client_shows_and_marks_a_feed() {
 #[test]
 fn the_server_client_tells_and_reads() {
     run("server.test.mjs", &Process::start(""));
+}
+
+#[test]
+fn both_clients_read_and_write_preferences_and_channel_data() {
+    let channel = |key: &str, id: &str, kind: &str, provider: &str| {
+        format!(
+            "[[channels]]\nid = \"{id}\"\nkey = \"{key}\"\ntype = \"{kind}\"\nprovider = \"{provider}\"\n\
+             [channels.environments.development]\n[channels.environments.production]\n"
+        )
+    };
+    let preferences = "[environments.development.preferences]\nchannel_types = { sms = false }\n";
+    let (phones, slack) = (channel("phones", PHONES, "push", "push_expo"), channel("slack", SLACK, "chat", "slack"));
+    run("recipients.test.mjs", &Process::start(&format!("{phones}{slack}{preferences}")));
 }
 
 #[test]
@@ -79,6 +95,7 @@ fn place(server: &Process) -> Value {
     json!({
         "url": format!("http://{}", server.address),
         "channel": CHANNEL,
+        "channels": {"phones": PHONES, "slack": SLACK},
         "binary": Process::binary(),
         "arguments": server.arguments(),
         "directory": server.directory(),

@@ -41,6 +41,16 @@ pub const FEED: &str = "5f3c1d6e-0000-4000-8000-000000000001";
 pub const OTHER_FEED: &str = "5f3c1d6e-0000-4000-8000-000000000002";
 /// The id of a channel that is no feed.
 pub const EMAIL: &str = "5f3c1d6e-0000-4000-8000-000000000003";
+/// The ids of channels that take data: Firebase, Amazon SNS, OneSignal, Slack, Teams, Discord and a request.
+pub const PUSH: &str = "5f3c1d6e-0000-4000-8000-000000000004";
+pub const SNS: &str = "5f3c1d6e-0000-4000-8000-000000000005";
+pub const PLAYERS: &str = "5f3c1d6e-0000-4000-8000-000000000006";
+pub const SLACK: &str = "5f3c1d6e-0000-4000-8000-000000000007";
+pub const TEAMS: &str = "5f3c1d6e-0000-4000-8000-000000000008";
+pub const DISCORD: &str = "5f3c1d6e-0000-4000-8000-000000000009";
+pub const HOOK: &str = "5f3c1d6e-0000-4000-8000-00000000000a";
+/// The id of a push channel that no environment configures.
+pub const UNCONFIGURED: &str = "5f3c1d6e-0000-4000-8000-00000000000b";
 /// When manual clocks begin.
 pub const START: Time = Time::from_micros(1_790_000_000_000_000);
 /// The secret of user tokens.
@@ -158,7 +168,9 @@ impl World {
             timezone: None,
             preferences: setup.preferences,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
-            ..Settings::default()
+            channels: ["push", "sns", "players", "slack", "teams", "discord", "hook"]
+                .map(|key| (key.to_owned(), Default::default()))
+                .into(),
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,
@@ -332,6 +344,14 @@ fn channels(response_filter: &Value) -> Vec<Channel> {
         bell,
         channel(OTHER_FEED, "other-feed", ChannelKind::InAppFeed, Channel::FEED_PROVIDER),
         channel(EMAIL, "email", ChannelKind::Email, "smtp"),
+        channel(PUSH, "push", ChannelKind::Push, "push_fcm"),
+        channel(SNS, "sns", ChannelKind::Push, "push_aws_sns"),
+        channel(PLAYERS, "players", ChannelKind::Push, "push_one_signal"),
+        channel(SLACK, "slack", ChannelKind::Chat, "chat_slack"),
+        channel(TEAMS, "teams", ChannelKind::Chat, "chat_ms_teams"),
+        channel(DISCORD, "discord", ChannelKind::Chat, "chat_discord"),
+        channel(HOOK, "hook", ChannelKind::Http, "http_knock_webhook"),
+        channel(UNCONFIGURED, "unconfigured", ChannelKind::Push, "push_apns"),
     ]
 }
 

@@ -31,6 +31,8 @@ use crate::support::postgres::{self, Frozen, Transaction as Postgres};
 
 /// The id of the in-app feed channel every world has, under the key `feed`.
 pub const CHANNEL: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c11";
+/// The id of the push channel that a world has beside it, under the key `phones`, unless it is given channels.
+pub const PHONES: &str = "0b9a5d7e-3f1c-4a53-9a64-5a7f5b3a1c12";
 /// When every world begins: a Monday, 2026-09-21T10:00:00Z.
 pub const START: Time = Time::from_micros(1_789_984_800_000_000);
 
@@ -120,6 +122,18 @@ fn channel() -> Channel {
         updated_at: START,
         conditions: None,
         response_filter: Default::default(),
+    }
+}
+
+fn phones() -> Channel {
+    let kind = "push".parse().unwrap();
+    Channel {
+        id: PHONES.parse().unwrap(),
+        key: "phones".to_owned(),
+        name: "Phones".to_owned(),
+        kind,
+        provider: String::new(),
+        ..channel()
     }
 }
 
@@ -224,7 +238,9 @@ impl World {
         settings: Settings,
         channel: Channel,
     ) -> World {
-        World::made_with(directory, (store, database), workflows, settings, (vec![channel], Vec::new())).await
+        let mut settings = settings;
+        settings.channels.insert("phones".to_owned(), Default::default());
+        World::made_with(directory, (store, database), workflows, settings, (vec![channel, phones()], Vec::new())).await
     }
 
     async fn made_with(

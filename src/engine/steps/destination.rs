@@ -24,6 +24,7 @@ pub(super) fn lacking(
         ChannelKind::Sms if !is_overridden(stretch, number_override(step))? && !property("phone_number") => {
             lacks("phone_number")
         }
+        ChannelKind::Push | ChannelKind::Chat if is_addressed_by_id(stretch, channel) => None,
         ChannelKind::Push | ChannelKind::Chat => {
             let has_data = stretch.scene.facts.has_channel_data(&stretch.run.recipient.key(), &channel.id.to_string());
             if has_data { None } else { lacks("channel_data") }
@@ -31,6 +32,10 @@ pub(super) fn lacking(
         // A guide and a request need nobody (W-CHS-06, W-CHS-19).
         _ => None,
     })
+}
+
+fn is_addressed_by_id(stretch: &Stretch<'_>, channel: &Channel) -> bool {
+    stretch.scene.configured.get(&channel.key).is_some_and(|setup| setup.is_addressed_by_id)
 }
 
 /// Whether something is said by a value.

@@ -33,7 +33,7 @@ pub const ROUTES: &[Route] = &[Route::new(
 async fn bulk(cx: Cx) -> Result<Answer, ApiError> {
     let action = action(&cx)?;
     let id = cx.param("channel_id");
-    let channel = cx.core().catalog.channel(id).ok_or_else(|| Error::ChannelInvalid(id.to_owned()))?;
+    let channel = cx.core().catalog.channel(id).ok_or_else(|| Error::no_feed(id))?;
     let mut spec = read(&cx.members()?, channel, action)?;
     confine(&cx, &mut spec)?;
     let operation = cx.core().start_bulk(cx.env(), spec).await?;

@@ -54,7 +54,7 @@ async fn settings(cx: Cx) -> Result<Answer, ApiError> {
 
 fn channel(cx: &Cx) -> Result<&Channel, ApiError> {
     let id = cx.param("id");
-    cx.core().catalog.feed_channel(id).ok_or_else(|| Error::ChannelInvalid(id.to_owned()).into())
+    cx.core().catalog.feed_channel(id).ok_or_else(|| Error::no_feed(id).into())
 }
 
 /// The response, put together from text that is JSON already.

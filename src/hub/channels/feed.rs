@@ -289,7 +289,7 @@ impl Own {
     }
 
     fn showing<'a>(&self, house: &'a dyn House, name: &Name) -> Result<Showing<'a>, Error> {
-        let channel = name.channel(house).ok_or_else(|| Error::ChannelInvalid(name.channel.to_string()))?;
+        let channel = name.channel(house).ok_or_else(|| Error::no_feed(&name.channel.to_string()))?;
         Ok(Showing { channel, mode: self.mode })
     }
 

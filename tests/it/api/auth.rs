@@ -20,6 +20,7 @@ fn filled(path: &str, message: &str) -> String {
         .replace("{action}", "seen")
         .replace("{key}", "comment")
         .replace("{type}", "email")
+        .replace("{collection}/{object_id}", "teams/red")
         .replace("{id}", "0190b5c0-0000-7000-8000-000000000000")
 }
 
@@ -114,15 +115,23 @@ async fn every_route_opens_to_its_callers_and_to_nobody_else() {
             assert_eq!(pk.code(), refused("incorrect_token_type"), "F-AUT-07 F-AMB-2 {what}");
             continue;
         }
-        assert!(pk.status < 400 || !is_authentication(&pk.code().1), "F-AUT-08 F-AMB-57 {what} {}", pk.text);
+        let is_granted = route.keys == Keys::Granted;
+        match is_granted {
+            true => assert_eq!(pk.code(), refused("missing_user_token"), "F-GRN-09 {what}"),
+            false => {
+                assert!(pk.status < 400 || !is_authentication(&pk.code().1), "F-AUT-08 F-AMB-57 {what} {}", pk.text);
+            }
+        }
         let grant = route.grant.expect("public routes name a grant").as_str();
-        let user = "https://api.knock.app/v1/users/ann";
+        let resource = if is_granted { "objects/teams/red" } else { "users/ann" };
+        let resource = format!("https://api.knock.app/v1/{resource}");
         let nothing = world.token(&json!({"sub": "ann", "explicit_grants": true, "grants": {}}));
-        let just_it = world.token(&json!({"sub": "ann", "explicit_grants": true, "grants": {(user): {(grant): []}}}));
+        let just_it =
+            world.token(&json!({"sub": "ann", "explicit_grants": true, "grants": {(resource): {(grant): []}}}));
         for (token, may, rule) in [
-            (world.token_of("ann"), true, "F-GRN-06"),
+            (world.token_of("ann"), !is_granted, "F-GRN-06 F-GRN-09"),
             (world.bare_token_of("ann"), path.contains("/users/"), "F-AUT-11, and the bare form of a user in the path"),
-            (format!("ann.{}", world.bare_token_of("ann")), true, "the bare form that says whose it is"),
+            (format!("ann.{}", world.bare_token_of("ann")), !is_granted, "the bare form that says whose it is"),
             (just_it, true, "F-GRN-08"),
             (nothing, false, "F-GRN-07"),
             (world.token_of("bob"), path.contains("/batch/") || path.contains("/bulk/"), "F-AUT-15 F-AUT-16"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{FEED, World};
+use crate::support::{PUSH, World};
 
 /// The message that `ann` was told last, as `GET /v1/messages` gives it.
 async fn latest(world: &World) -> Value {
@@ -28,7 +28,7 @@ async fn a_bare_id_is_a_reference_and_identifies_nobody() {
 async fn an_inline_map_is_known_before_the_run_that_names_it() {
     let world = World::start().await;
     let recipient = json!({"id": "ann", "name": "Ann", "plan": {"tier": "pro"}, "$trigger_data": {"n": 7},
-        "preferences": {"default": {"workflows": {"other": false}}}, "channel_data": {FEED: {"x": 1}}});
+        "preferences": {"default": {"workflows": {"other": false}}}, "channel_data": {PUSH: {"tokens": ["a"]}}});
     let actor = json!({"id": "bob", "name": "Bob"});
     world.trigger("comment", &json!({"recipients": [recipient], "actor": actor, "data": {"n": 1}})).await;
     let ann = world.get("/v1/users/ann").sk().await.ok(200);

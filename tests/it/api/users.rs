@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::objects::{outcome, worked_on};
-use crate::support::{FEED, World};
+use crate::support::{FEED, PUSH, World};
 
 #[tokio::test]
 async fn identifying_creates_and_merges() {
@@ -31,7 +31,7 @@ async fn identifying_creates_and_merges() {
 #[tokio::test]
 async fn preferences_and_channel_data_are_kept_and_not_echoed() {
     let world = World::start().await;
-    let body = json!({"preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {FEED: {"x": 1}}});
+    let body = json!({"preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {PUSH: {"tokens": ["a"]}}});
     let user = world.put("/v1/users/ann").sk().json(&body).await.ok(200);
     assert!(user.get("preferences").is_none() && user.get("channel_data").is_none(), "F-USR-09");
     let more = json!({"preferences": {"default": {"workflows": {"other": true}}}});

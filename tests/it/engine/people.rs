@@ -7,7 +7,7 @@ use bellwire::store::Batch;
 use bellwire::verbs::identify::Profile;
 use serde_json::{Value, json};
 
-use crate::world::{CHANNEL, World, document, record, tell, wait};
+use crate::world::{PHONES, World, document, record, tell, wait};
 
 async fn world() -> World {
     World::new(&[("greet", document(json!([tell("hello", "{{ tenant.name }}")])))]).await
@@ -17,7 +17,7 @@ async fn world() -> World {
 async fn inline_channel_data_replaces_and_inline_preferences_merge() {
     let world = world().await;
     let trigger = async |channel_data: Value, preferences: Value| {
-        let who = json!({"id": "u", "channel_data": {CHANNEL: channel_data}, "preferences": preferences});
+        let who = json!({"id": "u", "channel_data": {PHONES: channel_data}, "preferences": preferences});
         world.trigger("greet", json!({"recipients": [who]})).await.unwrap();
     };
     trigger(
@@ -190,7 +190,7 @@ async fn who_is_deleted_and_comes_again_meanwhile_is_somebody_else() {
 async fn what_comes_with_a_user_who_is_deleted_meanwhile_is_of_the_user_who_comes_anew() {
     let world = world().await;
     world.core.identify_user(world.env, "u", &profile(json!({"name": "Old"}))).await.unwrap();
-    let who = json!({"id": "u", "channel_data": {CHANNEL: {"tokens": ["a"]}}});
+    let who = json!({"id": "u", "channel_data": {PHONES: {"tokens": ["a"]}}});
     let trigger = world.trigger("greet", json!({"recipients": [who]}));
     let (deleted, triggered) = world.at_once(world.core.delete_user(world.env, "u"), trigger).await;
     deleted.unwrap();

@@ -625,7 +625,7 @@ fn expect<T: std::fmt::Debug>(place: &str, what: &Value, answered: Result<T, bel
 
 fn setups(channels: &Value) -> BTreeMap<String, ChannelSetup> {
     let configured = channels.as_array().into_iter().flatten().filter(|one| one["is_configured"] != false);
-    let setup = |one: &Value| ChannelSetup { is_sandbox: one["sandbox_mode"] == true };
+    let setup = |one: &Value| ChannelSetup::read(&channel(one), one.as_object().expect("a channel"));
     configured.map(|one| (one["key"].as_str().expect("a key").to_owned(), setup(one))).collect()
 }
 
@@ -638,7 +638,7 @@ fn channel(one: &Value) -> Channel {
         key: key.to_owned(),
         name: key.to_owned(),
         kind: one["type"].as_str().expect("a type").parse().unwrap(),
-        provider: String::new(),
+        provider: one["provider"].as_str().unwrap_or_default().to_owned(),
         created_at: Time::default(),
         updated_at: Time::default(),
         conditions: one.get("conditions").map(|group| Group::parse(group, key, Allow::default()).unwrap()),
