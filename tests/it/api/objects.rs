@@ -5,7 +5,7 @@ use bellwire::model::recipient::RecipientRef;
 use bellwire::store::{Batch, Env, Param, Store};
 use serde_json::{Value, json};
 
-use crate::support::{FEED, World};
+use crate::support::{PUSH, World};
 
 const RED: &str = "/v1/objects/teams/red";
 
@@ -124,7 +124,7 @@ async fn a_collection_is_listed_newest_first() {
         world.put(&format!("/v1/objects/others/{id}{id}")).sk().await.ok(200);
     }
     let set = json!({"workflows": {"comment": false}});
-    let body = json!({"name": "A", "preferences": {"default": set}, "channel_data": {FEED: {"x": 1}}});
+    let body = json!({"name": "A", "preferences": {"default": set}, "channel_data": {PUSH: {"tokens": ["a"]}}});
     let a = world.put("/v1/objects/teams/a").sk().json(&body).await.ok(200);
     assert_eq!(a["properties"], json!({"name": "A"}), "F-OBJ-03: neither is echoed");
     let first = world.get("/v1/objects/teams?page_size=2").sk().await.ok(200);
@@ -141,7 +141,7 @@ async fn a_collection_is_listed_newest_first() {
     assert_eq!(with["entries"][0]["preferences"], json!({}), "F-AMB-22");
     assert_eq!(world.get("/v1/objects/teams?include[]=all").sk().await.code().0, 422, "F-OBJ-06");
     let data = world.core.store.channel_data(world.env, "#teams#a").await.unwrap();
-    assert_eq!(data, [(FEED.to_owned(), json!({"x": 1}))], "F-OBJ-03");
+    assert_eq!(data, [(PUSH.to_owned(), json!({"tokens": ["a"]}))], "F-OBJ-03");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn the_messages_of_an_object_are_its_own() {
 #[tokio::test]
 async fn a_deleted_object_leaves_nothing_behind() {
     let world = World::start().await;
-    let body = json!({"name": "Red", "preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {FEED: {"x": 1}}});
+    let body = json!({"name": "Red", "preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {PUSH: {"tokens": ["a"]}}});
     world.put(RED).sk().json(&body).await.ok(200);
     world.put("/v1/objects/teams/blue").sk().json(&json!({"name": "Blue"})).await.ok(200);
     let follow = async |whom: &str, body: Value| {
@@ -222,7 +222,7 @@ async fn many_are_set_each_by_itself() {
     let world = World::start().await;
     world.put(RED).sk().json(&json!({"name": "Red", "text": "x".repeat(200_000)})).await.ok(200);
     let set = json!({"workflows": {"comment": false}});
-    let objects = json!([{"id": "blue", "name": "Blue", "preferences": {"default": set}, "channel_data": {FEED: {"x": 1}}},
+    let objects = json!([{"id": "blue", "name": "Blue", "preferences": {"default": set}, "channel_data": {PUSH: {"tokens": ["a"]}}},
         {"id": "red", "more": "x".repeat(100_000)}, {"id": "green", "collection": "others"}, {"id": "blue", "n": 2}]);
     let done = worked_on(&world, "/v1/objects/teams/bulk/set", json!({"objects": objects})).await;
     assert_eq!(done["name"], "objects.set", "F-OBJ-08");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::objects::{outcome, worked_on};
-use crate::support::{FEED, Setup, World};
+use crate::support::{PUSH, Setup, World};
 
 const ACME: &str = "/v1/tenants/acme";
 
@@ -111,13 +111,13 @@ async fn what_a_tenant_prefers_holds_in_it() {
     world.put(ACME).sk().json(&json!({"settings": {"preference_set": null}})).await.ok(200);
     assert!(told(Some("acme")).await, "F-TEN-06");
     // What it wants for itself is another matter.
-    let own = json!({"id": "acme", "preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {FEED: {"x": 1}}});
+    let own = json!({"id": "acme", "preferences": {"default": {"workflows": {"comment": false}}}, "channel_data": {PUSH: {"tokens": ["a"]}}});
     world.trigger("comment", &json!({"recipients": [{"id": "bob"}], "tenant": own})).await;
     assert_eq!(world.feed("bob").await["meta"]["total_count"], 1, "F-TEN-13: its own sets are no defaults of others");
     let sets = world.core.store.preference_sets(world.env, "#$tenants#acme").await.unwrap();
     assert_eq!(sets, [("default".to_owned(), json!({"workflows": {"comment": false}}))], "F-TEN-13");
     let data = world.core.store.channel_data(world.env, "#$tenants#acme").await.unwrap();
-    assert_eq!(data, [(FEED.to_owned(), json!({"x": 1}))], "F-TEN-13");
+    assert_eq!(data, [(PUSH.to_owned(), json!({"tokens": ["a"]}))], "F-TEN-13");
     assert_eq!(world.get(ACME).sk().await.ok(200)["settings"]["preference_set"], Value::Null, "F-TEN-13");
 }
 
@@ -156,7 +156,7 @@ async fn tenants_are_listed_newest_first_and_found_by_id_and_name() {
 #[tokio::test]
 async fn a_deleted_tenant_takes_what_is_its_own_and_leaves_users_what_is_theirs() {
     let world = World::start().await;
-    let body = json!({"settings": {"preference_set": {"workflows": {"comment": false}}}, "channel_data": {FEED: {"x": 1}},
+    let body = json!({"settings": {"preference_set": {"workflows": {"comment": false}}}, "channel_data": {PUSH: {"tokens": ["a"]}},
         "preferences": {"default": {"workflows": {"x": true}}}});
     world.put(ACME).sk().json(&body).await.ok(200);
     let follow = json!({"recipients": [{"id": "ann"}]});

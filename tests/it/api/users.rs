@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::objects::{outcome, worked_on};
-use crate::support::{FEED, PUSH, World};
+use crate::support::{PUSH, World};
 
 #[tokio::test]
 async fn identifying_creates_and_merges() {
@@ -94,7 +94,7 @@ async fn many_are_identified_each_by_itself() {
     let world = World::start().await;
     world.put("/v1/users/full").sk().json(&json!({"text": "x".repeat(200_000)})).await.ok(200);
     let set = json!({"workflows": {"comment": false}});
-    let users = json!([{"id": "ann", "name": "Ann", "preferences": {"default": set}, "channel_data": {FEED: {"x": 1}}},
+    let users = json!([{"id": "ann", "name": "Ann", "preferences": {"default": set}, "channel_data": {PUSH: {"tokens": ["a"]}}},
         {"id": "full", "more": "x".repeat(100_000)}, {"id": "bob"}, {"id": "ann", "n": 2}]);
     let done = worked_on(&world, "/v1/users/bulk/identify", json!({"users": users})).await;
     assert_eq!(done["name"], "users.identify", "F-USR-16");
