@@ -121,7 +121,11 @@ pub(crate) fn lateness(rate: u32, seconds: u32, busy: usize) -> Result<Histogram
     let mut late = Histogram::new(3)?;
     std::thread::scope(|scope| {
         for _ in 0..busy {
-            scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         let began = Instant::now();
         for n in 1..=rate * seconds {
