@@ -27,6 +27,7 @@ pub mod jobs;
 pub mod keys;
 pub mod messages;
 pub mod objects;
+pub mod page_keys;
 pub mod presence;
 mod recipients;
 pub mod retention;
