@@ -25,6 +25,7 @@ mod filter;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;
+pub mod merge;
 pub mod messages;
 pub mod objects;
 pub mod presence;

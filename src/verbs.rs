@@ -13,6 +13,7 @@ pub mod feed;
 pub mod forget;
 pub mod identify;
 pub mod mark;
+pub mod merge;
 pub mod nested;
 pub mod prefer;
 pub mod presence;

@@ -60,7 +60,7 @@ pub async fn work(core: &Core, job: &Job) -> Result<(), Failure> {
         fan_out::JOB => super::fan_out::work(core, job).await,
         send::JOB => core.send(job).await,
         verbs::nested::JOB => nested::work(core, job).await,
-        forget::JOB => core.work_on_forgetting(job).await,
+        forget::JOB | forget::BECOME_JOB => core.work_on_forgetting(job).await,
         other => Err(Failure(format!("this version knows no jobs of kind `{other}`"))),
     }
 }
@@ -180,7 +180,7 @@ pub async fn abandon(core: &Core, job: &Job, why: &str) -> Result<(), Failure> {
             // Who is a member must not stay unknown: it goes on being tried.
             audience::POPULATE_JOB => return Err(Failure(why.to_owned())),
             // Whoever was deleted must not be shown for good (F-USR-13): it goes on being tried.
-            forget::JOB => return Err(Failure(why.to_owned())),
+            forget::JOB | forget::BECOME_JOB => return Err(Failure(why.to_owned())),
             _ => {}
         }
         if is_ended(core, change).await? {

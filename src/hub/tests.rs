@@ -29,6 +29,7 @@ use crate::sign::issue::sign_hs256;
 use crate::store::keys::{ApiKeyRow, SigningKeyRow};
 use crate::store::{Batch, Store};
 use crate::verbs::change::FeedName;
+use crate::verbs::identify::Profile;
 use crate::verbs::mark::Reach;
 use crate::verbs::{Catalog, Change, Core};
 
@@ -491,6 +492,37 @@ async fn an_item_that_is_updated_in_place_is_told_to_all() {
     house.core.commit(change).await.unwrap();
     assert_eq!(stock.join("3", "ann", json!({"client_seen": {"status": "seen"}})).await, ok());
     assert_eq!(stock.next().await[4]["attn"], json!(["client_seen"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_turn_out_to_be_one_each_device_shows_what_is_theirs_then() {
+    let house = house(false).await;
+    let mut ids = Vec::new();
+    for user in ["ann", "guest", "ann"] {
+        house.core.identify_user(1, user, &Profile::default()).await.unwrap();
+        ids.insert(0, house.notify(user).await);
+        house.core.clock.advance_seconds(1);
+    }
+    let mut devices = Vec::new();
+    for (user, count) in [("ann", 2), ("guest", 1)] {
+        let (mut stock, mut own) = (house.client().await, house.client().await);
+        assert_eq!(stock.join("1", user, json!({"client_a": {}})).await, ok());
+        assert_eq!(stock.next().await[3], json!("new-message"), "there is something to look at");
+        own.join("1", user, json!({"bellwire": {}})).await;
+        assert_eq!(own.next().await[4]["counts"], counts(count, count, count));
+        devices.push((stock, own));
+    }
+    house.core.merge_users(1, "ann", "guest").await.unwrap();
+    for ((mut stock, mut own), expected) in devices.into_iter().zip([ids, Vec::new()]) {
+        let count = expected.len() as i64;
+        assert_eq!(stock.next().await[4]["metadata"], counts(count, count, count), "F-USR-15 F-USR-14");
+        let frame = own.next().await;
+        let shown: Vec<&Value> = frame[4]["entries"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+        assert_eq!((&frame[3], json!(shown)), (&json!("feed.snapshot"), json!(expected)), "F-USR-15 F-USR-14");
+        assert_eq!(frame[4]["counts"], counts(count, count, count));
+        stock.quiet().await;
+        own.quiet().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

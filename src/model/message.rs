@@ -1,5 +1,6 @@
 //! A message: what one channel step told one recipient, and what became of it.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -253,6 +254,49 @@ struct ShownActivity<'a>(
 pub fn shown_activity(id: &str, actor: Option<usize>, at: Time, data: &str) -> String {
     let actor = actor.map_or_else(|| "null".to_owned(), |place| place.to_string());
     format!(r#"["{id}",{actor},"{at}",{data}]"#)
+}
+
+/// What a message shows of actors and of activities, both JSON arrays, with this record in place of that of `whom`; none
+/// if they are not shown. Whoever would be shown twice then is shown where they came first.
+pub fn with_actor(
+    actors: &str,
+    activities: Option<&str>,
+    whom: &RecipientRef,
+    record: &Value,
+) -> Option<(String, Option<String>)> {
+    let mut actors: Vec<Value> = serde_json::from_str(actors).ok()?;
+    let own = actors.iter().position(|actor| is_record_of(actor, whom))?;
+    let is_same = |actor: &Value| ["__typename", "collection", "id"].iter().all(|name| actor[*name] == record[*name]);
+    let other = actors.iter().position(is_same).unwrap_or(own);
+    let (first, second) = (own.min(other), own.max(other));
+    actors[first] = record.clone();
+    if first == second {
+        return Some((Value::Array(actors).to_string(), activities.map(str::to_owned)));
+    }
+    actors.remove(second);
+    let place = |place: usize| match place.cmp(&second) {
+        Ordering::Less => place,
+        Ordering::Equal => first,
+        Ordering::Greater => place - 1,
+    };
+    let moved = |ShownActivity(id, actor, at, data): ShownActivity<'_>| {
+        let actor = actor.map_or_else(|| "null".to_owned(), |actor| place(actor).to_string());
+        format!("[{id},{actor},{at},{data}]")
+    };
+    let activities = activities.map(|activities| {
+        let shown: Vec<ShownActivity<'_>> = serde_json::from_str(activities).unwrap_or_default();
+        format!("[{}]", shown.into_iter().map(moved).collect::<Vec<_>>().join(","))
+    });
+    Some((Value::Array(actors).to_string(), activities))
+}
+
+fn is_record_of(actor: &Value, whom: &RecipientRef) -> bool {
+    match whom {
+        RecipientRef::User(id) => actor["__typename"] == "User" && actor["id"] == id.as_str(),
+        RecipientRef::Object { collection, id } => {
+            actor["__typename"] == "Object" && actor["collection"] == collection.as_str() && actor["id"] == id.as_str()
+        }
+    }
 }
 
 /// The JSON array with only its first elements.

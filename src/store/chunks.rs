@@ -6,6 +6,7 @@ use super::Env;
 use super::db::{Error, Row, Store};
 use super::filter::Where;
 use super::messages::MessageFilter;
+use crate::model::time::Time;
 use crate::params;
 
 /// The newest message there was at some instant. What came later is beyond it: it has a higher number and, as the number
@@ -85,26 +86,57 @@ pub struct Shared {
     pub found: Found,
     /// A JSON array of their records.
     pub actors: String,
+    /// The activities that it shows, as a JSON array.
+    pub activities: Option<String>,
+    pub total_actors: i64,
+    /// Whether the other one acted in it, too.
+    pub has_other: bool,
+}
+
+/// Whose acts are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Acts<'a> {
+    pub env: Env,
+    /// The actor's key.
+    pub actor: &'a str,
+    /// Another of whom it is asked whether they acted as well.
+    pub other: Option<&'a str>,
+    /// Those in messages that are as new as this.
+    pub since: Time,
 }
 
 impl Store {
-    /// The first `limit` messages behind number `after`, and not beyond `end`, which came out of batches that this
-    /// user or object, by key, has brought something to and show others as well, in order.
-    pub async fn shared_chunk(
-        &self,
-        env: Env,
-        actor: &str,
-        after: i64,
-        end: End,
-        limit: usize,
-    ) -> Result<Vec<Shared>, Error> {
+    /// The first `limit` messages behind number `after`, and not beyond `end`, which came out of batches that the actor
+    /// has brought something to and show others as well, in order.
+    pub async fn shared_chunk(&self, acts: Acts<'_>, after: i64, end: End, limit: usize) -> Result<Vec<Shared>, Error> {
         let sql = format!(
-            "SELECT m.n, m.id, m.version, m.feed, m.channel, m.recipient, m.tenant, m.workflow, m.actors FROM messages m \
+            "SELECT m.n, m.id, m.version, m.feed, m.channel, m.recipient, m.tenant, m.workflow, m.actors, m.activities, \
+             m.total_actors, CASE WHEN EXISTS (SELECT 1 FROM batch_activities o WHERE o.batch = m.batch AND o.actor = ?7) \
+             THEN 1 ELSE 0 END FROM messages m \
              WHERE m.batch IN (SELECT a.batch FROM batch_activities a WHERE a.env = ?1 AND a.actor = ?2) \
-             AND m.total_actors > 1 AND +m.n > ?3 AND +m.n <= ?4 AND +m.inserted_at <= ?5 ORDER BY m.n LIMIT {limit}"
+             AND m.total_actors > 1 AND +m.n > ?3 AND +m.n <= ?4 AND +m.inserted_at <= ?5 AND +m.inserted_at >= ?6 \
+             ORDER BY m.n LIMIT {limit}"
         );
-        let row = |row: &Row<'_>| Ok(Shared { found: found(row)?, actors: row.string(8)? });
-        self.scan(sql, params![env, actor, after, end.n, end.at], row).await
+        let row = |row: &Row<'_>| {
+            Ok(Shared {
+                found: found(row)?,
+                actors: row.string(8)?,
+                activities: row.maybe_string(9)?,
+                total_actors: row.int(10)?,
+                has_other: row.bool(11)?,
+            })
+        };
+        let Acts { env, actor, other, since } = acts;
+        self.scan(sql, params![env, actor, after, end.n, end.at, since, other], row).await
+    }
+
+    /// What somebody has brought to batches, at most `limit` of it, as new as it is asked for: each by its batch and id.
+    pub async fn brought(&self, acts: Acts<'_>, limit: usize) -> Result<Vec<(String, String)>, Error> {
+        let sql = format!(
+            "SELECT batch, id FROM batch_activities WHERE env = ?1 AND actor = ?2 AND inserted_at >= ?3 ORDER BY batch, id LIMIT {limit}"
+        );
+        let params = params![acts.env, acts.actor, acts.since];
+        self.scan(sql, params, |row| Ok((row.string(0)?, row.string(1)?))).await
     }
 
     /// The newest message of the environment as things stand.

@@ -34,6 +34,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("m.actors ->> '$[0].__typename'", "(CAST(m.actors AS json) -> 0 ->> '__typename')"),
     // Where others write at the same time: rows that somebody else has are passed over, and rows that must stay are held.
     ("/* skip locked */", "FOR UPDATE SKIP LOCKED"),
+    ("/* take */", "FOR UPDATE"),
     ("/* hold */", "FOR KEY SHARE"),
     ("/* hold: u */", "FOR KEY SHARE OF u"),
     ("/* hold: o */", "FOR KEY SHARE OF o"),

@@ -210,12 +210,7 @@ impl Store {
 
     /// Counters of the feed as a recount finds them: what audits compare with [`Store::feed_head`].
     pub async fn recount(&self, feed: i64) -> Result<(Counts, Counts), Error> {
-        let sql = "SELECT count(*) FILTER (WHERE archived_at IS NULL), \
-             count(*) FILTER (WHERE archived_at IS NULL AND read_at IS NULL), \
-             count(*) FILTER (WHERE archived_at IS NULL AND seen_at IS NULL), \
-             count(*) FILTER (WHERE archived_at IS NOT NULL), \
-             count(*) FILTER (WHERE archived_at IS NOT NULL AND read_at IS NULL), \
-             count(*) FILTER (WHERE archived_at IS NOT NULL AND seen_at IS NULL) FROM messages WHERE feed = ?1";
+        let sql = format!("SELECT {} FROM messages m WHERE m.feed = ?1", counts());
         let rows = self.scan(sql, params![feed], |row| {
             let active = Counts { total: row.int(0)?, unread: row.int(1)?, unseen: row.int(2)? };
             Ok((active, Counts { total: row.int(3)?, unread: row.int(4)?, unseen: row.int(5)? }))
@@ -490,6 +485,24 @@ pub(super) fn recounted(mark: Option<Mark>, chosen: &str) -> String {
         }
     }
     format!(", ({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
+}
+
+/// What the counters are by a count of messages `m`, in their order.
+fn counts() -> String {
+    let count = |(_, is_archived, unset): (&str, bool, Option<&str>)| {
+        let unset = unset.map(|column| format!(" AND m.{column} IS NULL")).unwrap_or_default();
+        format!("count(*) FILTER (WHERE {}{unset})", is_set("archived_at", is_archived, None))
+    };
+    COUNTERS.map(count).join(", ")
+}
+
+/// The counters of feeds whose messages have been counted anew.
+pub(super) fn counted() -> String {
+    format!(
+        "({}) = (SELECT {} FROM messages m WHERE m.feed = feeds.id)",
+        COUNTERS.map(|(name, ..)| name).join(", "),
+        counts()
+    )
 }
 
 /// That a message's stamp is set, or is not, once it has been given the mark.

@@ -111,6 +111,12 @@ impl Store {
         self.query_one(sql, &params![line.number()], |row| row.time(0)).await
     }
 
+    /// Whether a job with that subject is there which was added before this one.
+    pub async fn is_behind(&self, job: &Job, subject: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM jobs WHERE subject = ?1 AND id < ?2";
+        Ok(self.query_one(sql, &params![subject, job.id], |_| Ok(())).await?.is_some())
+    }
+
     /// Makes every claimed job due at once: for a node that is alone and has just started, every claim is a dead one's.
     pub async fn release_claims(&self, now: Time) -> Result<(), Error> {
         let mut batch = Batch::new();

@@ -347,6 +347,31 @@ impl Batch {
         );
     }
 
+    /// Adds that another is the first who acted in these messages, where one was, both by key; beside what shows it.
+    pub fn hand_over_actor(&mut self, ids: &[String], from: &str, into: &str) {
+        self.push(
+            "UPDATE messages SET actor = ?3 WHERE id IN (SELECT value FROM json_each(?1)) AND actor = ?2",
+            params![serde_json::to_string(ids).unwrap_or_default(), from, into],
+        );
+    }
+
+    /// Adds that a message shows these activities, of so many actors; beside what shows the actors.
+    pub fn show_activities(&mut self, id: &str, activities: Option<&str>, total_actors: i64) {
+        self.push(
+            "UPDATE messages SET activities = ?2, total_actors = ?3 WHERE id = ?1",
+            params![id, activities, total_actors],
+        );
+    }
+
+    /// Adds that another has brought these to their batches, given by batch and id.
+    pub fn hand_over_activities(&mut self, activities: &[(String, String)], into: &str) {
+        self.push(
+            "UPDATE batch_activities SET actor = ?2 FROM json_each(?1) j \
+             WHERE batch_activities.batch = j.value ->> 0 AND batch_activities.id = j.value ->> 1",
+            params![serde_json::to_string(activities).unwrap_or_default(), into],
+        );
+    }
+
     /// Adds a mark on messages that stand in no feed.
     pub fn mark_alone(&mut self, env: Env, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
         self.push(

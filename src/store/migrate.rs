@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 17, name: "digests", sql: include_str!("migrations/0017_digests.sql"), postgres: "" },
     Migration { number: 18, name: "caps", sql: include_str!("migrations/0018_caps.sql"), postgres: "" },
     Migration { number: 19, name: "objects", sql: include_str!("migrations/0019_objects.sql"), postgres: "" },
+    Migration { number: 20, name: "merges", sql: include_str!("migrations/0020_merges.sql"), postgres: "" },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

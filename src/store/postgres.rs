@@ -520,6 +520,8 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
             SqlState::CRASH_SHUTDOWN,
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            // What was not there when it was looked for, and is by now.
+            SqlState::UNIQUE_VIOLATION,
             // A plan that was made before a migration.
             SqlState::FEATURE_NOT_SUPPORTED,
         ]

@@ -93,7 +93,7 @@ impl Batch {
         const THEIR_RUNS: &str = "SELECT id FROM runs WHERE env = ?1 AND recipient = ?2";
         // A message that outlives its run still tells of what came together.
         let their_batches = format!(
-            "SELECT id FROM batches WHERE run IN ({THEIR_RUNS}) UNION ALL SELECT batch FROM messages WHERE {IN_THEIR_FEEDS} \
+            "SELECT id FROM batches WHERE run IN ({THEIR_RUNS}) AND recipient = ?2 UNION ALL SELECT batch FROM messages WHERE {IN_THEIR_FEEDS} \
              UNION ALL SELECT batch FROM messages WHERE {IN_NO_FEED} \
              UNION ALL SELECT id FROM batches WHERE is_open = 1 AND env = ?1 AND recipient = ?2"
         );

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::audiences::Slot;
 use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::caps::Passing;
-use super::chunks::{End, Found, Lane};
+use super::chunks::{Acts, End, Found, Lane};
 use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
 use super::jobs::{Job, Line, MOST_COUNTED};
+use super::merge::Merger;
 use super::messages::MessageFilter;
 use super::objects::ObjectFilter;
 use super::retention::Kept;
@@ -40,7 +43,7 @@ fn ways(store: &Store) -> BTreeSet<String> {
         // A list that came as a parameter, no table at all, or rows found by another line.
         _ if line.contains("VIRTUAL TABLE")
             || line == "SCAN CONSTANT ROW"
-            || ["SCAN fresh", "SCAN older"].contains(&line.as_str())
+            || ["SCAN fresh", "SCAN older", "SCAN placed"].contains(&line.as_str())
             || line.starts_with("SCAN (subquery-") =>
         {
             None
@@ -288,11 +291,50 @@ async fn what_is_asked_most_is_found_by_an_index() {
     ] {
         apply(&|batch| {
             batch.delete_recipient(1, &whom);
-            batch.add_job_for_actor("forget", "1/u", 1, &whom.key(), now);
+            batch.add_job_for_actor(("forget", "1/u"), &json!({"env": 1}), (1, &whom.key()), "2/u", now);
         })
         .await;
         goes_by(&store, &format!("the deletion of {whom}"), &[&theirs, own].concat());
     }
+    let merger = Merger { env: 1, from: "u", into: "v", since: now, now };
+    apply(&|batch| {
+        batch.take_users(1, "u", "v");
+    })
+    .await;
+    goes_by(&store, "who is taken", &["sqlite_autoindex_users_1 (env=? AND id=?)", &feeds, "sorted"]);
+    apply(&|batch| {
+        batch.hand_over(&merger);
+    })
+    .await;
+    goes_by(
+        &store,
+        "what becomes another's",
+        &[
+            "feeds_by_recipient (env=? AND recipient=?)",
+            "sqlite_autoindex_feeds_1 (env=? AND channel=? AND recipient=?)",
+            "messages_by_feed (feed=?)",
+            "messages_by_feed (feed=? AND seq>?)",
+            alone,
+            "sqlite_autoindex_batches_1 (id=?)",
+            &runs,
+            &preferences,
+            &channel_data,
+            "schedules_by_recipient (env=? AND recipient=?)",
+            "subscriptions_of_recipient (env=? AND recipient=?)",
+            "sqlite_autoindex_subscriptions_1 (env=? AND object=? AND recipient=?)",
+            "audience_members_by_user (env=? AND user_id=?)",
+            "sqlite_autoindex_audiences_1 (env=? AND key=?)",
+            "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
+            "sqlite_autoindex_run_once_1 (env=? AND recipient=?)",
+            "sqlite_autoindex_throttles_1 (env=? AND recipient=?)",
+            "sqlite_autoindex_cap_counts_1 (env=? AND recipient=?)",
+            "runs_by_actor (env=? AND actor=?)",
+            "batch_activities_by_actor (env=? AND actor=?)",
+            "schedules_by_actor (env=? AND actor=?)",
+            ROW,
+            "sorted",
+        ],
+    );
     let at_one = Edge::After(Cursor::At(now, "a".to_owned()));
     for (filter, way) in [
         (ObjectFilter::default(), "objects_by_time (env=? AND collection=? AND (inserted_at,id)<(?,?))"),
@@ -527,9 +569,15 @@ async fn batches(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     })
     .await;
     goes_by(store, "what is taken out", &[by_id, one, "sqlite_autoindex_runs_1 (id=?)"]);
-    store.shared_chunk(1, "u", 5, End { n: 9, at: 9 }, 10).await.unwrap();
+    let acts = Acts { env: 1, actor: "u", other: Some("v"), since: now };
+    store.shared_chunk(acts, 5, End { n: 9, at: 9 }, 10).await.unwrap();
     let (of_actor, of_batch) = ("batch_activities_by_actor (env=? AND actor=?)", "messages_by_batch (batch=?)");
-    goes_by(store, "what somebody has come to with others", &[of_actor, of_batch, "sorted"]);
+    let brought = "sqlite_autoindex_batch_activities_1 (batch=?)";
+    goes_by(store, "what somebody has come to with others", &[of_actor, of_batch, brought, "sorted"]);
+    store.brought(acts, 10).await.unwrap();
+    goes_by(store, "what somebody has brought", &[of_actor, "sorted"]);
+    apply(&|write| write.hand_over_activities(&[(of("b"), of("a"))], "v")).await;
+    goes_by(store, "what another has brought", &[one]);
     apply(&|write| write.forget_batches(now)).await;
     goes_by(store, "what nothing came to", &["batches_unclaimed (closes_at<?)"]);
 }

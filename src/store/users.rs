@@ -1,6 +1,6 @@
 //! Users, their preferences and channel data.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Env;
 use super::db::{Batch, Error, Row, Store};
@@ -169,19 +169,28 @@ impl Batch {
         );
     }
 
-    /// Adds the job of going through all messages in which somebody acted, if there are any: those that are there when the
-    /// batch is applied, and none that come later.
-    pub fn add_job_for_actor(&mut self, kind: &str, subject: &str, env: Env, actor: &str, now: Time) {
-        // The end of the progress, which the database alone knows, stands at its end.
-        let known = json!({"env": env, "user": actor, "asked_at": now.micros(), "after": 0}).to_string();
-        let open = format!("{},\"end\":{{\"n\":", known.trim_end_matches('}'));
+    /// Adds the job of going through all messages in which somebody acted, by key, if there are any: those that are there
+    /// when the batch is applied, and none that come later. There are some as well while a job waits whose subject is
+    /// `coming`: it makes them theirs. `known` is the job's progress, without its end.
+    pub fn add_job_for_actor(
+        &mut self,
+        (kind, subject): (&str, &str),
+        known: &Value,
+        (env, actor): (Env, &str),
+        coming: &str,
+        now: Time,
+    ) {
+        // The end, which the database alone knows, stands last.
+        let known = known.to_string();
+        let open = format!("{},\"end\":{{\"n\":", known.strip_suffix('}').unwrap_or(&known));
         self.push(
             "INSERT INTO jobs (kind, subject, due_at, progress) \
              SELECT ?3, ?4, CAST(?5 AS BIGINT), CAST(?6 AS TEXT) || CAST((SELECT coalesce(max(n), 0) FROM messages) AS TEXT) || ',\"at\":' \
              || CAST((SELECT coalesce(max(inserted_at), 0) FROM messages WHERE env = ?1) AS TEXT) || '}}' \
              WHERE EXISTS (SELECT 1 FROM messages WHERE env = ?1 AND actor = ?2) \
-             OR EXISTS (SELECT 1 FROM batch_activities WHERE env = ?1 AND actor = ?2)",
-            params![env, actor, kind, subject, now, open],
+             OR EXISTS (SELECT 1 FROM batch_activities WHERE env = ?1 AND actor = ?2) \
+             OR EXISTS (SELECT 1 FROM jobs WHERE subject = ?7)",
+            params![env, actor, kind, subject, now, open, coming],
         );
     }
 }

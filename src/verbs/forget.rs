@@ -1,13 +1,16 @@
-//! Forget: whatever others were told of somebody who was deleted shows one who is missing from then on (F-USR-13).
+//! Forget: whatever others were told of somebody who was deleted shows one who is missing from then on (F-USR-13), or whom
+//! they have become (F-USR-15).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::recipient::{RecipientRef, missing};
+use crate::model::feed::Bounds;
+use crate::model::message::with_actor;
+use crate::model::recipient::{RecipientRef, User, missing};
 use crate::model::time::Time;
 use crate::queue::{Failure, LEASE_SECONDS};
-use crate::store::chunks::{End, Lane};
+use crate::store::chunks::{Acts, End, Lane};
 use crate::store::jobs::{Job, Line};
 use crate::store::messages::MessageFilter;
 use crate::store::{self, Env};
@@ -18,6 +21,14 @@ use super::{Change, Core};
 
 /// The kind of job that makes others forget.
 pub const JOB: &str = "forget";
+/// The kind of job that shows others whom somebody has become, and makes them forget the rest. (Versions that know of
+/// nobody who becomes another leave it alone.)
+pub const BECOME_JOB: &str = "become";
+
+/// Activities that are another's from one transaction on.
+const ACTIVITIES: usize = 500;
+/// Seconds after which it is looked again whether somebody has become whom they are to become first.
+const LOOK_SECONDS: i64 = 1;
 
 /// How far it has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +45,18 @@ struct Progress {
     /// Whether it is among messages that show others as well: they come second.
     #[serde(default)]
     is_shared: bool,
+    /// Whom they have become, until all that is to show that one does: what shows nobody comes last.
+    #[serde(default)]
+    heir: Option<Heir>,
+}
+
+/// A user who acts in what another has done of late.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Heir {
+    /// Their id.
+    pub user: String,
+    /// What is older, in microseconds, is not theirs.
+    pub since: i64,
 }
 
 /// A claimed job of forgetting, under way.
@@ -43,20 +66,49 @@ pub struct Work {
     progress: Progress,
 }
 
+/// Who is shown instead of whoever is forgotten.
+struct Shown {
+    record: Value,
+    /// Their key, and from when on they are; none for one who is missing.
+    heir: Option<(String, Time)>,
+}
+
 impl Change {
     /// Adds that a recipient is deleted with everything that is theirs, and the job that makes others forget them.
-    pub(crate) fn delete(&mut self, env: Env, reference: &RecipientRef, now: Time) {
+    pub(crate) fn delete(&mut self, core: &Core, env: Env, reference: &RecipientRef, now: Time) {
+        self.leave(core, env, reference, None, now);
+    }
+
+    /// Adds that a recipient is deleted, whom others may know as another from now on.
+    pub(super) fn leave(&mut self, core: &Core, env: Env, reference: &RecipientRef, heir: Option<&Heir>, now: Time) {
         self.batch.delete_recipient(env, reference);
+        let key = reference.key();
+        let known = json!({"env": env, "user": key, "asked_at": now.micros(), "after": 0, "heir": heir});
         // The job's subject is logged, and a user's id may be an address: it stands in the progress, which is not.
-        self.batch.add_job_for_actor(JOB, &Uuid::new_v4().to_string(), env, &reference.key(), now);
+        let (kind, subject) = match heir {
+            Some(heir) => (BECOME_JOB, coming(core, env, &heir.user)),
+            None => (JOB, Uuid::new_v4().to_string()),
+        };
+        self.batch.add_job_for_actor((kind, &subject), &known, (env, &key), &coming(core, env, &key), now);
         self.wake(Line::Own, now);
     }
+}
+
+/// What jobs by which others become a recipient, given by key, have in common: their subject.
+fn coming(core: &Core, env: Env, key: &str) -> String {
+    let environment = core.catalog.environment(env).map_or(Uuid::nil(), |environment| environment.id);
+    Uuid::new_v5(&environment, key.as_bytes()).to_string()
 }
 
 impl Core {
     /// Does a claimed job of forgetting from where it stands to its end.
     pub async fn work_on_forgetting(&self, job: &Job) -> Result<(), Failure> {
         let mut work = Work::take_up(job)?;
+        // Whoever is to become this one becomes it before it is forgotten.
+        let (env, user) = (work.progress.env, &work.progress.user);
+        if self.store.is_behind(job, &coming(self, env, user)).await? {
+            return self.put_off(job, self.clock.now().plus_seconds(LOOK_SECONDS)).await;
+        }
         for _ in 0..CHUNKS_PER_CLAIM {
             if !work.goes_on(self).await? {
                 return Ok(());
@@ -80,79 +132,127 @@ impl Work {
     pub async fn goes_on(&mut self, core: &Core) -> Result<bool, Failure> {
         let now = core.clock.now();
         let mut shown = Change::new();
-        let mut next = None;
-        if !self.progress.is_shared {
-            next = self.show_missing(core, &mut shown, now).await?;
-            if next.is_none() {
-                (self.progress.is_shared, self.progress.after) = (true, 0);
-            }
-        }
-        if self.progress.is_shared {
-            next = self.show_missing_among_others(core, &mut shown, now).await?;
-        }
+        let next = self.show_next(core, &mut shown, now).await?;
         let mut change = Change::new();
-        match next {
-            Some(place) => {
-                self.progress.after = place;
-                let progress = serde_json::to_value(&self.progress).unwrap_or_default();
+        match &next {
+            Some(next) => {
+                let progress = serde_json::to_value(next).unwrap_or_default();
                 change.batch.advance_job(&self.job, &progress, now.plus_seconds(LEASE_SECONDS));
             }
             None => change.batch.finish_job(&self.job),
         }
         change.append(shown);
         match core.commit(change).await {
-            Ok(_) => Ok(next.is_some()),
+            Ok(_) => {
+                let is_more = next.is_some();
+                next.into_iter().for_each(|next| self.progress = next);
+                Ok(is_more)
+            }
             // Somebody else has taken the job over; or what it is about changes right now, and it is due again soon.
             Err(store::Error::Refused(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Changes what comes next; how far the job is then, if that is not the end.
+    async fn show_next(&self, core: &Core, change: &mut Change, now: Time) -> Result<Option<Progress>, Failure> {
+        let instead = self.instead(core).await?;
+        let mut next = self.progress.clone();
+        if !next.is_shared {
+            if let Some(after) = self.show(core, &instead, next.after, change, now).await? {
+                next.after = after;
+                return Ok(Some(next));
+            }
+            (next.is_shared, next.after) = (true, 0);
+        }
+        if let Some(after) = self.show_among_others(core, &instead, next.after, change, now).await? {
+            next.after = after;
+            return Ok(Some(next));
+        }
+        let Some((heir, since)) = &instead.heir else { return Ok(None) };
+        let acts = Acts { env: next.env, actor: &next.user, other: None, since: *since };
+        let brought = core.store.brought(acts, ACTIVITIES).await?;
+        change.batch.hand_over_activities(&brought, heir);
+        if brought.len() == ACTIVITIES {
+            next.after = next.end.n;
+        } else {
+            (next.is_shared, next.after, next.heir) = (false, 0, None);
+        }
+        Ok(Some(next))
+    }
+
+    /// Who is shown now.
+    async fn instead(&self, core: &Core) -> Result<Shown, store::Error> {
+        let Progress { env, user, asked_at, heir, .. } = &self.progress;
+        let Some(heir) = heir else {
+            let record = missing(&RecipientRef::from_key(user), Time::from_micros(*asked_at));
+            return Ok(Shown { record, heir: None });
+        };
+        // One who is gone as well has a job of their own behind this one, which finds them by their id.
+        let gone = || User {
+            id: heir.user.clone(),
+            properties: Default::default(),
+            inserted_at: Time::from_micros(*asked_at),
+            updated_at: Time::from_micros(*asked_at),
+        };
+        let record = core.store.user(*env, &heir.user).await?.unwrap_or_else(gone).to_json();
+        Ok(Shown { record, heir: Some((heir.user.clone(), Time::from_micros(heir.since))) })
+    }
+
     /// Changes the next messages in which nobody else acts; the last of them, if there are more.
-    async fn show_missing(&self, core: &Core, change: &mut Change, now: Time) -> Result<Option<i64>, Failure> {
-        let Progress { env, ref user, end, after, .. } = self.progress;
-        let actors = Value::Array(vec![self.missing()]).to_string();
-        let found = core.store.chunk(Lane::Acted(env, user), &MessageFilter::default(), after, end, FEEDS).await?;
+    async fn show(
+        &self,
+        core: &Core,
+        instead: &Shown,
+        after: i64,
+        change: &mut Change,
+        now: Time,
+    ) -> Result<Option<i64>, Failure> {
+        let Progress { env, ref user, end, .. } = self.progress;
+        let actors = Value::Array(vec![instead.record.clone()]).to_string();
+        let since = instead.heir.as_ref().map(|(_, since)| *since);
+        let filter =
+            MessageFilter { inserted_at: Bounds { gte: since, ..Bounds::default() }, ..MessageFilter::default() };
+        let found = core.store.chunk(Lane::Acted(env, user), &filter, after, end, FEEDS).await?;
         for (feed, ids) in by_feed(env, &found) {
             show(change, env, feed, &ids, &actors, now);
+            if let Some((heir, _)) = &instead.heir {
+                change.batch.hand_over_actor(&ids, user, heir);
+            }
         }
         Ok(found.last().filter(|_| found.len() == FEEDS).map(|last| last.place))
     }
 
     /// Changes the next messages in which others act as well, each by itself.
-    async fn show_missing_among_others(
+    async fn show_among_others(
         &self,
         core: &Core,
+        instead: &Shown,
+        after: i64,
         change: &mut Change,
         now: Time,
     ) -> Result<Option<i64>, Failure> {
-        let Progress { env, ref user, end, after, .. } = self.progress;
-        let all = core.store.shared_chunk(env, user, after, end, FEEDS).await?;
+        let Progress { env, ref user, end, .. } = self.progress;
+        let (heir, since) =
+            instead.heir.as_ref().map_or((None, Time::default()), |(heir, at)| (Some(heir.as_str()), *at));
+        let acts = Acts { env, actor: user, other: heir, since };
+        let all = core.store.shared_chunk(acts, after, end, FEEDS).await?;
+        let whom = RecipientRef::from_key(user);
         for shared in &all {
-            let mut actors: Vec<Value> = serde_json::from_str(&shared.actors).unwrap_or_default();
-            let whom = RecipientRef::from_key(user);
-            let Some(actor) = actors.iter_mut().find(|actor| is_record_of(actor, &whom)) else { continue };
-            *actor = self.missing();
+            let shown = with_actor(&shared.actors, shared.activities.as_deref(), &whom, &instead.record);
+            let Some((actors, activities)) = shown else { continue };
             // Another who is forgotten may stand there, too: what was read must be what is changed.
             change.batch.require_message(&shared.found.id, shared.found.version);
             for (feed, ids) in by_feed(env, std::slice::from_ref(&shared.found)) {
-                show(change, env, feed, &ids, &Value::Array(actors.clone()).to_string(), now);
+                show(change, env, feed, &ids, &actors, now);
+                if let Some(heir) = heir {
+                    change.batch.hand_over_actor(&ids, user, heir);
+                    let total = shared.total_actors - i64::from(shared.has_other);
+                    change.batch.show_activities(&shared.found.id, activities.as_deref(), total);
+                }
             }
         }
         Ok(all.last().filter(|_| all.len() == FEEDS).map(|last| last.found.place))
-    }
-
-    fn missing(&self) -> Value {
-        missing(&RecipientRef::from_key(&self.progress.user), Time::from_micros(self.progress.asked_at))
-    }
-}
-
-fn is_record_of(actor: &Value, whom: &RecipientRef) -> bool {
-    match whom {
-        RecipientRef::User(id) => actor["__typename"] == "User" && actor["id"] == id.as_str(),
-        RecipientRef::Object { collection, id } => {
-            actor["__typename"] == "Object" && actor["collection"] == collection.as_str() && actor["id"] == id.as_str()
-        }
     }
 }
 

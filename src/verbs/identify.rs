@@ -213,16 +213,16 @@ impl Core {
     /// (F-USR-13).
     pub async fn delete_recipient(&self, env: Env, reference: &RecipientRef) -> Result<(), Error> {
         let mut change = Change::new();
-        change.delete(env, reference, self.clock.now());
+        change.delete(self, env, reference, self.clock.now());
         match self.commit(change).await {
-            Ok(_) => Ok(self.tell_of_deletion(env, reference).await?),
+            Ok(_) => Ok(self.tell_of_feeds(env, reference).await?),
             Err(store::Error::Refused(_)) => Err(nobody(reference)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Bells that are still open learn that their feed is empty; objects have none (F-OBJ-09).
-    pub(super) async fn tell_of_deletion(&self, env: Env, reference: &RecipientRef) -> Result<(), store::Error> {
+    /// Bells that are still open look at their feeds anew; objects have none (F-OBJ-09).
+    pub(super) async fn tell_of_feeds(&self, env: Env, reference: &RecipientRef) -> Result<(), store::Error> {
         let Some(id) = reference.user_id() else { return Ok(()) };
         for channel in self.catalog.channels() {
             let channel = channel.id.to_string();

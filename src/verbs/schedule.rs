@@ -5,6 +5,7 @@ pub mod bulk;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -36,6 +37,21 @@ const MOST_REPEATS: usize = 100;
 pub fn add_occurrence(change: &mut Change, schedule: &Schedule) {
     if let Some(at) = schedule.next_occurrence_at {
         change.add_job(JOB, &schedule.id.to_string(), at);
+    }
+}
+
+/// Adds that a schedule is planned anew where its recipient is now. It is written even if nothing changes: an occurrence
+/// that is under way reads the zone again.
+pub(super) fn move_to(change: &mut Change, mut schedule: Schedule, zone: &TimeZone, now: Time) {
+    let before = schedule.next_occurrence_at;
+    schedule.replan_in(now, zone);
+    let is_elsewhere = schedule.next_occurrence_at != before;
+    if is_elsewhere {
+        change.batch.drop_occurrence(&schedule);
+    }
+    change.batch.update_schedule(&schedule, now);
+    if is_elsewhere {
+        add_occurrence(change, &schedule);
     }
 }
 

@@ -467,19 +467,9 @@ impl<'a> Staged<'a> {
             change.wake(Line::Own, self.now);
         }
         let taken_over = std::mem::take(&mut self.taken_over);
-        for mut schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
-            let before = schedule.next_occurrence_at;
+        for schedule in planned.into_iter().filter(|schedule| !taken_over.contains(&schedule.id)) {
             let zone = self.zone(&schedule.recipient).await?;
-            schedule.replan_in(self.now, &zone);
-            let is_elsewhere = schedule.next_occurrence_at != before;
-            if is_elsewhere {
-                change.batch.drop_occurrence(&schedule);
-            }
-            // Written even if nothing changes: an occurrence that is under way reads the zone again.
-            change.batch.update_schedule(&schedule, self.now);
-            if is_elsewhere {
-                schedule::add_occurrence(change, &schedule);
-            }
+            schedule::move_to(change, schedule, &zone, self.now);
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
     }),
+    Route::new(Verb::Post, "/v1/users/{user_id}/merge", "mergeUser", Tier::Two, |cx| Box::pin(merge(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/identify", "bulkIdentifyUsers", Tier::One, |cx| Box::pin(identify_many(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/delete", "bulkDeleteUsers", Tier::One, |cx| Box::pin(delete_many(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/preferences", "bulkSetUserPreferences", Tier::One, |cx| {
@@ -83,6 +84,16 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 async fn list_messages(cx: Cx) -> Result<Answer, ApiError> {
     let user = found(&cx).await?;
     messages::list_of(&cx, Some(RecipientRef::User(user.id))).await
+}
+
+/// F-USR-14.
+async fn merge(cx: Cx) -> Result<Answer, ApiError> {
+    let body = cx.members()?;
+    let Some(Value::String(from)) = body.get("from_user_id") else {
+        return Err(ApiError::invalid_at("from_user_id", "from_user_id is required: a user's id, as a string"));
+    };
+    let user = cx.core().merge_users(cx.env(), cx.param("user_id"), from).await?;
+    Ok(Answer::json(&user.to_json()))
 }
 
 /// F-USR-16.

@@ -178,7 +178,7 @@ impl Deed {
                 if core.store.recipients(env, &[key]).await?.is_empty() {
                     return Err(nobody(&whom));
                 }
-                change.delete(env, &whom, core.clock.now());
+                change.delete(core, env, &whom, core.clock.now());
                 Ok(turn)
             }
             (Deed::Unsubscribe { .. }, What::Followers(request)) => {
@@ -198,7 +198,7 @@ impl Deed {
     /// Tells of what was done to an entry, once it is on disk.
     pub(super) async fn tell(&self, core: &Core, env: Env, entry: &Value) -> Result<(), store::Error> {
         match (self, entry) {
-            (Deed::DeleteUsers, Value::String(id)) => core.tell_of_deletion(env, &RecipientRef::User(id.clone())).await,
+            (Deed::DeleteUsers, Value::String(id)) => core.tell_of_feeds(env, &RecipientRef::User(id.clone())).await,
             _ => Ok(()),
         }
     }

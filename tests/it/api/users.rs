@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::objects::{outcome, worked_on};
-use crate::support::{PUSH, World};
+use crate::support::{HOOK, OTHER_FEED, PUSH, World};
 
 #[tokio::test]
 async fn identifying_creates_and_merges() {
@@ -165,4 +165,106 @@ async fn preferences_of_many_are_replaced() {
         let reply = world.post("/v1/users/bulk/preferences").sk().json(&body).await;
         assert_eq!(reply.json()["errors"][0]["field"], field, "F-PRF-20 F-BLK-01");
     }
+}
+
+#[tokio::test]
+async fn two_users_are_merged_into_one() {
+    let world = World::start().await;
+    let set = |workflow: &str| json!({"workflows": {workflow: false}});
+    let ann = json!({"name": "Ann", "plan": {"tier": "pro"}, "tags": [1], "email": null,
+        "preferences": {"default": set("a")}, "channel_data": {PUSH: {"tokens": ["a"]}}});
+    world.put("/v1/users/ann").sk().json(&ann).await.ok(200);
+    world.clock.advance_seconds(5);
+    let guest = json!({"name": "Guest", "plan": {"tier": "free", "seats": 3}, "tags": [2], "email": "g@x.io", "locale": "de",
+        "created_at": "2020-01-01T00:00:00Z", "preferences": {"default": set("b"), "acme": set("c")},
+        "channel_data": {PUSH: {"tokens": ["g"]}, HOOK: {"y": 1}}});
+    world.put("/v1/users/guest").sk().json(&guest).await.ok(200);
+    let kept = world.tell("guest", json!({"n": 1}), Some("acme")).await;
+    world.trigger("elsewhere", &json!({"recipients": ["guest"]})).await;
+    world.clock.advance_seconds(5);
+    let user = world.post("/v1/users/ann/merge").sk().json(&json!({"from_user_id": "guest"})).await.ok(200);
+    let expected = json!({"__typename": "User", "id": "ann", "name": "Ann", "avatar": null, "created_at": "2020-01-01T00:00:00Z",
+        "email": null, "phone_number": null, "timezone": null, "locale": "de", "plan": {"tier": "pro", "seats": 3}, "tags": [1],
+        "updated_at": "2026-09-21T14:13:30.000001Z"});
+    assert_eq!(user, expected, "F-USR-14 F-USR-15: whoever stays is right");
+    assert_eq!(world.get("/v1/users/ann").sk().await.ok(200), user, "F-USR-14");
+    assert_eq!(world.get("/v1/users/guest").sk().await.status, 404, "F-USR-14");
+    let store = &world.core.store;
+    let sets = store.preference_sets(world.env, "ann").await.unwrap();
+    assert_eq!(sets, [("acme".to_owned(), set("c")), ("default".to_owned(), set("a"))], "F-USR-15: whole sets");
+    let mut data = store.channel_data(world.env, "ann").await.unwrap();
+    data.sort_by_key(|(channel, _)| channel != PUSH);
+    let expected = [(PUSH.to_owned(), json!({"tokens": ["a"]})), (HOOK.to_owned(), json!({"y": 1}))];
+    assert_eq!(data, expected, "F-USR-15: of whole channels");
+    for left in ["guest"] {
+        assert_eq!(store.preference_sets(world.env, left).await.unwrap(), [], "F-USR-14");
+        assert_eq!(store.channel_data(world.env, left).await.unwrap(), [], "F-USR-14");
+    }
+    let message = world.get(&format!("/v1/messages/{kept}")).sk().await.ok(200);
+    assert_eq!((&message["recipient"], &message["tenant"]), (&json!("ann"), &json!("acme")), "F-USR-15");
+    assert_eq!(message["updated_at"], "2026-09-21T14:13:30.000001Z", "F-USR-15");
+    let activities = world.get(&format!("/v1/messages/{kept}/activities")).sk().await.ok(200);
+    assert_eq!(activities["items"][0]["recipient"]["id"], "ann", "F-USR-15");
+    let list = world.get("/v1/users/ann/messages").sk().await.ok(200);
+    assert_eq!(list["items"].as_array().unwrap().len(), 2, "F-USR-15: of every channel");
+    let other = world.get(&format!("/v1/users/ann/feeds/{OTHER_FEED}")).sk().await.ok(200);
+    assert_eq!(other["meta"]["total_count"], 1, "F-USR-15");
+    assert_eq!(world.feed("ann").await["meta"]["unread_count"], 1, "F-USR-15");
+    let again = world.post("/v1/users/ann/merge").sk().json(&json!({"from_user_id": "guest"})).await;
+    assert_eq!(again.code(), (404, "resource_missing".to_owned()), "F-USR-14");
+}
+
+#[tokio::test]
+async fn what_one_follows_and_belongs_to_goes_along() {
+    let world = World::start().await;
+    for user in ["ann", "guest"] {
+        world.put(&format!("/v1/users/{user}")).sk().await.ok(200);
+    }
+    for (object, recipients) in [("red", json!(["guest"])), ("blue", json!(["ann", "guest"]))] {
+        world.put(&format!("/v1/objects/teams/{object}")).sk().await.ok(200);
+        for recipient in recipients.as_array().unwrap() {
+            let body = json!({"recipients": [recipient], "properties": {"of": recipient}});
+            world.post(&format!("/v1/objects/teams/{object}/subscriptions")).sk().json(&body).await.ok(200);
+        }
+    }
+    let member = |user: &str, tenant: Option<&str>| json!({"user": {"id": user}, "tenant": tenant});
+    let members = json!({"members": [member("guest", None), member("guest", Some("acme")), member("ann", None)]});
+    let added = world.post("/v1/audiences/beta/members?create_audience=true").sk().json(&members).await;
+    assert_eq!(added.status, 204);
+    world.post("/v1/users/ann/merge").sk().json(&json!({"from_user_id": "guest"})).await.ok(200);
+    let follows = world.get("/v1/users/ann/subscriptions").sk().await.ok(200);
+    let follows: Vec<(&Value, &Value)> = follows["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["object"]["id"], &one["properties"]["of"]))
+        .collect();
+    assert_eq!(follows, [(&json!("blue"), &json!("ann")), (&json!("red"), &json!("guest"))], "F-USR-15");
+    for object in ["red", "blue"] {
+        let followers = world.get(&format!("/v1/objects/teams/{object}/subscriptions")).sk().await.ok(200);
+        assert_eq!(followers["page_info"]["total_count"], 1, "F-USR-14 {object}");
+    }
+    let members = world.get("/v1/audiences/beta/members").sk().await.ok(200);
+    let mut members: Vec<(&Value, &Value)> =
+        members["entries"].as_array().unwrap().iter().map(|one| (&one["user_id"], &one["tenant"])).collect();
+    members.sort_by_key(|(_, tenant)| tenant.is_null());
+    assert_eq!(members, [(&json!("ann"), &json!("acme")), (&json!("ann"), &Value::Null)], "F-USR-15");
+}
+
+#[tokio::test]
+async fn what_cannot_be_merged_is_refused() {
+    let world = World::start().await;
+    world.put("/v1/users/ann").sk().await.ok(200);
+    for body in [json!({}), json!({"from_user_id": 1}), json!({"from_user_id": "ann"})] {
+        let reply = world.post("/v1/users/ann/merge").sk().json(&body).await;
+        assert_eq!(reply.code(), (422, "invalid_params".to_owned()), "F-USR-14 {body}");
+        assert_eq!(reply.json()["errors"][0]["field"], "from_user_id", "F-USR-14 {body}");
+    }
+    for (into, from) in [("ann", "none"), ("none", "ann")] {
+        let reply = world.post(&format!("/v1/users/{into}/merge")).sk().json(&json!({"from_user_id": from})).await;
+        assert_eq!(reply.code(), (404, "resource_missing".to_owned()), "F-USR-14 F-AMB-63");
+        assert!(reply.text.contains("`none`"), "{}", reply.text);
+    }
+    assert_eq!(world.post("/v1/users/ann/merge").pk().json(&json!({"from_user_id": "x"})).await.status, 401);
+    assert_eq!(world.get("/v1/users/ann").sk().await.status, 200);
 }
