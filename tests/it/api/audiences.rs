@@ -160,3 +160,36 @@ async fn what_is_no_list_of_members_is_refused() {
     add(&world, MEMBERS, &json!({"members": fits})).await;
     assert_eq!(world.post(MEMBERS).pk().json(&json!({"members": []})).await.status, 401, "F-AUT-07");
 }
+
+/// Whoever becomes another takes along where they were put, and not where their properties had put them.
+#[tokio::test]
+async fn who_is_merged_brings_memberships_and_is_sorted_by_what_results() {
+    let world = world().await;
+    for (id, plan) in [("ann", json!("free")), ("bob", json!({})), ("guest", json!("pro")), ("other", json!("pro"))] {
+        let body = if plan.is_string() { json!({"plan": plan}) } else { plan };
+        world.put(&format!("/v1/users/{id}")).sk().json(&body).await.ok(200);
+    }
+    add(
+        &world,
+        MEMBERS,
+        &json!({"members": [{"user": "guest"}, {"user": "guest", "tenant": "acme"}, {"user": "ann"}]}),
+    )
+    .await;
+    world.work().await;
+    for (into, from) in [("ann", "guest"), ("bob", "other")] {
+        world.post(&format!("/v1/users/{into}/merge")).sk().json(&json!({"from_user_id": from})).await.ok(200);
+    }
+    world.work().await;
+    let mut members = who(&world.get(MEMBERS).sk().await.ok(200));
+    members.sort();
+    let expected =
+        [("ann", None), ("ann", Some("acme"))].map(|(id, tenant)| (id.to_owned(), tenant.map(str::to_owned)));
+    assert_eq!(members, expected, "F-USR-15");
+    let pro = who(&world.get("/v1/audiences/pro/members").sk().await.ok(200));
+    assert_eq!(pro, [("bob".to_owned(), None)], "F-USR-15 W-AUD-12: ann is on another plan");
+    assert_eq!(
+        world.feed("ann").await["meta"]["total_count"],
+        3,
+        "one for each who was put there; nobody has joined anew"
+    );
+}

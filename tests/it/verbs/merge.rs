@@ -5,13 +5,14 @@ use bellwire::model::cap::{Cap, Caps};
 use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
 use bellwire::model::recipient::User;
+use bellwire::store::Batch;
 use bellwire::store::feeds::Changes;
 use bellwire::store::runs::RunFilter;
 use bellwire::verbs::identify::Profile;
 use bellwire::verbs::{Core, Error};
 use serde_json::{Value, json};
 
-use crate::world::{CHANNEL, World, document, record, tell, wait};
+use crate::world::{CHANNEL, START, World, document, record, tell, wait};
 
 const DAY: i64 = 86_400;
 
@@ -468,6 +469,60 @@ async fn what_comes_at_the_same_time_leaves_nothing_behind() {
             assert!(world.feed("guest").await.is_empty(), "F-USR-14 {whom} {is_merged_first}");
             audit(&world, "ann").await;
         }
+    }
+}
+
+/// What is said of either at the same time is merged, too, or is said of somebody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_of_either_at_the_same_time_is_not_lost() {
+    for whom in ["ann", "guest"] {
+        for is_merged_first in [false, true] {
+            let world = world().await;
+            let other = world.other_node().await;
+            let set = json!({"late": {"workflows": {"greet": false}}}).as_object().unwrap().clone();
+            let properties = json!({"late": true}).as_object().unwrap().clone();
+            let profile = Profile { properties, preferences: set, ..Profile::default() };
+            let said = other.identify_user(world.env, whom, &profile);
+            let merge = world.core.merge_users(world.env, "ann", "guest");
+            let (merged, said) = match is_merged_first {
+                true => world.at_once(merge, said).await,
+                false => {
+                    let (said, merged) = world.at_once(said, merge).await;
+                    (merged, said)
+                }
+            };
+            merged.unwrap();
+            said.unwrap();
+            let known = async |id: &str| {
+                let user = world.core.store.user(world.env, id).await.unwrap();
+                let sets = world.core.store.preference_sets(world.env, id).await.unwrap();
+                user.map(|user| (user.properties["name"].clone(), user.properties.get("late").cloned(), sets.len()))
+            };
+            let comes_again = whom == "guest" && is_merged_first;
+            let expected = (json!("Ann"), (!comes_again).then_some(json!(true)), usize::from(!comes_again));
+            assert_eq!(known("ann").await, Some(expected), "F-USR-15 {whom} {is_merged_first}");
+            let guest = world.core.store.user(world.env, "guest").await.unwrap();
+            let guest = guest.map(|guest| Value::Object(guest.properties));
+            assert_eq!(guest, comes_again.then_some(json!({"late": true})), "F-USR-13 {whom} {is_merged_first}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn they_were_seen_when_either_was() {
+    for (of_ann, of_guest) in [(None, Some(5)), (Some(9), Some(5)), (Some(5), Some(9)), (Some(9), None)] {
+        let world = world().await;
+        let at = |seconds: i64| START.plus_seconds(seconds);
+        let mut batch = Batch::new();
+        for (id, seen) in [("ann", of_ann), ("guest", of_guest)] {
+            if let Some(seen) = seen {
+                batch.note_seen(&[(world.env, id, at(seen))]);
+            }
+        }
+        world.core.store.apply(batch).await.unwrap();
+        merge(&world).await;
+        let seen = world.core.store.last_seen(world.env, &["ann", "guest"]).await.unwrap();
+        assert_eq!(seen, [("ann".to_owned(), at(of_ann.max(of_guest).unwrap()))].into());
     }
 }
 
