@@ -1,6 +1,7 @@
 //! Two users who turn out to be one.
 
 use bellwire::bus::News;
+use bellwire::engine::work::work;
 use bellwire::model::cap::{Cap, Caps};
 use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
@@ -220,8 +221,10 @@ async fn among_others_both_are_one() {
     world.pass(31 * DAY).await;
     brought(&["dee", "guest", "ann", "guest"]).await;
     world.pass(3_600).await;
-    brought(&["guest", "ann"]).await;
-    world.pass(3_600).await;
+    for all in [&["guest", "ann"][..], &["guest", "ann", "dee"]] {
+        brought(all).await;
+        world.pass(3_600).await;
+    }
     // Open as they are merged.
     brought(&["guest", "dee", "ann"]).await;
     merge(&world).await;
@@ -230,6 +233,7 @@ async fn among_others_both_are_one() {
     let feed = world.feed("bob").await;
     let shown: Vec<(Vec<_>, i64)> = feed.iter().map(|item| (actors(item), item.total_actors)).collect();
     let expected = [
+        (vec![user("ann"), user("dee")], 2),
         (vec![user("ann"), user("dee")], 2),
         (vec![user("ann")], 1),
         (vec![user("dee"), user("ann")], 2),
@@ -245,6 +249,7 @@ async fn among_others_both_are_one() {
     let shown: Vec<Vec<Value>> = feed.iter().map(activities).collect();
     let expected = [
         json!(["ann", "dee", "ann"]),
+        json!(["ann", "ann", "dee"]),
         json!(["ann", "ann"]),
         json!(["dee", "ann", "ann", "ann"]),
         json!(["guest", "dee"]),
@@ -257,6 +262,47 @@ async fn among_others_both_are_one() {
         kept.push(all.into_iter().rev().map(|one| one.actor.unwrap()).collect::<Vec<_>>());
     }
     assert_eq!(json!(kept), json!(expected), "F-USR-15: and so it is where all of them are listed");
+}
+
+/// What closes before others have been gone through is of who stays, too.
+#[tokio::test]
+async fn what_gathers_as_they_are_merged_is_of_who_stays() {
+    let world = world().await;
+    for actor in ["guest", "ann"] {
+        let body = json!({"recipients": [{"id": "bob"}], "actor": actor, "data": {"n": 1}});
+        world.trigger("digest", body).await.unwrap();
+    }
+    merge(&world).await;
+    world.core.clock.advance_seconds(3_600);
+    let now = world.core.clock.now();
+    let jobs = world.core.store.claim_jobs("test", now, now.plus_seconds(30), 64).await.unwrap();
+    let run = jobs.iter().find(|job| job.kind == "run").unwrap();
+    work(&world.core, run).await.unwrap();
+    let item = world.feed("bob").await.remove(0);
+    assert_eq!((actors(&item), item.total_actors), (vec![user("ann")], 1), "F-USR-15");
+}
+
+/// An item that was updated in place is as new as that, however long it has been there.
+#[tokio::test]
+async fn what_was_updated_in_place_stands_where_it_is_new() {
+    let mut steps = tell("hello", "{{ data.n }}");
+    steps["collapse_key"] = json!("{{ data.key }}");
+    let world = World::new(&[("build", document(json!([steps])))]).await;
+    for id in ["ann", "guest"] {
+        identify(&world, id, json!({})).await;
+    }
+    for (whom, n, key) in
+        [("guest", 0, "none"), ("guest", 1, "one"), ("ann", 2, "two"), ("guest", 3, "one"), ("ann", 4, "one")]
+    {
+        world.trigger("build", json!({"recipients": [whom], "data": {"n": n, "key": key}})).await.unwrap();
+    }
+    merge(&world).await;
+    assert_eq!(numbers(&world, "ann").await, [4, 3, 2, 0], "F-USR-15");
+    audit(&world, "ann").await;
+    // The newest is the one whose place the next takes.
+    world.trigger("build", json!({"recipients": ["ann"], "data": {"n": 5, "key": "one"}})).await.unwrap();
+    assert_eq!(numbers(&world, "ann").await, [5, 3, 2, 0]);
+    audit(&world, "ann").await;
 }
 
 /// What was gathered for who is gone, and is told already, stays with its message.
