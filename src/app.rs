@@ -141,7 +141,7 @@ impl App {
         let trigger_bytes = usize::try_from(config.limits.trigger_bytes).unwrap_or(usize::MAX);
         let groups = std::mem::take(&mut config.channel_groups);
         let catalog = catalog(environments, channels, groups, &config.workflows)?;
-        let catalog = catalog.with_trigger_bytes(trigger_bytes);
+        let catalog = catalog.with_trigger_bytes(trigger_bytes).at(&origin);
         let outside = way_out(&config, mode);
         let registry = Registry::new();
         let bus = Bus::start(faces::bus_settings(&config), registry.clone()).await?;

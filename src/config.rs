@@ -8,6 +8,7 @@ pub mod channels;
 mod database;
 mod fetch;
 mod overlay;
+mod preference_center;
 pub mod project;
 mod section;
 pub mod workflows;
@@ -690,8 +691,10 @@ fn read_environment(mut section: Section<'_>, account: &Account) -> Settings {
         section.wrong(&fault.path, fault.message);
     }
     let preferences = (!preferences.is_empty()).then_some(Value::Object(preferences));
+    let (center, path) = (section.take("preference_center"), section.at("preference_center"));
+    let center = preference_center::read(section.reading.section(center, &path));
     section.finish();
-    Settings { enhanced_security, timezone, preferences, source_secrets, ..settings_with(vars, secret_vars) }
+    Settings { enhanced_security, timezone, preferences, source_secrets, center, ..settings_with(vars, secret_vars) }
 }
 
 /// Plain settings with these variables.

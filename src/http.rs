@@ -14,6 +14,7 @@ pub mod server;
 
 mod auth;
 mod body;
+mod center;
 mod cors;
 mod idempotency;
 mod ingest;

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod invalid;
 pub mod mark;
 pub mod message;
+pub mod preference_center;
 pub mod presence;
 mod reader;
 pub mod recipient;

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod cap;
 pub mod cell_rate;
+pub mod choice;
 mod comparison;
 pub mod condition;
 pub mod delay;

@@ -28,6 +28,7 @@ pub mod keys;
 pub mod merge;
 pub mod messages;
 pub mod objects;
+pub mod page_keys;
 pub mod presence;
 mod recipients;
 pub mod retention;

@@ -5,6 +5,7 @@ pub mod bulk;
 pub mod cancel;
 pub mod cap;
 pub mod catalog;
+pub mod center;
 pub mod change;
 pub mod channel_data;
 pub mod door;

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::{Database, Failure, listed, say};
 
+/// What the list calls keys that sign the links of pages. They are made when they are needed.
+const PAGE: &str = "page";
+
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Make a key. It is shown this once: the database keeps only what is needed to recognise it.
@@ -56,7 +59,7 @@ pub(super) struct List {
 
 #[derive(Args)]
 pub(super) struct Revoke {
-    /// The key itself, its hint or the beginning of its digest as listed, or the kid of a signing key.
+    /// The key itself, its hint or the beginning of its digest as listed, or the kid of a key that signs.
     key: String,
     #[command(flatten)]
     database: Database,
@@ -184,7 +187,16 @@ async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
         created_at: key.created_at,
         revoked_at: key.retired_at,
     });
-    Ok(api_keys.chain(signing_keys).collect())
+    let page_keys = store.page_keys().await?.into_iter().map(|key| Line {
+        hint: key.kid,
+        digest: None,
+        kind: PAGE.to_owned(),
+        env: slug(key.env),
+        name: String::new(),
+        created_at: key.created_at,
+        revoked_at: key.retired_at,
+    });
+    Ok(api_keys.chain(signing_keys).chain(page_keys).collect())
 }
 
 async fn list(asked: &List) -> Result<(), Failure> {
@@ -258,6 +270,7 @@ async fn revoke(asked: Revoke) -> Result<(), Failure> {
     let mut batch = Batch::new();
     match &found.digest {
         Some(digest) => batch.revoke_api_key(digest, now),
+        None if found.kind == PAGE => batch.retire_page_key(&found.hint, now),
         None => {
             let rows = store.signing_keys().await?;
             let env = rows.iter().find(|row| row.kid == found.hint).map(|row| row.env).unwrap_or_default();

@@ -48,6 +48,8 @@ pub struct Input<'a> {
     pub scene: &'a Scene<'a>,
     /// The recipient as it is now (W-ENG-20); none for one that was never identified or is gone.
     pub recipient: Option<Value>,
+    /// The variables, where some are the recipient's own.
+    pub vars: Option<Value>,
     /// What the recipient wants (W-ENG-22).
     pub preferences: Preferences,
     /// What of that is the recipient's own word.
@@ -153,6 +155,7 @@ pub(super) struct Stretch<'a> {
     pub(super) has_collapsed: bool,
     pub(super) relies_on_zone: bool,
     recipient: Option<Cow<'a, Value>>,
+    vars: &'a Value,
     /// The recipient with whether they are online, once something may have named that.
     present: OnceLock<Value>,
     own_sets: Cow<'a, OwnSets>,
@@ -178,6 +181,7 @@ pub fn advance<'a>(run: Run, input: &'a Input<'a>) -> Outcome {
     let mut stretch = Stretch {
         scene: input.scene,
         recipient: input.recipient.as_ref().map(Cow::Borrowed),
+        vars: input.vars.as_ref().unwrap_or(input.scene.vars),
         present: OnceLock::new(),
         own_sets: Cow::Borrowed(&input.own_sets),
         preferences: Cow::Borrowed(&input.preferences),
@@ -478,7 +482,7 @@ impl<'a> Stretch<'a> {
         let scene = self.scene;
         let recipient = self.present.get().or(self.recipient());
         let optional = [("recipient", recipient), ("actor", self.actor()), ("tenant", self.tenant.as_deref())];
-        let mut roots = vec![("data", self.data.value()), ("vars", scene.vars), ("workflow", &scene.workflow_scope)];
+        let mut roots = vec![("data", self.data.value()), ("vars", self.vars), ("workflow", &scene.workflow_scope)];
         roots.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         roots
     }

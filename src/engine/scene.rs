@@ -13,12 +13,15 @@ use crate::model::cap::Caps;
 use crate::model::channel::Channel;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Environment};
-use crate::model::recipient::{RecipientRef, TENANTS};
+use crate::model::preference_center::{PREFERENCES_URL, UNSUBSCRIBE_URL};
+use crate::model::recipient::{RecipientRef, TENANTS, User};
 use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
 use crate::rules::preference::{DEFAULT, Preferences};
+use crate::sign::page_token::Purpose;
 use crate::store;
+use crate::verbs::center::Links;
 use crate::verbs::staged::Staged;
 use crate::verbs::{Catalog, Core};
 
@@ -32,6 +35,8 @@ pub struct Scene<'a> {
     /// What of the channels is configured in the environment, by their keys.
     pub configured: &'a BTreeMap<String, ChannelSetup>,
     pub vars: &'a Value,
+    /// What makes links to pages of recipients; none where no template may name one.
+    pub links: Option<Links>,
     /// What of `vars` nobody is shown.
     pub secrets: &'a Map<String, Value>,
     pub audiences: Arc<Audiences>,
@@ -101,6 +106,7 @@ impl<'a> Scene<'a> {
             catalog: &core.catalog,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
+            links: if workflow.names_pages { core.links(environment.number).await? } else { None },
             secrets: &environment.settings.secret_vars,
             audiences: core.catalog.audiences(),
             caps: core.catalog.caps(),
@@ -131,6 +137,7 @@ impl<'a> Scene<'a> {
         let mut input = Input {
             scene: self,
             recipient: None,
+            vars: None,
             preferences: Preferences::default(),
             own_sets: OwnSets::default(),
             refs,
@@ -147,8 +154,23 @@ impl<'a> Scene<'a> {
         input.own_sets = own_sets(run, staged).await?;
         input.preferences = input.own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
         recipient["preferences"] = input.preferences.to_json();
+        if let (Some(links), Some(id)) = (&self.links, run.recipient.user_id()) {
+            input.vars = staged.user(id).await?.map(|user| self.with_links(links, user));
+        }
         input.recipient = Some(recipient);
         Ok(input)
+    }
+}
+
+impl Scene<'_> {
+    /// The variables with those that lead a user to their pages (F-PCC-09).
+    fn with_links(&self, links: &Links, user: &User) -> Value {
+        let mut vars = self.vars.as_object().cloned().unwrap_or_default();
+        vars.insert(PREFERENCES_URL.to_owned(), links.to(Purpose::Preferences, user).into());
+        if self.workflow.settings.is_commercial {
+            vars.insert(UNSUBSCRIBE_URL.to_owned(), links.to(Purpose::Unsubscribe, user).into());
+        }
+        Value::Object(vars)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod feeds;
 pub mod marks;
 pub mod messages;
 pub mod objects;
+pub mod preference_center;
 pub mod preferences;
 pub mod runs;
 pub mod schedules;
@@ -29,6 +30,7 @@ pub fn routes() -> Vec<&'static Route> {
         marks::ROUTES,
         messages::ROUTES,
         objects::ROUTES,
+        preference_center::ROUTES,
         preferences::ROUTES,
         runs::ROUTES,
         schedules::ROUTES,

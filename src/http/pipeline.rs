@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
 use super::vitals::{Door, Entry};
-use super::{Face, SOCKET_PATH, auth, body, cors, ingest, open, vitals};
+use super::{Face, SOCKET_PATH, auth, body, center, cors, ingest, open, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
@@ -28,6 +28,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Questions about the node itself. No page may read their answers.
 const VITALS: &str = "vitals";
+/// Pages of users. Those of others may not read them.
+const PAGE: &str = "preference_page";
 /// Events of services elsewhere.
 const INGEST: &str = "ingest";
 
@@ -73,7 +75,7 @@ async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> R
         failure.into_answer()
     });
     let mut response = answer.into_response();
-    if operation != VITALS {
+    if operation != VITALS && operation != PAGE {
         cors::open(response.headers_mut());
     }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -102,6 +104,10 @@ async fn done(
     }
     if let Some(answer) = open::answer(face, method, path) {
         return ("open", answer);
+    }
+    if center::is_at(path) {
+        Span::current().record("operation", PAGE);
+        return (PAGE, center::answer(face, entry, request).await);
     }
     if ingest::is_at(path) {
         Span::current().record("operation", INGEST);

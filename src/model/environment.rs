@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::channel::Channel;
 use super::channel_data::Shape;
+use super::preference_center::Center;
 
 /// One environment with its settings (F-AUT-22).
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub timezone: Option<String>,
     /// What recipients want who have not said otherwise (F-PRF-23); none is everything.
     pub preferences: Option<Value>,
+    /// The page on which users choose what they are told.
+    pub center: Center,
     /// What of the channels is configured here, by their keys; feeds need nothing.
     pub channels: BTreeMap<String, ChannelSetup>,
 }
@@ -63,6 +66,7 @@ impl fmt::Debug for Settings {
             source_secrets,
             timezone,
             preferences,
+            center,
             channels,
         } = self;
         f.debug_struct("Settings")
@@ -72,6 +76,7 @@ impl fmt::Debug for Settings {
             .field("source_secrets", &source_secrets.keys())
             .field("timezone", timezone)
             .field("preferences", preferences)
+            .field("center", center)
             .field("channels", channels)
             .finish_non_exhaustive()
     }

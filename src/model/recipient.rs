@@ -135,6 +135,14 @@ impl User {
     }
 }
 
+impl User {
+    /// What people call the user: the e-mail address, else the id (F-PCC-04).
+    pub fn label(&self) -> &str {
+        let email = self.properties.get("email").and_then(Value::as_str).map(str::trim);
+        email.filter(|email| !email.is_empty()).unwrap_or(&self.id)
+    }
+}
+
 /// A stored object (F-OBJ-01); tenants are objects in [`TENANTS`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {

@@ -78,6 +78,8 @@ pub struct Workflow {
     pub source: Value,
     /// Whether it may name whether the recipient is online, or when they were.
     pub names_presence: bool,
+    /// Whether it may name a link to a page of the recipient's.
+    pub names_pages: bool,
 }
 
 /// How often a workflow may run for one recipient (W-FRQ-04).

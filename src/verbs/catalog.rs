@@ -30,6 +30,7 @@ pub struct Catalog {
     channel_groups: Arc<[ChannelGroup]>,
     trigger_bytes: usize,
     follows_store: bool,
+    origin: Option<String>,
     workflows: RwLock<Workflows>,
 }
 
@@ -86,6 +87,7 @@ impl Catalog {
             channel_groups: Arc::default(),
             trigger_bytes: TRIGGER_BYTES,
             follows_store: false,
+            origin: None,
             workflows: RwLock::default(),
         };
         catalog.replace(workflows);
@@ -105,6 +107,16 @@ impl Catalog {
     /// The catalog with these channel groups.
     pub fn with_channel_groups(self, groups: Vec<ChannelGroup>) -> Self {
         Catalog { channel_groups: groups.into(), ..self }
+    }
+
+    /// The catalog of a server that is reached at `origin`, such as `https://bell.example.com`.
+    pub fn at(self, origin: &str) -> Self {
+        Catalog { origin: Some(origin.trim_end_matches('/').to_owned()), ..self }
+    }
+
+    /// Where this server is reached, if it is at all.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// The catalog with another bound on what one trigger may store.

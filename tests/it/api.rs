@@ -15,6 +15,7 @@ mod marks;
 mod messages;
 mod objects;
 mod operations;
+mod preference_center;
 mod preferences;
 mod recipients;
 mod runs;

@@ -19,6 +19,7 @@ use bellwire::engine;
 use bellwire::http::{self, Face, Upgrade};
 use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
 use bellwire::model::environment::{Environment, Settings};
+use bellwire::model::preference_center::Center;
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
 use bellwire::queue::Waker;
@@ -70,6 +71,9 @@ pub struct Setup {
     pub response_filter: Value,
     /// What recipients want who have not said otherwise.
     pub preferences: Option<Value>,
+    pub center: Center,
+    /// More variables that clients may see.
+    pub vars: Map<String, Value>,
     pub listener: Box<dyn Fn(&FeedEvent) + Send + Sync>,
     pub upgrade: Upgrade,
     pub pages: Vec<http::Page>,
@@ -87,6 +91,8 @@ impl Default for Setup {
             has_signing_key: true,
             response_filter: json!({}),
             preferences: None,
+            center: Center::default(),
+            vars: Map::new(),
             listener: Box::new(|_| {}),
             upgrade: Box::new(|_| Box::pin(async { hyper::Response::new("a socket".into()) })),
             pages: vec![http::Page {
@@ -159,7 +165,8 @@ impl World {
             add_signing_key(&store, own.number, "k1", "hs256", SECRET).await;
             add_signing_key(&store, own.number, "k2", "hmac", BARE_SECRET).await;
         }
-        let vars = Map::from_iter([("brand".to_owned(), json!("Acme"))]);
+        let mut vars = Map::from_iter([("brand".to_owned(), json!("Acme"))]);
+        vars.extend(setup.vars);
         let settings = Settings {
             enhanced_security: setup.enhanced_security,
             all_vars: json!({"brand": "Acme", "hidden": "s3cret"}),
@@ -167,8 +174,9 @@ impl World {
             vars,
             timezone: None,
             preferences: setup.preferences,
+            center: setup.center,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
-            channels: ["push", "sns", "players", "slack", "teams", "discord", "hook"]
+            channels: ["email", "push", "sns", "players", "slack", "teams", "discord", "hook"]
                 .map(|key| (key.to_owned(), Default::default()))
                 .into(),
         };
@@ -191,7 +199,7 @@ impl World {
             clock: setup.clock.clone(),
             waker: Waker::default(),
             outside: Default::default(),
-            catalog: Catalog::new(environments.into(), channels, workflows),
+            catalog: Catalog::new(environments.into(), channels, workflows).at("http://bell.test"),
             rings: door::Rings::default(),
             turns: Default::default(),
             sightings: Default::default(),
@@ -360,6 +368,13 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
         json!({"type": "channel", "ref": "in_app_feed_1", "channel_key": key, "channel_type": "in_app_feed",
             "template": {"markdown_body": "Hello {{ data.n }}", "action_url": "https://example.com"}})
     };
+    let linked = || {
+        let mut step = step("in-app-feed");
+        step["template"]["markdown_body"] = "{{ vars.brand }}".into();
+        step["template"]["action_url"] =
+            "{{ vars.manage_preferences_url }} {{ vars.commercial_unsubscribe_url }}".into();
+        step
+    };
     let documents = [
         ("comment", json!({"name": "Comment", "categories": ["collaboration"], "steps": [step("in-app-feed")]})),
         ("elsewhere", json!({"name": "Elsewhere", "steps": [step("other-feed")]})),
@@ -375,6 +390,8 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
             json!({"name": "Strict", "steps": [step("in-app-feed")], "trigger_data_json_schema": {
                 "type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}}}),
         ),
+        ("linked", json!({"name": "Linked", "steps": [linked()]})),
+        ("offer", json!({"name": "Offer", "settings": {"is_commercial": true}, "steps": [linked()]})),
         (
             "digest",
             json!({"name": "Digest", "steps": [

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::invalid::{Invalid, did_you_mean};
+use crate::model::preference_center::{PREFERENCES_URL, UNSUBSCRIBE_URL};
 use crate::model::presence;
 use crate::rules::condition::{Allow, Group};
 use crate::rules::delay::Delay;
@@ -109,6 +110,7 @@ impl Reader<'_> {
         let steps = self.steps(&node, 0);
         let mut source = without_read_only(node.map);
         spell_percentages(&mut source);
+        let text = source.to_string();
         Some(Workflow {
             key: key.to_owned(),
             name: name?.to_owned(),
@@ -121,7 +123,8 @@ impl Reader<'_> {
             settings,
             steps,
             version_id: version_id(key, &source),
-            names_presence: presence::may_be_named_in(&source.to_string()),
+            names_presence: presence::may_be_named_in(&text),
+            names_pages: [PREFERENCES_URL, UNSUBSCRIBE_URL].iter().any(|name| text.contains(name)),
             source,
         })
     }

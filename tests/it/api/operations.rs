@@ -104,6 +104,8 @@ fn every_operation_has_the_tier_and_keys_of_the_table() {
         ("getObjectChannelData", Keys::Granted, Tier::Four, "F-GRN-09"),
         ("setObjectChannelData", Keys::Granted, Tier::Three, "F-GRN-09"),
         ("unsetObjectChannelData", Keys::Secret, Tier::Three, "F-CHD-04"),
+        ("getPreferenceCenterConfig", Keys::Public, Tier::Four, "F-PCC-01"),
+        ("generatePreferenceCenterSignedUrl", Keys::Secret, Tier::Three, "F-PCC-05"),
         ("listUserPreferenceSets", Keys::Public, Tier::Four, "F-PRF-18"),
         ("getUserPreferenceSet", Keys::Public, Tier::Four, "F-PRF-16"),
         ("updateUserPreferenceSet", Keys::Public, Tier::Three, "F-PRF-08"),

@@ -92,3 +92,27 @@ fn an_rsa_key_is_shown_whole_and_only_its_public_half_is_kept() {
     let kept = String::from_utf8_lossy(&[database, wal].concat()).into_owned();
     assert!(kept.contains("BEGIN PUBLIC KEY") && !kept.contains("PRIVATE KEY"), "F-AUT-14");
 }
+
+#[test]
+fn what_signs_links_of_pages_is_listed_and_can_be_revoked_while_the_server_runs() {
+    let dir = Dir::new("pages");
+    dir.write("b.toml", "[server]\nlisten = \"127.0.0.1:0\"\n[workflows]\ndir = \".\"\n");
+    let key = dir.ask(&["keys", "create", "--kind", "secret", "--config", "b.toml"]);
+    let authorization = format!("Bearer {}", key.trim());
+    let mut server = dir.start(&["serve", "--config", "b.toml"]);
+    let headers = [("authorization", authorization.as_str())];
+    server.request("PUT", "/v1/users/ann", &headers, "{}");
+    let (status, signed) = server.request("POST", "/v1/users/ann/preference_center/signed_url", &headers, "");
+    assert_eq!(status, 200, "{signed}");
+    let signed: Value = serde_json::from_str(&signed).expect("JSON");
+    let path = format!("/p/{}", signed["token"].as_str().expect("a token"));
+    assert_eq!(server.get(&path).0, 200, "F-PCC-05");
+    let list = dir.ask_json(&["keys", "list", "--config", "b.toml", "--json"]);
+    let page = list.as_array().into_iter().flatten().find(|key| key["kind"] == "page").expect("a key of pages");
+    assert_eq!(page["environment"], "development");
+    let kid = page["hint"].as_str().expect("a name");
+    let said = dir.ask(&["keys", "revoke", kid, "--config", "b.toml"]);
+    assert!(said.starts_with(&format!("Revoked the page key {kid} of development.")), "{said}");
+    assert_eq!(server.get(&path).0, 404, "at once");
+    server.stop();
+}
