@@ -148,3 +148,21 @@ test("a signed token opens an object's channel data only if it names the object:
   await quietly(() => assert.rejects(plain.objects.getChannelData(at)));
   await until("the page's own user still reads", async () => (await plain.user.getPreferences()).id === "default");
 });
+
+test("a backend asks for a user's page of preferences, which a browser opens and sends: F-PCC-01 F-PCC-05 F-PCC-06", async () => {
+  const knock = backend();
+  const user = someone();
+  await assert.rejects(knock.users.preferenceCenter.getConfig(user), Knock.NotFoundError, "F-AMB-63");
+  await assert.rejects(knock.users.preferenceCenter.generateSignedURL(user), Knock.NotFoundError, "F-AMB-63");
+  await knock.users.update(user, { email: "ann@example.com" });
+  const { enabled, user_email, config } = await knock.users.preferenceCenter.getConfig(user);
+  assert.deepEqual([enabled, user_email, config.rows.map(({ type }) => type)], [false, "ann@example.com", ["commercial_subscribed"]]);
+  const { url, token } = await knock.users.preferenceCenter.generateSignedURL(user);
+  assert.equal(url, `${place.url}/p/${token}`);
+  const shown = await fetch(url);
+  assert.match(await shown.text(), /ann@example\.com/);
+  const saved = await fetch(url, { method: "POST", body: new URLSearchParams({ was: "commercial_subscribed" }) });
+  assert.equal(saved.url, `${url}?saved`, "the browser is led back to the page");
+  assert.match(await saved.text(), /Your preferences have been saved/);
+  assert.equal((await knock.users.getPreferences(user, "default")).commercial_subscribed, false, "F-PCC-06");
+});
