@@ -410,6 +410,12 @@ mod tests {
                 json!({"connections": [{"channel_id": "1"}, hook]}),
                 "F-CHD-17",
             ),
+            (
+                Shape::Discord,
+                json!({"connections": [{"incoming_webhook": {"url": "nowhere"}}]}),
+                json!({"connections": [{"incoming_webhook": {"url": "nowhere"}}]}),
+                "F-CHD-06",
+            ),
             (Shape::Open, json!({"anything": [1]}), json!({"anything": [1]}), "F-CHD-05"),
         ] {
             assert_eq!(wrong(shape, &data), Vec::<String>::new(), "{rule} {data}");

@@ -57,7 +57,11 @@ async fn a_write_replaces_the_set_and_makes_whoever_is_not_there() {
         let said = json!({"channel_types": {"email": false, "sms": true}, "channels": {FEED: false},
             "workflows": {"comment": {"channel_types": {"email": true}, "conditions": []}, "other": false},
             "categories": {"News & more": {"channels": {FEED: {"conditions": []}}}}, "commercial_subscribed": false});
-        assert_eq!(written(&world, &path, said.clone()).await, set("default", said.clone()), "F-PRF-08 F-PRF-02 to 05");
+        assert_eq!(
+            written(&world, &path, said.clone()).await,
+            set("default", said.clone()),
+            "F-PRF-02 F-PRF-03 F-PRF-04 F-PRF-05 F-PRF-08"
+        );
         assert_eq!(read(&world, &path).await, set("default", said), "F-PRF-07: as it was written");
         let less = json!({"id": "ignored", "__persistence_strategy__": "replace", "channel_types": {"push": false}});
         let expected = set("default", json!({"channel_types": {"push": false}}));
