@@ -209,9 +209,14 @@ impl Recipient {
 pub fn missing(reference: &RecipientRef, at: Time) -> Value {
     match reference {
         RecipientRef::User(id) => missing_user(id, at),
-        RecipientRef::Object { collection, id } => {
-            json!({"__typename": "MissingObject", "id": id, "collection": collection, "properties": {}})
-        }
+        RecipientRef::Object { collection, id } => json!({
+            "__typename": "MissingObject",
+            "id": id,
+            "collection": collection,
+            "properties": {},
+            "created_at": null,
+            "updated_at": at,
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, Verb};
 use crate::model::recipient::{Object, RecipientRef, object_id_fault};
+use crate::rules::preference;
 use crate::store::objects::ObjectFilter;
 use crate::verbs::bulk::deed::Deed;
 use crate::verbs::identify::Profile;
@@ -100,7 +101,7 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
         let keys: Vec<String> = rows.rows.iter().map(key).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         for (recipient, id, set, _) in store.preference_sets_of(cx.env(), &keys).await? {
-            preferences.entry(recipient).or_default().insert(id, set);
+            preferences.entry(recipient).or_default().insert(id.clone(), preference::shown(&id, &set));
         }
     }
     Ok(rows.answer("entries", Some(total), |object| {

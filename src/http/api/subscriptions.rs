@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::messages;
 use crate::http::answer::Answer;
@@ -14,6 +14,7 @@ use crate::http::router::{Route, Verb};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
 use crate::model::subscription::Subscription;
+use crate::rules::preference;
 use crate::store;
 use crate::store::subscriptions::Whose;
 use crate::verbs::subscribe::Request;
@@ -80,7 +81,7 @@ async fn list(cx: &Cx, whose: Whose<'_>, only: Option<Vec<String>>) -> Result<An
         for recipient in rows.rows.iter().map(|one| &one.recipient) {
             let sets = store.preference_sets(cx.env(), &recipient.key()).await?;
             if let Some(record) = records.get_mut(recipient) {
-                record["preferences"] = Value::Object(sets.into_iter().collect::<Map<_, _>>());
+                record["preferences"] = preference::shown_all(&sets);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Users: identify, read, list and delete them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{bulk_operations, messages};
 use crate::http::answer::Answer;
@@ -71,7 +71,7 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
         let mut json = user.to_json();
         if !includes.is_empty() {
             let sets = store.preference_sets(cx.env(), &user.id).await?;
-            json["preferences"] = Value::Object(sets.into_iter().collect::<Map<_, _>>());
+            json["preferences"] = preference::shown_all(&sets);
         }
         users.push((user, json));
     }

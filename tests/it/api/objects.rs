@@ -2,6 +2,7 @@
 
 use bellwire::model::message::Message;
 use bellwire::model::recipient::RecipientRef;
+use bellwire::rules::preference::shown;
 use bellwire::store::{Batch, Env, Param, Store};
 use serde_json::{Value, json};
 
@@ -137,7 +138,7 @@ async fn a_collection_is_listed_newest_first() {
     let back = world.get(&format!("/v1/objects/teams?page_size=2&before={before}")).sk().await.ok(200);
     assert_eq!(ids(&back), ["c", "b"], "F-PAG-05");
     let with = world.get("/v1/objects/teams?include[]=preferences").sk().await.ok(200);
-    assert_eq!(with["entries"][2]["preferences"], json!({"default": set}), "F-OBJ-06 F-AMB-22");
+    assert_eq!(with["entries"][2]["preferences"], json!({"default": shown("default", &set)}), "F-OBJ-06 F-AMB-22");
     assert_eq!(with["entries"][0]["preferences"], json!({}), "F-AMB-22");
     assert_eq!(world.get("/v1/objects/teams?include[]=all").sk().await.code().0, 422, "F-OBJ-06");
     let data = world.core.store.channel_data(world.env, "#teams#a").await.unwrap();
@@ -210,7 +211,8 @@ async fn a_deleted_object_leaves_nothing_behind() {
     assert_eq!(followed, ["blue"], "F-SUB-15 F-AMB-25");
     world.work().await;
     let actor = world.feed("bob").await["entries"][0]["actors"][0].clone();
-    let missing = json!({"__typename": "MissingObject", "id": "red", "collection": "teams", "properties": {}});
+    let missing = json!({"__typename": "MissingObject", "id": "red", "collection": "teams", "properties": {},
+        "created_at": null, "updated_at": actor["updated_at"]});
     assert_eq!(actor, missing, "F-AMB-20: whoever was told of it is told of nobody");
     assert_eq!(world.core.store.next_job_at().await.unwrap(), None, "F-OBJ-04: nothing of its is left to be done");
     assert_eq!(world.delete(RED).sk().await.code(), (404, "resource_missing".to_owned()), "F-OBJ-04");
@@ -230,7 +232,7 @@ async fn many_are_set_each_by_itself() {
     let list = world.get("/v1/objects/teams?include[]=preferences").sk().await.ok(200);
     let blue = list["entries"].as_array().unwrap().iter().find(|one| one["id"] == "blue").unwrap();
     assert_eq!(blue["properties"], json!({"name": "Blue", "n": 2}), "F-OBJ-08: merged one after the other");
-    assert_eq!(blue["preferences"], json!({"default": set}), "F-OBJ-08");
+    assert_eq!(blue["preferences"], json!({"default": shown("default", &set)}), "F-OBJ-08");
     assert_eq!(world.get("/v1/objects/teams/green").sk().await.status, 200, "F-OBJ-08: of the collection in the path");
     assert_eq!(world.get("/v1/objects/others/green").sk().await.status, 404, "F-OBJ-08");
 }

@@ -1,5 +1,6 @@
 //! Subscriptions: who follows which object.
 
+use bellwire::rules::preference::shown;
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -112,7 +113,11 @@ async fn preferences_are_there_for_whoever_asks() {
     let body = json!({"recipients": [{"id": "ann", "preferences": {"default": set}}]});
     world.post(RED).sk().json(&body).await.ok(200);
     let list = world.get(&format!("{RED}?include[]=preferences")).sk().await.ok(200);
-    assert_eq!(list["entries"][0]["recipient"]["preferences"], json!({"default": set}), "F-SUB-07 F-AMB-22");
+    assert_eq!(
+        list["entries"][0]["recipient"]["preferences"],
+        json!({"default": shown("default", &set)}),
+        "F-SUB-07 F-AMB-22"
+    );
     let list = world.get(RED).sk().await.ok(200);
     assert!(list["entries"][0]["recipient"].get("preferences").is_none(), "F-SUB-07");
 }

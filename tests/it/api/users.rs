@@ -1,5 +1,6 @@
 //! Users.
 
+use bellwire::rules::preference::shown;
 use serde_json::{Value, json};
 
 use super::objects::{outcome, worked_on};
@@ -37,8 +38,8 @@ async fn preferences_and_channel_data_are_kept_and_not_echoed() {
     let more = json!({"preferences": {"default": {"workflows": {"other": true}}}});
     world.put("/v1/users/ann").sk().json(&more).await.ok(200);
     let list = world.get("/v1/users?include[]=preferences").sk().await.ok(200);
-    let expected = json!({"default": {"workflows": {"comment": false, "other": true}}});
-    assert_eq!(list["entries"][0]["preferences"], expected, "F-USR-08 F-USR-11 F-AMB-22");
+    let expected = shown("default", &json!({"workflows": {"comment": false, "other": true}}));
+    assert_eq!(list["entries"][0]["preferences"], json!({"default": expected}), "F-USR-08 F-USR-11 F-AMB-22");
     let list = world.get("/v1/users").sk().await.ok(200);
     assert!(list["entries"][0].get("preferences").is_none(), "F-USR-11");
 }
