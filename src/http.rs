@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod api;
 pub mod cx;
+pub mod description;
 pub mod error;
 pub mod limits;
 pub mod page;
@@ -16,6 +17,7 @@ mod auth;
 mod body;
 mod center;
 mod cors;
+mod escape;
 mod idempotency;
 mod ingest;
 mod open;
@@ -24,8 +26,8 @@ mod vitals;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -107,6 +109,7 @@ pub struct Face {
     pages: Vec<Page>,
     front: Option<Front>,
     table: router::Table,
+    description: OnceLock<description::Described>,
     buckets: limits::Buckets,
     measure: Measure,
     /// Turns to ask the database how it is.
@@ -124,6 +127,7 @@ impl Face {
             pages,
             front: None,
             table: router::Table::new(api::routes()),
+            description: OnceLock::new(),
             buckets: limits::Buckets::default(),
             measure: Box::new(|_| {}),
             asking: Arc::new(Semaphore::new(1)),
@@ -139,6 +143,11 @@ impl Face {
     /// The same face, whose figures of the rest of the node are set by `measure`.
     pub fn measured(self, measure: Measure) -> Self {
         Face { measure, ..self }
+    }
+
+    /// What the API is, for whoever asks; made when somebody does.
+    fn described(&self) -> &description::Described {
+        self.description.get_or_init(|| description::Described::of(self.table.routes()))
     }
 
     /// Makes `/readyz` say no, so that no new callers are sent here, and has those who are here come anew.

@@ -2,11 +2,17 @@
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 
 use super::Face;
 use super::answer::Answer;
+use super::description;
 use super::error::ApiError;
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// Both change with the version only, and may be old for an hour after that.
+const CACHED: &str = "public, max-age=3600";
 
 /// A page that is served as it is.
 #[derive(Debug, Clone)]
@@ -33,7 +39,12 @@ impl Page {
 /// The answer at an open path; none at any other.
 pub(crate) fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
     let answer = match path {
-        "/v1/openapi" => Answer::json(&face.table.description()),
+        "/v1/openapi" | "/openapi.json" => {
+            Answer::json_text(face.described().document.clone()).with(CACHE_CONTROL, CACHED)
+        }
+        "/reference" => Answer::text(HTML, face.described().reference.clone())
+            .with(CACHE_CONTROL, CACHED)
+            .with(CONTENT_SECURITY_POLICY, description::POLICY),
         _ => {
             let exact = face.pages.iter().find(|page| page.path == path);
             exact.or_else(|| face.pages.iter().find(|page| page.is_at(path)))?.answer()

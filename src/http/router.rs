@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 use hyper::Method;
-use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::cx::Cx;
@@ -172,27 +171,9 @@ impl Table {
         verbs.push("OPTIONS");
         verbs.join(", ")
     }
-
-    /// The table as an API description: paths, methods and operations (F-TRN-16).
-    pub(crate) fn description(&self) -> Value {
-        let mut paths = Map::new();
-        for route in &self.routes {
-            let path = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
-            let parameters: Vec<Value> = parameters(route.path)
-                .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-                .collect();
-            path[route.verb.as_str().to_ascii_lowercase()] = json!({
-                "operationId": route.operation,
-                "parameters": parameters,
-                "responses": {"default": {"description": "See the documentation."}},
-                "x-ratelimit-tier": route.tier as usize + 1,
-                "x-public-keys": route.keys != Keys::Secret,
-            });
-        }
-        json!({"openapi": "3.0.0", "info": {"title": "Bellwire", "version": env!("CARGO_PKG_VERSION")}, "paths": paths})
-    }
 }
 
-fn parameters(path: &str) -> impl Iterator<Item = &str> {
+/// The names of a path's parameters.
+pub(crate) fn parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }

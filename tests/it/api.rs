@@ -6,6 +6,7 @@ mod bad_input;
 mod bulk;
 mod channel_data;
 mod cors;
+mod description;
 mod errors;
 mod feeds;
 mod idempotency;

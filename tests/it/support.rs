@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, dead_code, reason = "support is written for tests to come, too")]
 
 pub mod client;
+pub mod contract;
 pub mod faketime;
 pub mod postgres;
 pub mod redis;

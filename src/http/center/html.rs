@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::http::escape::escaped;
 use crate::model::preference_center::{Branding, Center, Look, account_name};
 use crate::rules::choice::{Choice, Stand, choices};
 
@@ -208,22 +209,6 @@ fn pictures(branding: &Branding) -> String {
         let _ = write!(out, " {scheme}://{host}");
     }
     if out.is_empty() { " 'none'".to_owned() } else { out }
-}
-
-/// Text as it may stand in HTML, in quotation marks too.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::World;
+use super::{World, contract};
 
 /// A call that is being put together.
 pub struct Call<'a> {
@@ -75,6 +75,7 @@ impl<'a> Call<'a> {
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         drop(sender);
         let _ = connection.await;
+        contract::check(&self.method, &self.path, parts.status.as_u16(), &text);
         Reply { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 }
