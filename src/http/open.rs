@@ -11,9 +11,6 @@ use super::error::ApiError;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Both change with the version only, and may be old for an hour after that.
-const CACHED: &str = "public, max-age=3600";
-
 /// A page that is served as it is.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -40,10 +37,10 @@ impl Page {
 pub(crate) fn answer(face: &Face, method: &Method, path: &str) -> Option<Result<Answer, ApiError>> {
     let answer = match path {
         "/v1/openapi" | "/openapi.json" => {
-            Answer::json_text(face.described().document.clone()).with(CACHE_CONTROL, CACHED)
+            Answer::json_text(face.described().document.clone()).with(CACHE_CONTROL, "no-cache")
         }
         "/reference" => Answer::text(HTML, face.described().reference.clone())
-            .with(CACHE_CONTROL, CACHED)
+            .with(CACHE_CONTROL, "no-cache")
             .with(CONTENT_SECURITY_POLICY, description::POLICY),
         _ => {
             let exact = face.pages.iter().find(|page| page.path == path);

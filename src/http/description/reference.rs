@@ -69,6 +69,12 @@ pub(super) fn page(document: &Value) -> String {
     out.push_str("<a href=\"#schemas\">Schemas</a><a href=\"/openapi.json\">openapi.json</a></nav><main id=\"main\">");
     let _ = write!(out, "<h1>API reference</h1><p>{}</p>", coded(text(&document["info"]["description"])));
     out.push_str(INTRODUCTION);
+    out.push_str("<dl>");
+    for (status, response) in document["components"]["responses"].as_object().into_iter().flatten() {
+        let told = coded(text(&response["description"]));
+        let _ = write!(out, "<dt id=\"error-{status}\"><code>{status}</code></dt><dd>{told}</dd>");
+    }
+    out.push_str("</dl>");
     for (tag, operations) in &groups {
         let _ = write!(out, "<h2>{}</h2>", escaped(tag));
         for operation in operations {
@@ -87,8 +93,8 @@ pub(super) fn page(document: &Value) -> String {
 const INTRODUCTION: &str = "<p>Send <code>Authorization: Bearer &lt;key&gt;</code>: a secret key (<code>sk_…</code>) \
 from your servers, a public key (<code>pk_…</code>) from browsers and phones. What a public key may ask for belongs to \
 one user, who is proven by <code>X-Knock-User-Token</code>.</p>\
-<p>Errors are JSON with a <code>code</code>, a <code>message</code>, the <code>status</code> and a <code>type</code>. \
-Lists come in pages: ask for the next with <code>after</code>, with what <code>page_info.after</code> says.</p>";
+<p>Lists come in pages: ask for the next with <code>after</code>, with what <code>page_info.after</code> says.</p>\
+<p>Errors are JSON: a <a href=\"#schema-Error\">code, a message, the status and a type</a>. What each status means:</p>";
 
 struct Operation<'a> {
     verb: String,
@@ -134,20 +140,21 @@ impl Operation<'_> {
         }
         if let Some(body) = what.get("requestBody") {
             out.push_str("<h4>Body</h4>");
-            shape(out, &body["content"]["application/json"]["schema"], 0);
+            whole(out, &body["content"]["application/json"]["schema"], document);
         }
-        out.push_str("<h4>Answers</h4><dl>");
+        let mut errors = Vec::new();
         for (status, response) in what["responses"].as_object().into_iter().flatten() {
-            let of_all = &document["components"]["responses"][status.as_str()];
-            let is_own = response.get("$ref").is_none();
-            let told = if is_own { &response["description"] } else { &of_all["description"] };
-            let _ = write!(out, "<dt><code>{status}</code></dt><dd>{}", coded(text(told)));
-            if let Some(schema) = response["content"]["application/json"].get("schema").filter(|_| is_own) {
-                shape(out, schema, 0);
+            if response.get("$ref").is_some() {
+                errors.push(format!("<a href=\"#error-{status}\">{status}</a>"));
+                continue;
             }
-            out.push_str("</dd>");
+            let _ =
+                write!(out, "<h4>Answer</h4><p><code>{status}</code> {}</p>", coded(text(&response["description"])));
+            if let Some(schema) = response["content"]["application/json"].get("schema") {
+                whole(out, schema, document);
+            }
         }
-        out.push_str("</dl></section>");
+        let _ = write!(out, "<h4>Errors</h4><p class=\"quiet\">{}</p></section>", errors.join(", "));
     }
 
     /// Who may ask, and how often.
@@ -204,6 +211,22 @@ fn list<'a>(out: &mut String, title: &str, members: impl Iterator<Item = (&'a st
     out.push_str("</dl>");
 }
 
+/// The shape of a body. The members of one that has a name are told beside the name.
+fn whole(out: &mut String, schema: &Value, document: &Value) {
+    let named = match schema["allOf"].as_array().map(Vec::as_slice) {
+        Some([only]) => only,
+        _ => schema,
+    };
+    if let Some(at) = named["$ref"].as_str() {
+        let _ = write!(out, "<p>{}</p>", kind(named));
+        if let Some(members) = document.pointer(at.trim_start_matches('#')).filter(|named| inner(named).is_some()) {
+            shape(out, members, 0);
+        }
+    } else {
+        shape(out, schema, 0);
+    }
+}
+
 /// What has members of its own within a member: itself, or its items.
 fn inner(schema: &Value) -> Option<&Value> {
     let schema = if schema["type"] == "array" { &schema["items"] } else { schema };
@@ -250,7 +273,7 @@ fn kind(schema: &Value) -> String {
         let _ = write!(out, ": {}", values.join(", "));
     }
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
-        let _ = write!(out, ", <code>{}</code> unless said otherwise", escaped(&plain(default)));
+        let _ = write!(out, "; <code>{}</code> by default", escaped(&plain(default)));
     }
     out
 }
