@@ -24,6 +24,8 @@ use serde_json::{Map, Value};
 use crate::bus::Places;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Settings};
+use crate::model::invalid::join;
+use crate::model::provider_app::App;
 use crate::model::secret::Secret;
 use crate::model::time::Time;
 use crate::rules::preference;
@@ -370,12 +372,16 @@ impl Config {
         if let Some(channels) = channels {
             config.channels = channels::read(channels, &config.environments, reading, changed_at);
         }
-        for declared in &config.channels {
-            for (slug, table) in &declared.environments {
-                if let Some(settings) = config.environments.get_mut(slug) {
-                    let setup = ChannelSetup::read(&declared.channel, table);
-                    settings.channels.insert(declared.channel.key.clone(), setup);
-                }
+        for (at, Declared { channel, environments }) in config.channels.iter().enumerate() {
+            for (slug, table) in environments {
+                let Some(settings) = config.environments.get_mut(slug) else { continue };
+                let app = App::read(channel, table, &settings.all_vars).unwrap_or_else(|faults| {
+                    let path = format!("channels[{at}].environments.{slug}");
+                    faults.iter().for_each(|fault| reading.wrong(&join(&path, &fault.path), fault.message.as_str()));
+                    None
+                });
+                let setup = ChannelSetup { app, ..ChannelSetup::read(channel, table) };
+                settings.channels.insert(channel.key.clone(), setup);
             }
         }
         if let Some(groups) = groups {

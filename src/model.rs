@@ -14,6 +14,7 @@ pub mod mark;
 pub mod message;
 pub mod preference_center;
 pub mod presence;
+pub mod provider_app;
 mod reader;
 pub mod recipient;
 pub mod run;

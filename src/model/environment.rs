@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::channel::Channel;
 use super::channel_data::Shape;
 use super::preference_center::Center;
+use super::provider_app::App;
 
 /// One environment with its settings (F-AUT-22).
 #[derive(Debug, Clone)]
@@ -83,21 +84,24 @@ impl fmt::Debug for Settings {
 }
 
 /// How a channel is configured in an environment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChannelSetup {
     /// Nothing is handed to its provider (W-CHS-14).
     pub is_sandbox: bool,
     /// The provider knows recipients by their ids, so that no channel data is needed (F-CHD-10).
     pub is_addressed_by_id: bool,
+    /// The app through which it acts, where its provider has apps.
+    pub app: Option<App>,
 }
 
 impl ChannelSetup {
-    /// Reads what is set of a channel.
+    /// Reads what is set of a channel, but for its app.
     pub fn read(channel: &Channel, table: &Map<String, Value>) -> Self {
         let is_player_mode = table.get("recipient_mode").is_some_and(|mode| mode == "player_id");
         ChannelSetup {
             is_sandbox: table.get("sandbox_mode").is_some_and(|flag| flag == true),
             is_addressed_by_id: Shape::of(channel) == Some(Shape::Players) && !is_player_mode,
+            app: None,
         }
     }
 }
