@@ -16,6 +16,7 @@ pub mod server;
 mod auth;
 mod body;
 mod center;
+mod connect;
 mod cors;
 mod escape;
 mod idempotency;

@@ -8,7 +8,7 @@
 //! | 1 | store | rows: one file per noun with its SQL |
 //! | 2 | bus queue outside | news about commits; durable jobs and timers; requests to servers of others |
 //! | 3 | verbs | changes someone else hears about, one transaction each |
-//! | 4 | engine | the workers; they meet in rows and jobs |
+//! | 4 | engine delivery | the workers; they meet in rows and jobs |
 //! | 5 | hub http | faces: sockets and requests |
 //! | 6 | config app | the rim: files, environment, start and stop |
 
@@ -33,6 +33,7 @@ pub mod queue;
 pub mod verbs;
 
 // floor 4
+pub mod delivery;
 pub mod engine;
 
 // floor 5

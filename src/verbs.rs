@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod center;
 pub mod change;
 pub mod channel_data;
+pub mod connection;
 pub mod door;
 pub mod fan_out;
 pub mod feed;

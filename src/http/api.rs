@@ -10,6 +10,7 @@ pub mod messages;
 pub mod objects;
 pub mod preference_center;
 pub mod preferences;
+pub mod providers;
 pub mod runs;
 pub mod schedules;
 pub mod subscriptions;
@@ -32,6 +33,7 @@ pub fn routes() -> Vec<&'static Route> {
         objects::ROUTES,
         preference_center::ROUTES,
         preferences::ROUTES,
+        providers::ROUTES,
         runs::ROUTES,
         schedules::ROUTES,
         subscriptions::ROUTES,

@@ -69,6 +69,11 @@ impl ApiError {
         ApiError::new(StatusCode::UNAUTHORIZED, "signature_invalid", AUTHENTICATION, message)
     }
 
+    /// 422: the channel can't be used for this.
+    pub(crate) fn channel_invalid(message: impl Into<String>) -> Self {
+        ApiError::unprocessable("channel_invalid", message)
+    }
+
     /// 404: there is no such thing.
     pub fn missing(message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::NOT_FOUND, "resource_missing", INVALID_REQUEST, message)
@@ -121,6 +126,16 @@ impl ApiError {
     /// What the operator must know of it, if it is our fault.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
+    }
+
+    /// The status it is answered with.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// What the caller reads.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     fn body(&self) -> Value {
@@ -196,7 +211,7 @@ impl From<verbs::Error> for ApiError {
             }
             verbs::Error::WorkflowInactive(_) => ApiError::unprocessable("workflow_inactive", message),
             verbs::Error::ActorMissing(_) => ApiError::unprocessable("actor_missing", message),
-            verbs::Error::ChannelInvalid(_) => ApiError::unprocessable("channel_invalid", message),
+            verbs::Error::ChannelInvalid(_) => ApiError::channel_invalid(message),
             verbs::Error::Missing(_) => ApiError::missing(message),
             verbs::Error::Forbidden(_) => {
                 ApiError::new(StatusCode::FORBIDDEN, "authorization", AUTHENTICATION, message)

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
 use super::vitals::{Door, Entry};
-use super::{Face, SOCKET_PATH, auth, body, center, cors, ingest, open, vitals};
+use super::{Face, SOCKET_PATH, auth, body, center, connect, cors, ingest, open, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
@@ -30,6 +30,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VITALS: &str = "vitals";
 /// Pages of users. Those of others may not read them.
 const PAGE: &str = "preference_page";
+/// Where providers send back whoever has let our app in. No page of others may read the answers.
+const PROVIDER: &str = "provider_connection";
 /// Events of services elsewhere.
 const INGEST: &str = "ingest";
 
@@ -75,7 +77,7 @@ async fn called(face: &Arc<Face>, entry: Entry, request: Request<Incoming>) -> R
         failure.into_answer()
     });
     let mut response = answer.into_response();
-    if operation != VITALS && operation != PAGE {
+    if ![VITALS, PAGE, PROVIDER].contains(&operation) {
         cors::open(response.headers_mut());
     }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -108,6 +110,10 @@ async fn done(
     if center::is_at(path) {
         Span::current().record("operation", PAGE);
         return (PAGE, center::answer(face, entry, request).await);
+    }
+    if connect::is_at(path) {
+        Span::current().record("operation", PROVIDER);
+        return (PROVIDER, connect::answer(face, entry, &request).await);
     }
     if ingest::is_at(path) {
         Span::current().record("operation", INGEST);

@@ -101,6 +101,14 @@ impl Request {
         self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
 
+    /// Gives the request a body as forms have it.
+    pub fn set_form(&mut self, pairs: &[(&str, &str)]) {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(pairs);
+        self.body = Some(form.finish().into());
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    }
+
     /// Whom it is addressed to.
     pub fn host(&self) -> Host {
         match self.url.host() {

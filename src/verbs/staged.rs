@@ -384,6 +384,15 @@ impl<'a> Staged<'a> {
         Ok(named.map(str::to_owned))
     }
 
+    /// What is stored of where a channel reaches a recipient.
+    pub async fn stored_channel_data(
+        &self,
+        reference: &RecipientRef,
+        channel: &str,
+    ) -> Result<Option<Value>, store::Error> {
+        self.core.store.channel_data_of(self.env, &reference.key(), channel).await
+    }
+
     /// Whom this change gives data of which channel, by their keys.
     pub fn channel_data(&self) -> impl Iterator<Item = (String, String)> {
         self.channel_data.iter().filter(|(_, data)| says_something(data)).map(|(key, _)| key.clone())

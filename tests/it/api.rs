@@ -18,6 +18,7 @@ mod objects;
 mod operations;
 mod preference_center;
 mod preferences;
+mod providers;
 mod recipients;
 mod runs;
 mod schedules;

@@ -11,6 +11,7 @@ use crate::process::{CHANNEL, Process};
 /// The channels whose data scripts set, where a server has them.
 const PHONES: &str = "8209f26c-62a5-461d-95e2-a5716a26e653";
 const SLACK: &str = "8209f26c-62a5-461d-95e2-a5716a26e654";
+const TEAMS: &str = "8209f26c-62a5-461d-95e2-a5716a26e655";
 /// How long one script may take.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -38,6 +39,31 @@ fn both_clients_read_and_write_preferences_and_channel_data() {
 }
 
 #[test]
+fn both_clients_ask_slack_and_microsoft() {
+    let channel = |key: &str, id: &str, provider: &str, urls: &[&str]| {
+        let urls: String = urls.iter().map(|name| format!("{name} = \"http://PROVIDERS/{name}\"\n")).collect();
+        let settings =
+            format!("{urls}PREFIXclient_id = \"app\"\nPREFIXclient_secret = \"{{{{ vars.app_secret }}}}\"\n");
+        let settings = settings.replace("PREFIX", if provider == "slack" { "" } else { "graph_" });
+        format!(
+            "[[channels]]\nid = \"{id}\"\nkey = \"{key}\"\ntype = \"chat\"\nprovider = \"{provider}\"\n\
+             [channels.environments.development]\n{settings}[channels.environments.production]\n{settings}"
+        )
+    };
+    // A script of Node's stands for both, where the server has been told that they are.
+    let providers = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let slack = channel("slack", SLACK, "slack", &["api_url"]);
+    let teams = channel("teams", TEAMS, "ms_teams", &["login_url", "graph_url"]);
+    let fetch = "[fetch]\nprivate = true\n[account.secret_vars]\napp_secret = \"quite-secret\"\n";
+    let server = Process::start(&format!("{slack}{teams}{fetch}").replace("PROVIDERS", &providers.to_string()));
+    run_with("providers.test.mjs", &server, &[("SDK_TEST_PROVIDERS", &providers.to_string())]);
+    let log = server.whole_log();
+    for secret in ["quite-secret", "xoxb-", "graph-token"] {
+        assert!(!log.contains(secret), "a secret stands in the log");
+    }
+}
+
+#[test]
 fn tokens_of_the_sdks_signer_are_taken() {
     run("tokens.test.mjs", &Process::start(""));
 }
@@ -54,6 +80,11 @@ fn open_pages_outlive_a_restart() {
 
 /// Runs a script of scenarios; when one fails, this does, with what the script said.
 fn run(script: &str, server: &Process) {
+    run_with(script, server, &[]);
+}
+
+/// The same with more in the script's environment.
+fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk");
     assert!(
         home.join("node_modules").is_dir(),
@@ -63,7 +94,8 @@ fn run(script: &str, server: &Process) {
         Command::new("node")
             .args(["--test", "--test-reporter", "spec", script])
             .current_dir(&home)
-            .env("SDK_TEST_PLACE", place(server).to_string()),
+            .env("SDK_TEST_PLACE", place(server).to_string())
+            .envs(variables.iter().copied()),
         &server.directory().join("script.log"),
     );
     assert!(output.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&output.stdout));
@@ -95,7 +127,7 @@ fn place(server: &Process) -> Value {
     json!({
         "url": format!("http://{}", server.address),
         "channel": CHANNEL,
-        "channels": {"phones": PHONES, "slack": SLACK},
+        "channels": {"phones": PHONES, "slack": SLACK, "teams": TEAMS},
         "binary": Process::binary(),
         "arguments": server.arguments(),
         "directory": server.directory(),

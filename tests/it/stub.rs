@@ -49,6 +49,8 @@ pub enum Answer {
     HangUp,
     /// Not before [`Stub::release`].
     Never,
+    /// Likewise, and then this.
+    Held(Value),
 }
 
 impl Answer {
@@ -133,7 +135,7 @@ impl Stub {
         tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the requests come");
     }
 
-    /// Lets those go that were not answered; they get an empty object.
+    /// Lets those go that were not answered; those who never should have been get an empty object.
     pub fn release(&self) {
         self.release.send_replace(true);
     }
@@ -167,9 +169,10 @@ async fn answer(
         Answer::Text(status, body) => (status, None, body),
         Answer::With(status, header, body) => (status, Some(header), body),
         Answer::HangUp => return Err(HungUp),
-        Answer::Never => {
+        answer @ (Answer::Never | Answer::Held(_)) => {
             let _ = released.wait_for(|released| *released).await;
-            (200, None, "{}".to_owned())
+            let body = if let Answer::Held(body) = answer { body.to_string() } else { "{}".to_owned() };
+            (200, None, body)
         }
     };
     let mut response = Response::builder().status(status);

@@ -19,10 +19,12 @@ use bellwire::clock::Clock;
 use bellwire::engine;
 use bellwire::http::{self, Face, Upgrade};
 use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
-use bellwire::model::environment::{Environment, Settings};
+use bellwire::model::environment::{ChannelSetup, Environment, Settings};
 use bellwire::model::preference_center::Center;
+use bellwire::model::provider_app::App;
 use bellwire::model::time::Time;
 use bellwire::model::workflow::Workflow;
+use bellwire::outside::Outside;
 use bellwire::queue::Waker;
 use bellwire::sign::api_key::{ApiKey, Kind};
 use bellwire::sign::issue::{bare_hmac, sign_hs256};
@@ -75,6 +77,10 @@ pub struct Setup {
     pub center: Center,
     /// More variables that clients may see.
     pub vars: Map<String, Value>,
+    /// What is set of the channels, by their keys.
+    pub channel_settings: Value,
+    /// The way to servers of others.
+    pub outside: Outside,
     pub listener: Box<dyn Fn(&FeedEvent) + Send + Sync>,
     pub upgrade: Upgrade,
     pub pages: Vec<http::Page>,
@@ -94,6 +100,8 @@ impl Default for Setup {
             preferences: None,
             center: Center::default(),
             vars: Map::new(),
+            channel_settings: json!({}),
+            outside: Outside::default(),
             listener: Box::new(|_| {}),
             upgrade: Box::new(|_| Box::pin(async { hyper::Response::new("a socket".into()) })),
             pages: vec![http::Page {
@@ -168,18 +176,24 @@ impl World {
         }
         let mut vars = Map::from_iter([("brand".to_owned(), json!("Acme"))]);
         vars.extend(setup.vars);
+        let channels = channels(&setup.response_filter);
+        let all_vars = json!({"brand": "Acme", "hidden": "s3cret"});
+        let set_up = |key: &str| {
+            let channel = channels.iter().find(|channel| channel.key == key).unwrap();
+            let table = setup.channel_settings[key].as_object().cloned().unwrap_or_default();
+            let app = App::read(channel, &table, &all_vars).unwrap();
+            (key.to_owned(), ChannelSetup { app, ..ChannelSetup::read(channel, &table) })
+        };
         let settings = Settings {
             enhanced_security: setup.enhanced_security,
-            all_vars: json!({"brand": "Acme", "hidden": "s3cret"}),
+            all_vars: all_vars.clone(),
             secret_vars: Map::from_iter([("hidden".to_owned(), json!("s3cret"))]),
             vars,
             timezone: None,
             preferences: setup.preferences,
             center: setup.center,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
-            channels: ["email", "push", "sns", "players", "slack", "teams", "discord", "hook"]
-                .map(|key| (key.to_owned(), Default::default()))
-                .into(),
+            channels: ["email", "push", "sns", "players", "slack", "teams", "discord", "hook"].map(set_up).into(),
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,
@@ -187,7 +201,6 @@ impl World {
             slug: row.slug,
             settings: settings.clone(),
         });
-        let channels = channels(&setup.response_filter);
         let workflows = workflows(&channels);
         for workflow in &workflows {
             let mut batch = Batch::new();
@@ -199,7 +212,7 @@ impl World {
             bus: Bus::local(setup.listener),
             clock: setup.clock.clone(),
             waker: Waker::default(),
-            outside: Default::default(),
+            outside: setup.outside,
             catalog: Catalog::new(environments.into(), channels, workflows).at("http://bell.test"),
             rings: door::Rings::default(),
             turns: Default::default(),
