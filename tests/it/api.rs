@@ -13,6 +13,7 @@ mod idempotency;
 mod ingest;
 mod limits;
 mod marks;
+mod matrix;
 mod messages;
 mod objects;
 mod operations;

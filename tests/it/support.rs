@@ -317,7 +317,8 @@ impl Drop for World {
     }
 }
 
-async fn add_key(store: &Store, env: Env, kind: Kind) -> String {
+/// A new key of an environment.
+pub async fn add_key(store: &Store, env: Env, kind: Kind) -> String {
     let mut random = [0; 32];
     random[..16].copy_from_slice(Uuid::new_v4().as_bytes());
     let key = ApiKey::mint(kind, random);

@@ -4,19 +4,71 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bellwire::http::api;
+use bellwire::http::router::{Keys, Route};
+use bellwire::sign::access::Grant;
 
 /// What we serve beyond it, as the README says.
 const OUR_OWN: [&str; 3] =
     ["GET /v1/users/{user_id}/presence", "POST /v1/messages/revoke", "POST /v1/messages/{message_id}/revoke"];
 
-/// The 118 operations, from the description if it stands beside the checkout, else from the list made of it.
-fn published() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let listed: BTreeSet<String> = include_str!("../operations.txt").lines().map(str::to_owned).collect();
-    if let Ok(text) = std::fs::read_to_string(root.join("../shared/spec/openapi.yml")) {
+/// A route's method and path.
+fn place(route: &Route) -> String {
+    format!("{} {}", route.verb.as_str(), route.path)
+}
+
+/// One of the 118 operations, as the table of the rules has it.
+struct Row {
+    /// Its method and path.
+    place: &'static str,
+    keys: Keys,
+    grant: Option<&'static str>,
+    tier: usize,
+}
+
+/// The 118 operations. The list is made of the API's description and of the table of the rules, and held against both
+/// where they stand beside the checkout.
+fn table() -> Vec<Row> {
+    let lines = include_str!("../operations.txt");
+    let rows: Vec<Row> = lines.lines().map(row).collect();
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/spec");
+    if let Ok(text) = std::fs::read_to_string(beside.join("openapi.yml")) {
+        let listed: BTreeSet<String> = rows.iter().map(|row| row.place.to_owned()).collect();
         assert_eq!(operations(&text), listed, "operations.txt does not list what the description has");
     }
-    listed
+    if let Ok(text) = std::fs::read_to_string(beside.join("feeds-recipients.md")) {
+        let listed: BTreeSet<&str> = lines.lines().collect();
+        let told: BTreeSet<String> = text.lines().filter_map(told).collect();
+        let told: BTreeSet<&str> = told.iter().map(String::as_str).collect();
+        assert_eq!(told, listed, "operations.txt does not list what the table has");
+    }
+    rows
+}
+
+fn row(line: &'static str) -> Row {
+    let (place, rest) = line.match_indices(' ').nth(1).map(|(at, _)| (&line[..at], &line[at + 1..])).unwrap();
+    let [keys, grant, tier] = rest.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+    let keys = match keys {
+        "secret" => Keys::Secret,
+        "public" => Keys::Public,
+        "granted" => Keys::Granted,
+        _ => panic!("{line}"),
+    };
+    Row { place, keys, grant: (grant != "-").then_some(grant), tier: tier.parse().unwrap() }
+}
+
+/// A line of the table of the rules, as `operations.txt` has it.
+fn told(line: &str) -> Option<String> {
+    let cells: Vec<&str> = line.strip_prefix("| ")?.split(" | ").map(str::trim).collect();
+    let [number, method, path, keys, grant, tier, ..] = cells[..] else { return None };
+    number.parse::<u8>().ok()?;
+    let keys = match keys {
+        "S" => "secret",
+        "S P" | "S P†" => "public",
+        "S P‡" => "granted",
+        _ => panic!("{line}"),
+    };
+    let grant = if grant == "—" { "-" } else { grant.split(' ').next()? };
+    Some(format!("{method} {} {keys} {grant} {tier}", path.trim_matches('`')))
 }
 
 /// `METHOD path` of every operation in a description.
@@ -40,10 +92,9 @@ fn operations(yaml: &str) -> BTreeSet<String> {
 
 #[test]
 fn what_is_missing_is_listed_and_the_list_only_shrinks() {
-    let published = published();
+    let published: BTreeSet<String> = table().iter().map(|row| row.place.to_owned()).collect();
     assert_eq!(published.len(), 118);
-    let served: BTreeSet<String> =
-        api::routes().iter().map(|route| format!("{} {}", route.verb.as_str(), route.path)).collect();
+    let served: BTreeSet<String> = api::routes().into_iter().map(place).collect();
     let missing: BTreeSet<String> = include_str!("../operations_missing.txt").lines().map(str::to_owned).collect();
     let found: BTreeSet<String> = published.difference(&served).cloned().collect();
     assert_eq!(found, missing, "take what is served now off operations_missing.txt; never add to it");
@@ -52,92 +103,17 @@ fn what_is_missing_is_listed_and_the_list_only_shrinks() {
     assert!(unknown.is_empty(), "the description does not know {unknown:?}");
 }
 
+/// F-RAT-01 F-AUT-07 F-AUT-18 F-GRN-08 F-GRN-09 F-GRN-10 F-AUD-06 F-BLK-05 F-CHD-01 F-CHD-04 F-FED-01 F-FED-41 F-MSG-01
+/// F-MSG-18 F-OBJ-02 F-OBJ-04 F-OBJ-06 F-OBJ-08 F-PCC-01 F-PCC-05 F-PRF-08 F-PRF-16 F-PRF-18 F-PRF-19 F-PRF-20 F-PRF-22
+/// F-PRV-01 F-STA-04 F-TEN-02 F-TEN-08 F-TEN-09 F-TEN-10 F-TEN-11 F-TEN-12 F-USR-16 F-USR-17 F-USR-20 W-AUD-11 W-RUN-02
+/// W-SCH-01 W-SCH-30 W-SCH-33 W-SCH-34 W-SCH-35 W-SCH-38 W-TRG-34 W-TRG-35
 #[test]
-fn every_operation_has_the_tier_and_keys_of_the_table() {
-    use bellwire::http::limits::Tier;
-    use bellwire::http::router::Keys;
-    let expected = [
-        ("triggerWorkflow", Keys::Secret, Tier::Five, "W-TRG-34"),
-        ("cancelWorkflow", Keys::Secret, Tier::Five, "W-TRG-34"),
-        ("notify", Keys::Secret, Tier::Three, "W-TRG-35"),
-        ("listUserInAppFeedItems", Keys::Public, Tier::Two, "F-FED-01"),
-        ("getUserInAppFeedSettings", Keys::Public, Tier::Four, "F-FED-41"),
-        ("bulkUpdateMessagesForChannel", Keys::Public, Tier::Two, "F-STA-04"),
-        ("getBulkOperation", Keys::Secret, Tier::Four, "F-BLK-05"),
-        ("listWorkflowRecipientRuns", Keys::Secret, Tier::Two, "W-RUN-02"),
-        ("getMessage", Keys::Public, Tier::Four, "F-MSG-01"),
-        ("markMessageSeen", Keys::Public, Tier::Two, "F-AUT-18"),
-        ("batchMarkMessagesAsSeen", Keys::Public, Tier::Three, "F-AUT-18"),
-        ("identifyUser", Keys::Public, Tier::Three, "F-USR-20"),
-        ("listAudienceMembers", Keys::Secret, Tier::Four, "F-AUD-06"),
-        ("addAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
-        ("removeAudienceMembers", Keys::Secret, Tier::Three, "W-AUD-11"),
-        ("deleteUser", Keys::Secret, Tier::Two, "F-AUT-07"),
-        ("listSchedules", Keys::Secret, Tier::Four, "W-SCH-34"),
-        ("createSchedules", Keys::Secret, Tier::Three, "W-SCH-01"),
-        ("updateSchedules", Keys::Secret, Tier::Three, "W-SCH-30"),
-        ("deleteSchedules", Keys::Secret, Tier::Three, "W-SCH-33"),
-        ("bulkCreateSchedules", Keys::Secret, Tier::One, "W-SCH-38"),
-        ("listUserSchedules", Keys::Secret, Tier::Four, "W-SCH-35"),
-        ("listObjectSchedules", Keys::Secret, Tier::Four, "W-SCH-35"),
-        ("listObjects", Keys::Secret, Tier::Four, "F-OBJ-06"),
-        ("getObject", Keys::Secret, Tier::Four, "F-OBJ-04"),
-        ("setObject", Keys::Secret, Tier::Three, "F-OBJ-02"),
-        ("deleteObject", Keys::Secret, Tier::Three, "F-OBJ-04"),
-        ("listMessagesForObject", Keys::Secret, Tier::Four, "F-MSG-18"),
-        ("bulkSetObjects", Keys::Secret, Tier::One, "F-OBJ-08"),
-        ("bulkDeleteObjects", Keys::Secret, Tier::One, "F-OBJ-08"),
-        ("bulkAddSubscriptions", Keys::Secret, Tier::One, "F-OBJ-08"),
-        ("bulkDeleteSubscriptions", Keys::Secret, Tier::One, "F-OBJ-08"),
-        ("listTenants", Keys::Secret, Tier::Four, "F-TEN-09"),
-        ("getTenant", Keys::Secret, Tier::Four, "F-TEN-08"),
-        ("setTenant", Keys::Secret, Tier::Three, "F-TEN-02"),
-        ("deleteTenant", Keys::Secret, Tier::Two, "F-TEN-10"),
-        ("bulkSetTenants", Keys::Secret, Tier::One, "F-TEN-12"),
-        ("bulkDeleteTenants", Keys::Secret, Tier::One, "F-TEN-11"),
-        ("bulkIdentifyUsers", Keys::Secret, Tier::One, "F-USR-16"),
-        ("bulkDeleteUsers", Keys::Secret, Tier::One, "F-USR-17"),
-        ("bulkSetUserPreferences", Keys::Secret, Tier::One, "F-PRF-20"),
-        ("getUserChannelData", Keys::Public, Tier::Four, "F-CHD-04"),
-        ("setUserChannelData", Keys::Public, Tier::Three, "F-CHD-01"),
-        ("unsetUserChannelData", Keys::Public, Tier::Three, "F-CHD-04"),
-        ("getObjectChannelData", Keys::Granted, Tier::Four, "F-GRN-09"),
-        ("setObjectChannelData", Keys::Granted, Tier::Three, "F-GRN-09"),
-        ("unsetObjectChannelData", Keys::Secret, Tier::Three, "F-CHD-04"),
-        ("getPreferenceCenterConfig", Keys::Public, Tier::Four, "F-PCC-01"),
-        ("generatePreferenceCenterSignedUrl", Keys::Secret, Tier::Three, "F-PCC-05"),
-        ("slackProviderAuthCheck", Keys::Granted, Tier::Two, "F-PRV-01 F-PRV-11"),
-        ("listChannelsForSlackProvider", Keys::Granted, Tier::Two, "F-PRV-01"),
-        ("slackProviderRevokeAccess", Keys::Granted, Tier::Two, "F-PRV-01"),
-        ("msTeamsProviderAuthCheck", Keys::Granted, Tier::Two, "F-PRV-01 F-PRV-11"),
-        ("listTeamsForMsTeamsProvider", Keys::Granted, Tier::Two, "F-PRV-01"),
-        ("listChannelsForMsTeamsProvider", Keys::Granted, Tier::Two, "F-PRV-01"),
-        ("msTeamsProviderRevokeAccess", Keys::Granted, Tier::Two, "F-PRV-01"),
-        ("listUserPreferenceSets", Keys::Public, Tier::Four, "F-PRF-18"),
-        ("getUserPreferenceSet", Keys::Public, Tier::Four, "F-PRF-16"),
-        ("updateUserPreferenceSet", Keys::Public, Tier::Three, "F-PRF-08"),
-        ("deleteUserPreferenceSet", Keys::Secret, Tier::Three, "F-PRF-19"),
-        ("updateUserPreferenceCategories", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("updateUserPreferenceCategory", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("updateUserPreferenceChannelTypes", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("updateUserPreferenceChannelType", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("updateUserPreferenceWorkflows", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("updateUserPreferenceWorkflow", Keys::Public, Tier::Three, "F-PRF-22"),
-        ("listObjectPreferenceSets", Keys::Secret, Tier::Four, "F-PRF-18"),
-        ("getObjectPreferenceSet", Keys::Secret, Tier::Four, "F-PRF-16"),
-        ("updateObjectPreferenceSet", Keys::Secret, Tier::Three, "F-PRF-08"),
-        ("deleteObjectPreferenceSet", Keys::Secret, Tier::Three, "F-PRF-19"),
-        ("updateObjectPreferenceCategories", Keys::Secret, Tier::Three, "F-PRF-22"),
-        ("updateObjectPreferenceCategory", Keys::Secret, Tier::Three, "F-PRF-22"),
-        ("updateObjectPreferenceChannelTypes", Keys::Secret, Tier::Three, "F-PRF-22"),
-        ("updateObjectPreferenceChannelType", Keys::Secret, Tier::Three, "F-PRF-22"),
-        ("updateObjectPreferenceWorkflows", Keys::Secret, Tier::Three, "F-PRF-22"),
-        ("updateObjectPreferenceWorkflow", Keys::Secret, Tier::Three, "F-PRF-22"),
-    ];
-    for (operation, keys, tier, rule) in expected {
-        let routes = api::routes();
-        let found: Vec<_> = routes.iter().filter(|route| route.operation == operation).collect();
-        assert!(!found.is_empty(), "{operation}");
-        assert!(found.iter().all(|route| route.keys == keys && route.tier == tier), "F-RAT-01 {rule} {operation}");
+fn every_operation_has_the_tier_keys_and_grant_of_the_table() {
+    let rows = table();
+    for route in api::routes() {
+        let place = place(route);
+        let Some(row) = rows.iter().find(|row| row.place == place) else { continue };
+        let found = (route.keys, route.grant.map(Grant::as_str), route.tier as usize + 1);
+        assert_eq!(found, (row.keys, row.grant, row.tier), "{place}");
     }
 }
