@@ -268,7 +268,7 @@ pub async fn clock(store: &Store) -> Result<Clock, store::Error> {
     if store.is_shared() { Ok(Clock::kept(store.time().await?)) } else { Ok(Clock::system()) }
 }
 
-/// The catalog, with the workflows, audiences, sources and caps if they are files.
+/// The catalog, with the workflows, audiences, sources, caps and guides if they are files.
 fn catalog(
     environments: Vec<Environment>,
     channels: Vec<Declared>,
@@ -289,6 +289,7 @@ fn catalog(
     catalog.replace_audiences(project.audiences);
     catalog.replace_sources(project.sources);
     catalog.replace_caps(project.caps);
+    catalog.replace_guides(project.guides);
     Ok(catalog)
 }
 
@@ -337,7 +338,7 @@ fn demo(core: &Core, identity: Identity, origin: &str) -> Option<Demo> {
 fn say_unsupported(channels: &[Declared]) {
     for Declared { channel, .. } in channels {
         let (key, kind) = (channel.key.as_str(), channel.kind);
-        if kind != ChannelKind::InAppFeed {
+        if !matches!(kind, ChannelKind::InAppFeed | ChannelKind::InAppGuide) {
             warn!(
                 channel.key = key,
                 "channel `{key}` is of type {kind}, which this version does not deliver: steps on it are skipped"

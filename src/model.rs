@@ -8,6 +8,7 @@ pub mod channel_data;
 pub mod channel_group;
 pub mod environment;
 pub mod feed;
+pub mod guide;
 pub mod ids;
 pub mod invalid;
 pub mod mark;

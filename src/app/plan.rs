@@ -13,6 +13,7 @@ use crate::config::workflows::{self, Problem};
 use crate::model::audience::Audiences;
 use crate::model::cap::Caps;
 use crate::model::channel::Channel;
+use crate::model::guide::Guides;
 use crate::model::source::Sources;
 use crate::model::time::Time;
 use crate::model::workflow::Workflow;
@@ -140,6 +141,7 @@ pub struct Project {
     pub audiences: Audiences,
     pub sources: Sources,
     pub caps: Caps,
+    pub guides: Guides,
     pub channels: Vec<Channel>,
 }
 
@@ -149,9 +151,13 @@ impl Project {
     pub fn read(config: &mut Config) -> Result<Project, Vec<Problem>> {
         let Project { channels, .. } = Project::without_files(config);
         let dir = &config.workflows.dir;
-        let project::Project { workflows, audiences, sources, caps } = project::load(dir, &channels)?;
+        let project::Project { workflows, audiences, sources, caps, guides } = project::load(dir, &channels)?;
         let doubts = workflows::doubts(dir, &workflows, &channels, &config.channel_groups);
-        if doubts.is_empty() { Ok(Project { workflows, audiences, sources, caps, channels }) } else { Err(doubts) }
+        if doubts.is_empty() {
+            Ok(Project { workflows, audiences, sources, caps, guides, channels })
+        } else {
+            Err(doubts)
+        }
     }
 
     /// The channels alone.
@@ -159,7 +165,8 @@ impl Project {
         let declared = std::mem::take(&mut config.channels);
         let channels = declared.into_iter().map(|declared| declared.channel).collect();
         let (audiences, sources) = (Audiences::default(), Sources::default());
-        Project { workflows: Vec::new(), audiences, sources, caps: Caps::default(), channels }
+        let (caps, guides) = (Caps::default(), Guides::default());
+        Project { workflows: Vec::new(), audiences, sources, caps, guides, channels }
     }
 }
 

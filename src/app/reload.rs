@@ -220,6 +220,7 @@ async fn read(core: &Core, dir: &Path) {
     core.catalog.replace_audiences(project.audiences);
     core.catalog.replace_sources(project.sources);
     core.catalog.replace_caps(project.caps);
+    core.catalog.replace_guides(project.guides);
     say_unprovable(core);
     if let Err(fault) = core.publish_audiences().await {
         error!(error = %fault, "changed audiences could not be stored; they will be at the next reading");

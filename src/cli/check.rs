@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bellwire::app::plan::Project;
 use bellwire::config::WorkflowsFrom;
 use bellwire::config::workflows::Problem;
-use bellwire::model::channel::ChannelKind;
+use bellwire::model::channel::{Channel, ChannelKind};
 
 use super::{Failure, Place, say};
 
@@ -18,11 +18,12 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
     // Nodes that have their workflows from the database read no files.
     let reads_files = config.workflows.from == WorkflowsFrom::Files || place.workflows.is_some();
     let read = if reads_files { Project::read(&mut config) } else { Ok(Project::without_files(&mut config)) };
-    let Project { workflows, audiences, sources, caps, channels } = match read {
+    let Project { workflows, audiences, sources, caps, guides, channels } = match read {
         Ok(project) => project,
         Err(problems) => return tell(&problems),
     };
-    for channel in channels.iter().filter(|channel| channel.kind != ChannelKind::InAppFeed) {
+    let is_served = |channel: &Channel| matches!(channel.kind, ChannelKind::InAppFeed | ChannelKind::InAppGuide);
+    for channel in channels.iter().filter(|channel| !is_served(channel)) {
         say(format!(
             "Note: channel `{}` is of type {}, which this version does not deliver; steps on it are skipped.",
             channel.key, channel.kind
@@ -37,9 +38,12 @@ pub(super) fn check(place: &Place) -> Result<ExitCode, Failure> {
         }
     }
     let mut found = vec![counted(config.environments.len(), "environment"), counted(channels.len(), "channel")];
-    for (count, what) in
-        [(audiences.all().count(), "audience"), (sources.all().count(), "source"), (caps.all().count(), "cap")]
-    {
+    for (count, what) in [
+        (audiences.all().count(), "audience"),
+        (sources.all().count(), "source"),
+        (caps.all().count(), "cap"),
+        (guides.all().count(), "guide"),
+    ] {
         found.extend((count > 0).then(|| counted(count, what)));
     }
     let (found, count, dir) = (found.join(", "), counted(workflows.len(), "workflow"), config.workflows.dir.display());

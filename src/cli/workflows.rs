@@ -137,11 +137,12 @@ async fn apply(asked: &ApplyArgs) -> Result<ExitCode, Failure> {
         Ok(read) => read,
         Err(problems) => return tell(&problems),
     };
-    let Project { audiences, sources, caps, .. } = &project;
-    if audiences.all().next().is_some() || sources.all().next().is_some() || caps.all().next().is_some() {
+    let Project { audiences, sources, caps, guides, .. } = &project;
+    let has_others = audiences.all().next().is_some() || sources.all().next().is_some();
+    if has_others || caps.all().next().is_some() || guides.all().next().is_some() {
         // Nodes that follow the store read no files: they would run the workflows without them.
         return Err(Failure(
-            "The directory has audiences, sources or caps, which nodes only read from files of their own: leave `from = \"files\"` of \
+            "The directory has audiences, sources, caps or guides, which nodes only read from files of their own: leave `from = \"files\"` of \
              [workflows], and give each node the directory."
                 .to_owned(),
         ));

@@ -142,14 +142,11 @@ fn read_kind(section: &mut Section<'_>) -> Option<ChannelKind> {
 
 fn read_provider(section: &mut Section<'_>, kind: Option<ChannelKind>) -> String {
     let given = section.text("provider");
-    if kind != Some(ChannelKind::InAppFeed) {
-        return given.unwrap_or_default();
+    let Some(own) = kind.and_then(Channel::own_provider) else { return given.unwrap_or_default() };
+    if let Some(kind) = kind.filter(|_| given.is_some_and(|given| given != own)) {
+        section.wrong("provider", format!("an {kind} channel is always `{own}`: leave it out"));
     }
-    if given.is_some_and(|given| given != Channel::FEED_PROVIDER) {
-        section
-            .wrong("provider", format!("an in_app_feed channel is always `{}`: leave it out", Channel::FEED_PROVIDER));
-    }
-    Channel::FEED_PROVIDER.to_owned()
+    own.to_owned()
 }
 
 fn read_conditions(section: &mut Section<'_>) -> Option<Group> {
@@ -178,8 +175,9 @@ fn read_settings(
             section.wrong(&key, format!("there is no environment `{slug}`; configured are {}", known.join(", ")));
         }
         match value {
-            Value::Object(table) if kind == Some(ChannelKind::InAppFeed) && !table.is_empty() => {
-                section.wrong(&key, "an in_app_feed channel needs no settings: the server is its own provider");
+            Value::Object(table) if kind.and_then(Channel::own_provider).is_some() && !table.is_empty() => {
+                let kind = kind.map_or("", ChannelKind::as_str);
+                section.wrong(&key, format!("an {kind} channel needs no settings: the server is its own provider"));
             }
             Value::Object(table) => {
                 if table.get("sandbox_mode").is_some_and(|flag| !flag.is_boolean()) {

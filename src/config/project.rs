@@ -1,4 +1,5 @@
-//! Loads what stands in files beside each other: workflows, audiences, sources, frequency caps, and which workflow runs for whom.
+//! Loads what stands in files beside each other: workflows, audiences, sources, frequency caps, guides, and which workflow runs
+//! for whom.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +11,7 @@ use super::workflows::{self, Problem, project_directory, read_json};
 use crate::model::audience::{Audience, Audiences};
 use crate::model::cap::{Cap, Caps};
 use crate::model::channel::Channel;
+use crate::model::guide::{Guide, Guides, Order};
 use crate::model::invalid::{Invalid, did_you_mean, join};
 use crate::model::source::{In, Source, Sources};
 use crate::model::workflow::Workflow;
@@ -19,6 +21,9 @@ const AUDIENCE: &str = "audience.json";
 const TRIGGERS: &str = "triggers.json";
 const SOURCES: &str = "sources";
 const CAPS: &str = "caps";
+const GUIDES: &str = "guides";
+const GUIDE: &str = "guide.json";
+const GROUP: &str = "group.json";
 
 /// Everything that the files of a project say.
 #[derive(Debug)]
@@ -27,11 +32,14 @@ pub struct Project {
     pub audiences: Audiences,
     pub sources: Sources,
     pub caps: Caps,
+    pub guides: Guides,
 }
 
 /// Loads everything; all of it is sound or none is loaded. `dir` is the directory of workflows, as [`workflows::load`]
-/// takes it. `audiences/<key>/audience.json`, `sources/<key>.json` and `caps/<key>.json` stand beside the directory `workflows`, as the Knock CLI has them (W-DSK-02),
-/// and so does `triggers.json`, which says for whom else than those whom the API names a workflow runs (W-AMB-17):
+/// takes it. `audiences/<key>/audience.json`, `guides/<key>/guide.json`, `sources/<key>.json` and
+/// `caps/<key>.json` stand beside the directory `workflows`, as the Knock CLI has them (W-DSK-02); so does `guides/group.json`,
+/// which puts guides in order, and `triggers.json`, which says for whom else than those whom the API names a workflow runs
+/// (W-AMB-17):
 ///
 /// ```json
 /// {"welcome-vip": {"audience": "vip"}}
@@ -40,11 +48,12 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
     let workflows = workflows::load(dir, channels)?;
     let base = resources(dir).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
-    let audiences = audiences(&base, &mut problems);
+    let audiences = directories(&base.join(AUDIENCES), AUDIENCE, Audience::parse, &mut problems);
     let joins = joins(&base.join(TRIGGERS), &mut problems);
     let audiences = Audiences::new(audiences, joins);
     let sources = Sources::new(documents(&base.join(SOURCES), Source::parse, &mut problems));
     let caps = Caps::new(documents(&base.join(CAPS), Cap::parse, &mut problems));
+    let guides = guides(&base.join(GUIDES), &mut problems);
     if problems.is_empty() {
         for (workflow, fault) in audiences.faults(&workflows) {
             let file = match &workflow {
@@ -68,13 +77,20 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
             problems.push(Problem::new(&base.join(CAPS).join(format!("{key}.json")), fault.path, fault.message));
         }
     }
-    if problems.is_empty() { Ok(Project { workflows, audiences, sources, caps }) } else { Err(problems) }
+    if problems.is_empty() {
+        for (key, fault) in guides.faults(channels) {
+            let file = key.map_or_else(|| GROUP.into(), |key| Path::new(key).join(GUIDE));
+            problems.push(Problem::new(&base.join(GUIDES).join(file), fault.path, fault.message));
+        }
+    }
+    if problems.is_empty() { Ok(Project { workflows, audiences, sources, caps, guides }) } else { Err(problems) }
 }
 
 /// What besides `dir` is read, and may change.
 pub fn besides(dir: &Path) -> Vec<PathBuf> {
     let base = resources(dir);
-    base.map(|base| [AUDIENCES, TRIGGERS, SOURCES, CAPS].map(|name| base.join(name)).to_vec()).unwrap_or_default()
+    base.map(|base| [AUDIENCES, TRIGGERS, SOURCES, CAPS, GUIDES].map(|name| base.join(name)).to_vec())
+        .unwrap_or_default()
 }
 
 /// Where audiences and their like stand: where the directory `workflows` does, if that is what `dir` is.
@@ -89,22 +105,27 @@ fn resources(dir: &Path) -> Result<PathBuf, Problem> {
     })
 }
 
-fn audiences(base: &Path, problems: &mut Vec<Problem>) -> Vec<Audience> {
-    let mut audiences = Vec::new();
-    for directory in children(&base.join(AUDIENCES), AUDIENCE, problems) {
-        let file = directory.join(AUDIENCE);
+/// The guides below `dir`, and their order.
+fn guides(dir: &Path, problems: &mut Vec<Problem>) -> Guides {
+    let guides = directories(dir, GUIDE, Guide::parse, problems);
+    let file = dir.join(GROUP);
+    let order = if file.exists() { document(&file, Order::parse, problems) } else { None };
+    Guides::new(guides, order.unwrap_or_default())
+}
+
+/// The file `name` of each directory of `dir` that has one, as `parse` reads it.
+fn directories<T>(
+    dir: &Path,
+    name: &str,
+    parse: impl Fn(&str, &Value) -> Result<T, Vec<Invalid>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<T> {
+    let mut read = Vec::new();
+    for directory in children(dir, name, problems) {
         let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match read_json(&file, "") {
-            Ok(document) => match Audience::parse(&key, &document) {
-                Ok(audience) => audiences.push(audience),
-                Err(faults) => {
-                    problems.extend(faults.into_iter().map(|fault| Problem::new(&file, fault.path, fault.message)));
-                }
-            },
-            Err(problem) => problems.push(problem),
-        }
+        read.extend(document(&directory.join(name), |value| parse(&key, value), problems));
     }
-    audiences
+    read
 }
 
 /// Each `<key>.json` of a directory, as `parse` reads it.
@@ -118,17 +139,24 @@ fn documents<T>(
     files.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "json"));
     for file in files {
         let key = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        match read_json(&file, "") {
-            Ok(document) => match parse(&key, &document) {
-                Ok(one) => read.push(one),
-                Err(faults) => {
-                    problems.extend(faults.into_iter().map(|fault| Problem::new(&file, fault.path, fault.message)));
-                }
-            },
-            Err(problem) => problems.push(problem),
-        }
+        read.extend(document(&file, |value| parse(&key, value), problems));
     }
     read
+}
+
+/// What stands in a file, as `parse` reads it.
+fn document<T>(
+    file: &Path,
+    parse: impl Fn(&Value) -> Result<T, Vec<Invalid>>,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    let read = read_json(file, "").map_err(|problem| vec![problem]).and_then(|value| {
+        let told = |faults: Vec<Invalid>| {
+            faults.into_iter().map(|fault| Problem::new(file, fault.path, fault.message)).collect::<Vec<_>>()
+        };
+        parse(&value).map_err(told)
+    });
+    read.map_err(|wrong| problems.extend(wrong)).ok()
 }
 
 /// The directories in `dir` that hold `document`, in order.
@@ -247,7 +275,7 @@ mod tests {
             assert_eq!(project.workflows.len(), 1);
             assert_eq!(project.audiences.workflows("vip"), ["story"], "W-AMB-17 W-AUD-01");
             assert_eq!(project.audiences.dynamic().map(|(key, _)| key).collect::<Vec<_>>(), ["pro"], "W-AUD-13");
-            assert_eq!(besides(&root.0.join(dir)).len(), 4);
+            assert_eq!(besides(&root.0.join(dir)).len(), 5);
         }
         let alone = Dir::new("alone", &[("story/workflow.json", EMPTY)]);
         assert_eq!(load(&alone.0, &[]).expect("workflows alone").audiences.all().count(), 0);
@@ -274,6 +302,48 @@ mod tests {
         ] {
             let problems = Dir::new("caps-wrong", &files(cap)).problems("workflows");
             assert!(problems.len() == 1 && problems[0].contains(said), "{cap} gave {problems:?}");
+        }
+    }
+
+    #[test]
+    fn guides_stand_beside_the_workflows_in_the_order_of_their_group_w_dsk_02() {
+        const TOUR: &str =
+            r#"{"name": "Tour", "channel_key": "guides", "steps": [{"ref": "one", "schema_key": "card"}]}"#;
+        let files = |tour: &'static str, group: &'static str| {
+            [
+                ("workflows/story/workflow.json", EMPTY),
+                ("guides/tour/guide.json", tour),
+                ("guides/group.json", group),
+                ("guides/README.md", "no guide"),
+            ]
+        };
+        let dir = Dir::new("guides", &files(TOUR, r#"{"display_sequence": ["tour"]}"#));
+        let channel = Channel {
+            id: uuid::Uuid::nil(),
+            key: "guides".to_owned(),
+            name: "Guides".to_owned(),
+            kind: crate::model::channel::ChannelKind::InAppGuide,
+            provider: String::new(),
+            created_at: Default::default(),
+            updated_at: Default::default(),
+            conditions: None,
+            response_filter: Default::default(),
+        };
+        let project = load(&dir.0.join("workflows"), &[channel]).expect("a sound project");
+        assert_eq!(project.guides.all().map(|guide| guide.key.as_str()).collect::<Vec<_>>(), ["tour"]);
+        for (tour, group, said) in [
+            ("{", "{}", "guides/tour/guide.json: is no JSON"),
+            (r#"{"name": "Tour"}"#, "{}", "guides/tour/guide.json: channel_key: is required"),
+            (TOUR, "{}", "guides/tour/guide.json: channel_key: there is no channel `guides`"),
+            (
+                TOUR,
+                r#"{"display_sequence": ["tuor"]}"#,
+                "guides/group.json: display_sequence[0]: there is no guide `tuor`",
+            ),
+            (TOUR, "[]", "guides/group.json: must be an object"),
+        ] {
+            let problems = Dir::new("guides-wrong", &files(tour, group)).problems("workflows");
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{tour} {group} gave {problems:?}");
         }
     }
 

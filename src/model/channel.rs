@@ -25,7 +25,7 @@ pub struct Channel {
     pub name: String,
     /// What kind of messages it carries.
     pub kind: ChannelKind,
-    /// Who delivers for it; `in_app_feed_knock` for the feed.
+    /// Who delivers for it; this server for feeds and guides.
     pub provider: String,
     /// When it was first declared.
     pub created_at: Time,
@@ -40,6 +40,17 @@ pub struct Channel {
 impl Channel {
     /// The provider of the feed that is built in.
     pub const FEED_PROVIDER: &str = "in_app_feed_knock";
+    /// The provider of guides, which are built in as well.
+    pub const GUIDE_PROVIDER: &str = "in_app_guide_knock";
+
+    /// The name under which this server is the provider itself, of channels that need no other.
+    pub fn own_provider(kind: ChannelKind) -> Option<&'static str> {
+        match kind {
+            ChannelKind::InAppFeed => Some(Channel::FEED_PROVIDER),
+            ChannelKind::InAppGuide => Some(Channel::GUIDE_PROVIDER),
+            _ => None,
+        }
+    }
 
     /// The channel as messages and the management API spell it (F-MSG-04).
     pub fn channel_json(&self) -> Value {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tracing::{error, info};
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use crate::model::cap::Caps;
 use crate::model::channel::{Channel, ChannelKind};
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::Environment;
+use crate::model::guide::Guides;
 use crate::model::source::Sources;
 use crate::model::workflow::Workflow;
 use crate::store::workflows::Published;
@@ -31,6 +33,8 @@ pub struct Catalog {
     trigger_bytes: usize,
     follows_store: bool,
     origin: Option<String>,
+    /// Whoever tells of guides hears when there are others.
+    guides: watch::Sender<Arc<Guides>>,
     workflows: RwLock<Workflows>,
 }
 
@@ -88,6 +92,7 @@ impl Catalog {
             trigger_bytes: TRIGGER_BYTES,
             follows_store: false,
             origin: None,
+            guides: watch::Sender::default(),
             workflows: RwLock::default(),
         };
         catalog.replace(workflows);
@@ -307,6 +312,21 @@ impl Catalog {
     /// Makes these the frequency caps that files declare.
     pub fn replace_caps(&self, caps: Caps) {
         self.write().caps = Arc::new(caps);
+    }
+
+    /// The guides that files declare.
+    pub fn guides(&self) -> Arc<Guides> {
+        Arc::clone(&self.guides.borrow())
+    }
+
+    /// The guides that files declare, as they change.
+    pub fn guides_to_come(&self) -> watch::Receiver<Arc<Guides>> {
+        self.guides.subscribe()
+    }
+
+    /// Makes these the guides that files declare.
+    pub fn replace_guides(&self, guides: Guides) {
+        self.guides.send_replace(Arc::new(guides));
     }
 
     /// Makes these the sources that files declare.
