@@ -22,6 +22,7 @@ pub mod environments;
 pub mod fan_outs;
 pub mod feeds;
 mod filter;
+pub mod guides;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;

@@ -83,6 +83,17 @@ impl Store {
             .collect())
     }
 
+    /// Where a user is a member of static audiences: each with the tenant, if there is one.
+    pub async fn memberships(&self, env: Env, user: &str) -> Result<Vec<Slot>, Error> {
+        let sql = "SELECT m.slot, m.added_at, m.audience FROM audience_members m CROSS JOIN audiences a \
+                   WHERE m.env = ?1 AND m.user_id = ?2 AND a.env = m.env AND a.key = m.audience AND a.is_dynamic = 0";
+        let slot = |row: &Row<'_>| {
+            let Member { user, tenant, .. } = member(row)?;
+            Ok(Slot { audience: row.string(2)?, user, tenant })
+        };
+        self.query(sql, &params![env, user], slot).await
+    }
+
     /// A page of an audience's members, newest first (F-AMB-18): at most `limit`, on the asked side of `at`.
     pub async fn audience_members(
         &self,

@@ -53,7 +53,18 @@ impl Batch {
         ] {
             self.push(sql, params![env, from, into, now]);
         }
+        // What one has done with a guide, however long ago, keeps the other from being shown it again.
+        self.push(
+            "UPDATE messages SET recipient = ?3, version = version + 1, updated_at = ?4 WHERE id IN (SELECT g.message \
+             FROM guide_engagements g WHERE g.env = ?1 AND g.user_id = ?2 AND NOT EXISTS (SELECT 1 FROM guide_engagements o \
+             WHERE o.env = g.env AND o.user_id = ?3 AND o.guide = g.guide AND o.tenant = g.tenant AND o.step_ref = g.step_ref))",
+            params![env, from, into, now],
+        );
         for sql in [
+            "INSERT INTO guide_engagements (env, user_id, guide, tenant, step_ref, message, is_final, throttles_at) \
+             SELECT g.env, CAST(?3 AS TEXT), g.guide, g.tenant, g.step_ref, g.message, g.is_final, g.throttles_at \
+             FROM guide_engagements g WHERE g.env = ?1 AND g.user_id = ?2 \
+             ON CONFLICT (env, user_id, guide, tenant, step_ref) DO NOTHING",
             // Whoever is being told of an object goes through its followers by their places.
             "UPDATE subscriptions SET recipient = ?3 WHERE n IN \
              (SELECT s.n FROM subscriptions s WHERE s.env = ?1 AND s.recipient = ?2) AND NOT EXISTS \

@@ -103,6 +103,7 @@ impl Batch {
                 self.guard("DELETE FROM users WHERE env = ?1 AND id = ?2", params![env, id]);
                 &[
                     "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2",
+                    "DELETE FROM guide_engagements WHERE env = ?1 AND user_id = ?2",
                     "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2",
                 ]
             }

@@ -26,8 +26,9 @@ const OVER: &str = "r.status IN ('completed', 'cancelled') AND r.updated_at < ?2
 /// Runs that have brought something to a batch which is open: a cancellation finds them there.
 const BROUGHT: &str =
     "SELECT a.run FROM batches b JOIN batch_activities a ON a.batch = b.id WHERE b.env = ?1 AND b.is_open = 1";
-/// No item of a feed, and nothing that is still to be sent.
-const ALONE: &str = "m.feed IS NULL AND m.updated_at < ?2 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.subject = m.id)";
+/// No item of a feed, nothing that is still to be sent, and nothing by which it is known that a user has seen a guide.
+const ALONE: &str = "m.feed IS NULL AND m.updated_at < ?2 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.subject = m.id) \
+     AND NOT EXISTS (SELECT 1 FROM guide_engagements g WHERE g.message = m.id)";
 
 /// Closed, and nobody's.
 const NAMELESS: &str = "b.is_open = 0 AND b.closes_at < ?2 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = b.run) \

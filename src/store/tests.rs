@@ -10,6 +10,7 @@ use super::caps::Passing;
 use super::chunks::{Acts, End, Found, Lane};
 use super::collapse::Collapsing;
 use super::feeds::RESUME_LIMIT;
+use super::guides::Place;
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::merge::Merger;
 use super::messages::MessageFilter;
@@ -31,6 +32,9 @@ use crate::wire::cursor::{Cursor, Edge};
 
 const BY_ID: &str = "sqlite_autoindex_messages_1 (id=?)";
 const OF_FEED: &str = "messages_by_feed (feed=?)";
+const STEP_OF_GUIDE: &str =
+    "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=? AND guide=? AND tenant=? AND step_ref=?)";
+const MESSAGE_OF_GUIDE: &str = "guide_engagements_by_message (message=?)";
 const ROW: &str = "INTEGER PRIMARY KEY (rowid=?)";
 
 /// Every way by which the database comes to rows of its tables for what was asked since the last look.
@@ -278,6 +282,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
                 "sqlite_autoindex_users_1 (env=? AND id=?)",
                 "audience_members_by_user (env=? AND user_id=?)",
                 "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
+                "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)",
             ]
             .as_slice(),
         ),
@@ -331,6 +336,9 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "runs_by_actor (env=? AND actor=?)",
             "batch_activities_by_actor (env=? AND actor=?)",
             "schedules_by_actor (env=? AND actor=?)",
+            "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)",
+            STEP_OF_GUIDE,
+            BY_ID,
             ROW,
             "sorted",
         ],
@@ -398,6 +406,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
     goes_by(&store, "in whose place messages are", &[events, BY_ID, "sorted"]);
     retention(&store, &apply).await;
     audiences(&store, &apply).await;
+    guides(&store, &apply).await;
     store.last_seen(1, &["a", "b"]).await.unwrap();
     goes_by(&store, "when users were seen", &["sqlite_autoindex_last_seen_1 (env=? AND user_id=?)"]);
     apply(&|batch| batch.note_seen(&[(1, "a", now)])).await;
@@ -419,15 +428,56 @@ async fn retention(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     store.expired(Kept::Runs, 1, until, &from, 10).await.unwrap();
     goes_by(store, "old runs", &[&format!("runs_by_time {behind}"), jobs, "batches_open (env=?)", activities]);
     store.expired(Kept::Messages, 1, until, &from, 10).await.unwrap();
-    goes_by(store, "old messages", &[&format!("messages_alone_by_time {behind}"), jobs]);
+    goes_by(store, "old messages", &[&format!("messages_alone_by_time {behind}"), jobs, MESSAGE_OF_GUIDE]);
     store.expired(Kept::Batches, 1, until, &from, 10).await.unwrap();
     goes_by(store, "old batches", &["sqlite_autoindex_batches_1 (id>? AND id<?)", run, of_batch]);
     apply(&|batch| batch.forget_expired(Kept::Runs, &["a"], until)).await;
     goes_by(store, "runs that are forgotten", &[run, jobs, of_run, of_batch, batch, activities]);
     apply(&|batch| batch.forget_expired(Kept::Messages, &["a"], until)).await;
-    goes_by(store, "messages that are", &[BY_ID, jobs, "sqlite_autoindex_message_events_1 (message=?)"]);
+    goes_by(
+        store,
+        "messages that are",
+        &[BY_ID, jobs, MESSAGE_OF_GUIDE, "sqlite_autoindex_message_events_1 (message=?)"],
+    );
     apply(&|batch| batch.forget_expired(Kept::Batches, &["a"], until)).await;
     goes_by(store, "batches that are", &[batch, activities, run, of_batch]);
+}
+
+/// Whoever opens a page asks for guides.
+async fn guides(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
+    let now = Time::default();
+    let place = Place { env: 1, user: "u", guide: "g", tenant: "", step: "s" };
+    store.guide_declarations(1).await.unwrap();
+    goes_by(store, "what is declared", &["sqlite_autoindex_guides_1 (env=?)"]);
+    store.guide_engagements(1, "u", "t").await.unwrap();
+    store.guide_dismissed_at(1, "u").await.unwrap();
+    goes_by(store, "what a user has done", &["sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)", BY_ID]);
+    store.memberships(1, "u").await.unwrap();
+    let members = "audience_members_by_user (env=? AND user_id=?)";
+    goes_by(store, "where they are members", &[members, "sqlite_autoindex_audiences_1 (env=? AND key=?)"]);
+    store.guide_message(place).await.unwrap();
+    goes_by(store, "the message of a step", &[STEP_OF_GUIDE, BY_ID]);
+    apply(&|batch| {
+        batch.require_engagement(place, "m");
+        batch.archive_engagement(place, Some(now), true);
+    })
+    .await;
+    goes_by(store, "what is done with a step", &[STEP_OF_GUIDE]);
+    store.guide_messages(place).await.unwrap();
+    apply(&|batch| {
+        batch.unarchive_engagements(place);
+        batch.reset_engagements(place);
+    })
+    .await;
+    let of_guide = "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=? AND guide=? AND tenant=?)";
+    goes_by(store, "what is undone", &[of_guide, BY_ID]);
+    apply(&|batch| batch.begin_engagement(place, "m")).await;
+    apply(&|batch| {
+        batch.show_in_guide("m", "{}", "{}");
+        batch.note_interaction("m", "{}");
+    })
+    .await;
+    goes_by(store, "what is told of it", &[BY_ID]);
 }
 
 fn message() -> Message {
