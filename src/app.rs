@@ -165,6 +165,7 @@ impl App {
         }
         follow::begin(&core).await?;
         core.publish_audiences().await?;
+        core.declare_guides(&core.catalog.guides()).await?;
         let identity = match mode {
             Mode::Serve => None,
             Mode::Development => Some(identify(&core, &config.store.path).await?),

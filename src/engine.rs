@@ -3,6 +3,7 @@
 mod caps;
 pub mod facts;
 pub mod fan_out;
+pub mod guides;
 mod join;
 pub mod nested;
 pub mod occurrence;

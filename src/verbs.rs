@@ -13,6 +13,7 @@ pub mod door;
 pub mod fan_out;
 pub mod feed;
 pub mod forget;
+pub mod guide;
 pub mod identify;
 pub mod mark;
 pub mod merge;

@@ -213,6 +213,10 @@ async fn read(core: &Core, dir: &Path) {
         error!(error = %fault, "audiences could not be stored; what changed stays as it was until the next reading");
         return;
     }
+    if let Err(fault) = core.declare_guides(&project.guides).await {
+        error!(error = %fault, "guides could not be stored; what changed stays as it was until the next reading");
+        return;
+    }
     if let Err(fault) = publish(core, &loaded).await {
         error!(error = %fault, "changed workflows could not be stored, and stay as they were");
         return;

@@ -118,6 +118,18 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// What is made of the facts, with everything found out that is asked for it.
+    pub(super) async fn settle<T>(&self, staged: &mut Staged<'_>, made: impl Fn() -> T) -> Result<T, store::Error> {
+        loop {
+            let before = self.found().misses;
+            let settled = made();
+            if self.found().misses == before {
+                return Ok(settled);
+            }
+            self.find_out(staged).await?;
+        }
+    }
+
     /// Finds out what was asked and is not known: whom `staged` knows otherwise is as they will be.
     async fn find_out(&self, staged: &mut Staged<'_>) -> Result<(), store::Error> {
         let recipients = std::mem::take(&mut self.found().recipients.open);

@@ -5,6 +5,7 @@ pub mod bulk_operations;
 pub mod channel_data;
 pub mod channels;
 pub mod feeds;
+pub mod guides;
 pub mod marks;
 pub mod messages;
 pub mod objects;
@@ -28,6 +29,7 @@ pub fn routes() -> Vec<&'static Route> {
         channel_data::ROUTES,
         channels::ROUTES,
         feeds::ROUTES,
+        guides::ROUTES,
         marks::ROUTES,
         messages::ROUTES,
         objects::ROUTES,

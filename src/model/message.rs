@@ -36,10 +36,11 @@ pub struct Message {
     /// The workflow's categories as a JSON array.
     pub categories: Arc<str>,
     pub step_ref: String,
+    /// Empty where no run has made it: then it is a guide's, whose key stands in place of the workflow's.
     pub workflow_run: String,
     pub run: String,
     pub status: String,
-    /// The rendered blocks as a JSON array.
+    /// The rendered blocks as a JSON array; of a guide what its step showed, as an object.
     pub blocks: Arc<str>,
     /// Full records of actors as a JSON array: of all that activities name, of which ten at most are shown as its own.
     pub actors: Arc<str>,
@@ -73,6 +74,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it tells what a user has done with a guide, rather than what a workflow has told them.
+    pub fn is_of_guide(&self) -> bool {
+        self.workflow_run.is_empty()
+    }
+
     /// The engagement statuses that hold (F-MSG-03), lowest first.
     pub fn engagement_statuses(&self) -> Vec<&'static str> {
         let stamps = [
@@ -184,6 +190,7 @@ impl Message {
     /// The message resource (F-MSG-02, F-MSG-04). `channel` is the channel's own JSON.
     pub fn to_json(&self, channel: &Value) -> Value {
         let actors: Vec<Value> = serde_json::from_str::<Vec<Value>>(&self.actors).unwrap_or_default();
+        let of_workflow = |text: &str| if self.is_of_guide() { Value::Null } else { text.into() };
         let mut out = json!({
             "__typename": "Message",
             "id": self.id,
@@ -198,13 +205,13 @@ impl Message {
                 "version_id": self.version_id,
                 "categories": raw(&self.categories),
                 "step_ref": self.step_ref,
-                "type": "workflow",
-                "workflow_run_id": self.workflow_run,
-                "workflow_recipient_run_id": self.run,
+                "type": if self.is_of_guide() { "guide" } else { "workflow" },
+                "workflow_run_id": of_workflow(&self.workflow_run),
+                "workflow_recipient_run_id": of_workflow(&self.run),
             },
             "status": self.status,
             "tenant": self.tenant,
-            "workflow": self.workflow,
+            "workflow": of_workflow(&self.workflow),
             "actors": actors.iter().take(MOST_ACTORS).map(reference).collect::<Vec<_>>(),
             "data": raw(&self.data),
             "metadata": self.metadata.as_deref().map(raw),

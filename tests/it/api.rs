@@ -9,6 +9,7 @@ mod cors;
 mod description;
 mod errors;
 mod feeds;
+mod guides;
 mod idempotency;
 mod ingest;
 mod limits;

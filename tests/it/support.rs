@@ -55,6 +55,8 @@ pub const DISCORD: &str = "5f3c1d6e-0000-4000-8000-000000000009";
 pub const HOOK: &str = "5f3c1d6e-0000-4000-8000-00000000000a";
 /// The id of a push channel that no environment configures.
 pub const UNCONFIGURED: &str = "5f3c1d6e-0000-4000-8000-00000000000b";
+/// The id of the channel of guides.
+pub const GUIDES: &str = "5f3c1d6e-0000-4000-8000-00000000000c";
 /// When manual clocks begin.
 pub const START: Time = Time::from_micros(1_790_000_000_000_000);
 /// The secret of user tokens.
@@ -375,6 +377,7 @@ fn channels(response_filter: &Value) -> Vec<Channel> {
         channel(DISCORD, "discord", ChannelKind::Chat, "chat_discord"),
         channel(HOOK, "hook", ChannelKind::Http, "http_knock_webhook"),
         channel(UNCONFIGURED, "unconfigured", ChannelKind::Push, "push_apns"),
+        channel(GUIDES, "in-app-guide", ChannelKind::InAppGuide, Channel::GUIDE_PROVIDER),
     ]
 }
 

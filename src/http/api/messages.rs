@@ -196,12 +196,17 @@ pub(crate) fn some_ids(ids: Vec<String>) -> Result<Vec<String>, ApiError> {
 }
 
 fn content_json(message: &Message) -> Value {
-    let blocks: Value = serde_json::from_str(&message.blocks).unwrap_or_default();
+    let told: Value = serde_json::from_str(&message.blocks).unwrap_or_default();
+    let data = match message.is_of_guide() {
+        // Our own: the description knows no contents of guides.
+        true => json!({"__typename": "MessageInAppGuideContent", "content": told}),
+        false => json!({"__typename": "MessageInAppFeedContent", "blocks": told}),
+    };
     json!({
         "__typename": "MessageContent",
         "message_id": message.id,
         "inserted_at": message.inserted_at,
-        "data": {"__typename": "MessageInAppFeedContent", "blocks": blocks},
+        "data": data,
     })
 }
 
