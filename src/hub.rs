@@ -44,11 +44,12 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, error, warn};
 
 use crate::model::feed::Filter;
+use crate::model::guide::Guides;
 use crate::model::time::Time;
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::verbs::Shared;
@@ -165,6 +166,7 @@ impl Hub {
         });
         tokio::spawn(sweep(Arc::downgrade(&inner), settings.sweep));
         tokio::spawn(write_sightings(Arc::downgrade(&inner)));
+        tokio::spawn(tell_of_guides(Arc::downgrade(&inner), inner.core.catalog.guides_to_come()));
         Hub { inner }
     }
 
@@ -426,6 +428,17 @@ async fn write_sightings(inner: Weak<Inner>) {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
         inner.write_sightings().await;
+    }
+}
+
+/// Tells whoever listens of guides that are different, for as long as there is a hub.
+async fn tell_of_guides(inner: Weak<Inner>, mut guides: watch::Receiver<Arc<Guides>>) {
+    let mut before = Arc::clone(&guides.borrow_and_update());
+    while guides.changed().await.is_ok() {
+        let after = Arc::clone(&guides.borrow_and_update());
+        let Some(inner) = inner.upgrade() else { return };
+        inner.registry.gallery().tell(&inner.core, &before, &after).await;
+        before = after;
     }
 }
 

@@ -8,7 +8,7 @@ use super::channels::feed::{Name, granted};
 use super::house::{House, Marked};
 use super::outbox::{Frame, Link};
 use super::registry::Registry;
-use super::session::{Enter, Out, Request, Session, What, refuse};
+use super::session::{Enter, GuidesEntry, Out, Request, Session, What, refuse};
 use super::socket::Busy;
 use super::topic::Joining;
 use crate::model::feed::Counts;
@@ -41,6 +41,13 @@ pub(crate) fn perform(desk: Desk<'_>, session: &mut Session, out: Out) -> Option
             link.answer(Frame::Text(text));
         }
         Out::Leave { name, is_clean } => registry.leave(&name, link, is_clean, house.now()),
+        Out::JoinGuides(entry) => {
+            let GuidesEntry { channel, env, target, join_ref, reply } = *entry;
+            house.metrics().joined("ok");
+            link.answer(Frame::Text(reply));
+            registry.gallery().enter(link, channel, Push::head(join_ref.as_deref()).into(), env, target);
+        }
+        Out::LeaveGuides(channel) => registry.gallery().leave(link, channel),
         Out::Join(enter) => {
             let (registry, link, vsn) = (registry.clone(), Arc::clone(link), session.vsn());
             return Some(Box::pin(join(registry, house, link, vsn, reconnect_ms, enter)));

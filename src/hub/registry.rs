@@ -1,4 +1,4 @@
-//! Who listens to which feed on this node.
+//! Who listens to which feed on this node, and to which channel of guides.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,6 +11,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
+use super::channels::guides::Gallery;
 use super::house::House;
 use super::outbox::Link;
 use super::topic::{Duties, Joining, Tally, Topic};
@@ -34,6 +35,7 @@ pub struct Registry {
 
 struct Inner {
     topics: DashMap<Name, Arc<Topic>>,
+    gallery: Gallery,
     gone: Mutex<Gone>,
     /// Known once the hub is made; weak, because the core's bus holds the registry.
     house: OnceLock<Weak<dyn House>>,
@@ -57,6 +59,7 @@ impl Default for Inner {
     fn default() -> Self {
         Inner {
             topics: DashMap::new(),
+            gallery: Gallery::default(),
             gone: Mutex::default(),
             house: OnceLock::new(),
             readers: Arc::new(Semaphore::new(READERS)),
@@ -108,6 +111,11 @@ impl Registry {
     /// A registry in which nobody listens.
     pub fn new() -> Self {
         Registry::default()
+    }
+
+    /// Who listens to guides.
+    pub(crate) fn gallery(&self) -> &Gallery {
+        &self.inner.gallery
     }
 
     /// Tells of a committed change everybody who listens. Cheap for feeds nobody listens to; for all others it queues

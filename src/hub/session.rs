@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::MALFORMED;
 use super::channels::feed::{Name, View, filter, granted, since};
+use super::channels::guides::Target;
+use crate::model::channel::ChannelKind;
 use crate::model::feed::Filter;
 use crate::model::mark::{Mark, interaction_metadata};
 use crate::model::recipient::user_id_fault;
 use crate::sign::access::Grant;
+use crate::store::Env;
 use crate::verbs::Catalog;
 use crate::verbs::door::Caller;
 use crate::wire::cursor::{List, Page};
@@ -34,6 +38,18 @@ pub(crate) struct Session {
     vsn: Vsn,
     caller: Arc<Caller>,
     joins: Vec<Joined>,
+    /// Most clients have none: then it takes next to no memory.
+    guides: Option<Box<Guides>>,
+}
+
+#[derive(Default)]
+struct Guides {
+    joins: Vec<JoinedGuides>,
+}
+
+struct JoinedGuides {
+    channel: Uuid,
+    join_ref: Option<Arc<str>>,
 }
 
 struct Joined {
@@ -52,6 +68,10 @@ pub(crate) enum Out {
     Refuse(String),
     /// Let the client in, and answer it.
     Join(Box<Enter>),
+    /// Let the client in to a channel of guides, and answer it.
+    JoinGuides(Box<GuidesEntry>),
+    /// Let the client out of a channel of guides.
+    LeaveGuides(Uuid),
     /// Let the client out.
     Leave { name: Name, is_clean: bool },
     /// Answer this once it is done.
@@ -69,6 +89,17 @@ pub(crate) struct Enter {
     pub(crate) view: View,
     /// The version our own client has.
     pub(crate) since: Option<i64>,
+}
+
+/// A join of a channel of guides that was found good.
+#[derive(Debug)]
+pub(crate) struct GuidesEntry {
+    pub(crate) channel: Uuid,
+    pub(crate) env: Env,
+    pub(crate) target: Target,
+    pub(crate) join_ref: Option<Arc<str>>,
+    /// What the client is answered.
+    pub(crate) reply: String,
 }
 
 /// A push of our own client that needs more than the session knows.
@@ -94,7 +125,7 @@ type Refused = (String, &'static str);
 
 impl Session {
     pub(crate) fn new(vsn: Vsn, caller: Arc<Caller>) -> Self {
-        Session { vsn, caller, joins: Vec::new() }
+        Session { vsn, caller, joins: Vec::new(), guides: None }
     }
 
     pub(crate) fn vsn(&self) -> Vsn {
@@ -108,6 +139,26 @@ impl Session {
     /// The feeds that are joined.
     pub(crate) fn joined(&self) -> impl Iterator<Item = &Name> {
         self.joins.iter().map(|joined| &joined.name)
+    }
+
+    /// The channels of guides that are joined.
+    pub(crate) fn guides(&self) -> impl Iterator<Item = Uuid> {
+        self.joined_guides().iter().map(|joined| joined.channel)
+    }
+
+    fn joined_guides(&self) -> &[JoinedGuides] {
+        self.guides.as_ref().map_or(&[], |guides| &guides.joins)
+    }
+
+    /// Forgets that a channel of guides is joined.
+    fn let_go(&mut self, channel: Uuid) -> Option<JoinedGuides> {
+        let joins = &mut self.guides.as_mut()?.joins;
+        let at = joins.iter().position(|joined| joined.channel == channel)?;
+        let joined = joins.swap_remove(at);
+        if joins.is_empty() {
+            self.guides = None;
+        }
+        Some(joined)
     }
 
     /// The join could not be done after all.
@@ -138,7 +189,8 @@ impl Session {
                 vec![Out::Say(phoenix::heartbeat(self.vsn, frame.reference.as_deref()))]
             }
             (Topic::Feed { channel, user }, phoenix::JOIN) => self.join(frame, channel, user, catalog, plain),
-            (Topic::Guides { .. }, phoenix::JOIN) => vec![self.refusal(frame, "guides are not offered by this server")],
+            (Topic::Guides { channel }, phoenix::JOIN) => self.join_guides(frame, channel, catalog),
+            (Topic::Guides { channel }, phoenix::LEAVE) => self.leave_guides(frame, channel),
             (_, phoenix::JOIN) => vec![Out::Refuse(self.unmatched(frame))],
             (_, phoenix::LEAVE) => self.leave(frame, topic),
             _ => self.push(frame, topic, plain),
@@ -188,12 +240,7 @@ impl Session {
         catalog: &Catalog,
         plain: &Arc<Filter>,
     ) -> Result<(Name, View, Option<i64>), String> {
-        if self.joins.len() >= MOST_TOPICS {
-            return Err(format!("a socket joins at most {MOST_TOPICS} topics: open another"));
-        }
-        if frame.payload.get().len() > MOST_JOIN_BYTES {
-            return Err(format!("the payload of a join has at most {MOST_JOIN_BYTES} bytes"));
-        }
+        self.has_room(frame)?;
         let known = catalog.feed_channel(channel).ok_or("the channel is not an in-app feed of this server")?;
         if known.id.to_string() != channel {
             return Err(format!("write the channel's id as `{}`", known.id));
@@ -205,6 +252,74 @@ impl Session {
         let join = Join::parse(frame.payload.get()).map_err(|fault| fault.to_string())?;
         let (view, since) = View::read(join, &self.caller, plain)?;
         Ok((Name { env: self.caller.env(), channel: known.id, user: user.into() }, view, since))
+    }
+
+    /// F-SOC-21. A join of a channel that is joined takes its place.
+    fn join_guides(&mut self, frame: &Frame<'_>, channel: &str, catalog: &Catalog) -> Vec<Out> {
+        let join_ref = frame.join_ref.as_deref().or(frame.reference.as_deref()).map(Arc::from);
+        let mut out = Vec::with_capacity(3);
+        let old = Uuid::try_parse(channel).ok().and_then(|channel| self.let_go(channel));
+        if let Some(old) = &old {
+            out.push(Out::LeaveGuides(old.channel));
+        }
+        match self.may_see_guides(frame, channel, catalog) {
+            Err(reason) => out.push(self.refusal(frame, &reason)),
+            Ok((channel, target)) => {
+                let reference = frame.reference.as_deref();
+                let reply = phoenix::reply(self.vsn, join_ref.as_deref(), reference, &frame.topic, true, "{}");
+                let joins = &mut self.guides.get_or_insert_default().joins;
+                joins.push(JoinedGuides { channel, join_ref: Option::clone(&join_ref) });
+                let env = self.caller.env();
+                out.push(Out::JoinGuides(Box::new(GuidesEntry { channel, env, target, join_ref, reply })));
+            }
+        }
+        if let Some(old) = old {
+            out.push(Out::Say(phoenix::close(self.vsn, old.join_ref.as_deref(), &frame.topic)));
+        }
+        out
+    }
+
+    fn may_see_guides(&self, frame: &Frame<'_>, channel: &str, catalog: &Catalog) -> Result<(Uuid, Target), String> {
+        self.has_room(frame)?;
+        let known = catalog.channel(channel).filter(|known| known.kind == ChannelKind::InAppGuide);
+        let known = known.ok_or("the channel is not an in-app guide channel of this server")?;
+        if known.id.to_string() != channel {
+            return Err(format!("write the channel's id as `{}`", known.id));
+        }
+        let target = Target::read(frame.payload.get())?;
+        let allowed = self.caller.require_user(Grant::GuideRead, &target.user);
+        allowed.map_err(|refusal| refusal.message.into_owned())?;
+        Ok((known.id, target))
+    }
+
+    /// Whether the client may join one more topic, as this frame asks.
+    fn has_room(&self, frame: &Frame<'_>) -> Result<(), String> {
+        if self.joins.len() + self.joined_guides().len() >= MOST_TOPICS {
+            return Err(format!("a socket joins at most {MOST_TOPICS} topics: open another"));
+        }
+        if frame.payload.get().len() > MOST_JOIN_BYTES {
+            return Err(format!("the payload of a join has at most {MOST_JOIN_BYTES} bytes"));
+        }
+        Ok(())
+    }
+
+    /// F-SOC-12, of a channel of guides.
+    fn leave_guides(&mut self, frame: &Frame<'_>, channel: &str) -> Vec<Out> {
+        let (reference, join_ref) = (frame.reference.as_deref(), frame.join_ref.as_deref());
+        let reply =
+            |join_ref: Option<&str>| Out::Say(phoenix::reply(self.vsn, join_ref, reference, &frame.topic, true, "{}"));
+        let channel = Uuid::try_parse(channel).unwrap_or_default();
+        let Some(joined) = self.joined_guides().iter().find(|joined| joined.channel == channel) else {
+            return vec![reply(join_ref)];
+        };
+        let own = joined.join_ref.as_deref();
+        if join_ref.is_some() && join_ref != own {
+            return Vec::new();
+        }
+        let close = Out::Say(phoenix::close(self.vsn, own, &frame.topic));
+        let out = vec![Out::LeaveGuides(channel), reply(own), close];
+        self.let_go(channel);
+        out
     }
 
     /// F-SOC-12. A leave of an older join leaves the newer alone; one of a topic that is not joined is content.

@@ -20,6 +20,7 @@ use crate::bus::{Bus, Listener as _};
 use crate::clock::Clock;
 use crate::model::channel::{Channel, ChannelKind, ResponseFilter};
 use crate::model::environment::{Environment, Settings as EnvironmentSettings};
+use crate::model::guide::{Guide, Order};
 use crate::model::ids::Ksuid;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
@@ -34,6 +35,7 @@ use crate::verbs::mark::Reach;
 use crate::verbs::{Catalog, Change, Core};
 
 const FEED: Uuid = Uuid::from_u128(0x5f3c_1d6e_0000_4000_8000_0000_0000_0001);
+const GUIDES: Uuid = Uuid::from_u128(0x5f3c_1d6e_0000_4000_8000_0000_0000_0003);
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Time = Time::from_micros(1_790_000_000_000_000);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,7 +98,11 @@ async fn house_with(is_enhanced: bool, settings: Settings) -> House {
         retired_at: None,
     });
     store.apply(batch).await.unwrap();
-    let channels = vec![channel(FEED, ChannelKind::InAppFeed), channel(Uuid::from_u128(2), ChannelKind::Email)];
+    let channels = vec![
+        channel(FEED, ChannelKind::InAppFeed),
+        channel(Uuid::from_u128(2), ChannelKind::Email),
+        channel(GUIDES, ChannelKind::InAppGuide),
+    ];
     let registry = Registry::new();
     let listener = registry.clone();
     let core = Arc::new(Core {
@@ -583,7 +589,7 @@ async fn a_join_is_refused_for_another_user_an_unknown_channel_or_topic() {
         (topic("bob"), "The user token was made for another user."),
         (format!("feeds:{}:ann", Uuid::from_u128(2)), "the channel is not an in-app feed of this server"),
         (format!("feeds:{}:ann", Uuid::from_u128(9)), "the channel is not an in-app feed of this server"),
-        (format!("guides:{FEED}"), "guides are not offered by this server"),
+        (format!("guides:{FEED}"), "the channel is not an in-app guide channel of this server"),
     ] {
         ann.say(json!(["7", "8", topic, "phx_join", {}])).await;
         let refused = json!(["7", "8", topic, "phx_reply", {"status": "error", "response": {"reason": expected}}]);
@@ -592,6 +598,81 @@ async fn a_join_is_refused_for_another_user_an_unknown_channel_or_topic() {
     assert_eq!(ann.join("9", "ann", json!({})).await, ok(), "F-SOC-08");
     let mut blind = house.client_of(&json!({"sub": "ann", "explicit_grants": true, "grants": {}})).await;
     assert_eq!(blind.join("1", "ann", json!({})).await["status"], "error", "F-SOC-08");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_to_guides_is_told_as_their_files_change() {
+    let house = house(false).await;
+    let (mut ann, mut bob) = (house.client().await, house.client().await);
+    let topic = format!("guides:{GUIDES}");
+    for (client, user) in [(&mut ann, "ann"), (&mut bob, "bob")] {
+        client.say(json!(["7", "7", topic, "phx_join", {"user_id": user, "data": {"name": user}}])).await;
+        let joined = json!(["7", "7", topic, "phx_reply", {"status": "ok", "response": {}}]);
+        assert_eq!(client.next().await, joined, "F-SOC-21");
+    }
+    let guide = |key: &str, text: &str, whom: Option<&str>| {
+        let conditions =
+            whom.map(|whom| json!({"all": [{"variable": "data.name", "operator": "equal_to", "argument": whom}]}));
+        let steps = json!([{"ref": "step_1", "schema_key": "card", "values": {"text": text}}]);
+        let document = json!({"name": key, "channel_key": channel(GUIDES, ChannelKind::InAppGuide).key, "steps": steps, "target_property_conditions": conditions});
+        Guide::parse(key, &document).unwrap()
+    };
+    let declare = async |guides: Vec<Guide>, order: Value| {
+        let guides = Guides::new(guides, Order::parse(&order).unwrap());
+        house.core.declare_guides(&guides).await.unwrap();
+        house.core.catalog.replace_guides(guides);
+    };
+    let wrapped = |event: &str, frame: &Value| {
+        assert_eq!(
+            (&frame[0], &frame[1], &frame[2], &frame[3]),
+            (&json!("7"), &Value::Null, &json!(topic), &json!(event))
+        );
+        assert_eq!((&frame[4]["topic"], &frame[4]["event"]), (&json!(topic), &json!(event)), "F-SOC-22");
+        frame[4]["data"].clone()
+    };
+    // A guide for one of them.
+    declare(vec![guide("tour", "Hi {{ data.name }}", Some("ann"))], json!({})).await;
+    let told = wrapped("guide.added", &ann.next().await);
+    assert_eq!((&told["guide"]["key"], &told["eligible"]), (&json!("tour"), &json!(true)), "F-SOC-22");
+    assert_eq!(told["guide"]["steps"][0]["content"]["text"], "Hi ann", "F-SOC-22");
+    for client in [&mut ann, &mut bob] {
+        let told = wrapped("guide_group.added", &client.next().await);
+        assert_eq!(told["guide_group"]["display_sequence"], json!(["tour"]), "F-SOC-22");
+    }
+    // Another text, and for the other.
+    declare(vec![guide("tour", "Hello", Some("bob"))], json!({})).await;
+    for (client, eligible) in [(&mut ann, false), (&mut bob, true)] {
+        let told = wrapped("guide.updated", &client.next().await);
+        assert_eq!((&told["guide"]["key"], &told["eligible"]), (&json!("tour"), &json!(eligible)), "F-SOC-22");
+        wrapped("guide_group.updated", &client.next().await);
+    }
+    // The order alone.
+    declare(vec![guide("tour", "Hello", Some("bob"))], json!({"display_interval": 60})).await;
+    for client in [&mut ann, &mut bob] {
+        let told = wrapped("guide_group.updated", &client.next().await);
+        assert_eq!(told["guide_group"]["display_interval"], 60, "F-SOC-22");
+    }
+    // One who has left is told no more; who joins again is told once.
+    bob.say(json!(["7", "8", topic, "phx_leave", {}])).await;
+    bob.next().await;
+    bob.next().await;
+    ann.say(json!(["9", "9", topic, "phx_join", {"user_id": "ann", "force_all_guides": true}])).await;
+    ann.next().await;
+    ann.next().await;
+    declare(vec![guide("tour", "Hello again", Some("bob"))], json!({"display_interval": 60})).await;
+    let told = ann.next().await;
+    assert_eq!((&told[0], &told[4]["data"]["eligible"]), (&json!("9"), &json!(true)), "F-SOC-21: all are forced");
+    ann.next().await;
+    declare(vec![], json!({})).await;
+    let told = ann.next().await;
+    assert_eq!((&told[3], &told[4]["data"]), (&json!("guide.removed"), &json!({"guide": {"key": "tour"}})), "F-SOC-22");
+    ann.quiet().await;
+    bob.quiet().await;
+    drop(ann);
+    while house.hub.sockets() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.hub.inner.registry.gallery().len(), 0, "who is gone is forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -208,6 +208,11 @@ impl<'a> Topic<'a> {
     pub fn feed(channel: &str, user: &str) -> String {
         ["feeds:", channel, ":", user].concat()
     }
+
+    /// The topic of a channel's guides.
+    pub fn guides(channel: &str) -> String {
+        ["guides:", channel].concat()
+    }
 }
 
 /// Spells a frame. The first serializer has no place for a `join_ref`.

@@ -108,12 +108,13 @@ async fn unknown_topics_and_events_are_answered_and_the_socket_lives_on() {
 }
 
 #[tokio::test]
-async fn guides_are_refused_with_a_reason_and_never_spoken_of() {
+async fn guides_are_refused_with_a_reason_where_a_channel_has_none() {
     let server = Process::start("");
     let mut line = Line::open(&server).await;
     let guides = format!("guides:{CHANNEL}");
     line.text(&frame("g", "g", &guides, "phx_join", json!({"user_id": "ann"}))).await;
-    let refused = json!({"status": "error", "response": {"reason": "guides are not offered by this server"}});
+    let refused =
+        json!({"status": "error", "response": {"reason": "the channel is not an in-app guide channel of this server"}});
     assert_eq!(line.reply("g").await, refused, "socket.md 3.7");
     line.text(&frame("j", "j", &topic("ann"), "phx_join", json!({"bellwire": {"since": 0}}))).await;
     assert_eq!(line.reply("j").await["status"], "ok");

@@ -13,6 +13,7 @@ use crate::sign::user_token::Claims;
 
 const FEED: &str = "5f3c1d6e-0000-4000-8000-000000000001";
 const MAIL: &str = "5f3c1d6e-0000-4000-8000-000000000002";
+const GUIDES: &str = "5f3c1d6e-0000-4000-8000-000000000003";
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn claims(claims: &Value) -> Claims {
@@ -42,7 +43,11 @@ impl Stage {
             conditions: None,
             response_filter: ResponseFilter::default(),
         };
-        let channels = vec![channel(FEED, ChannelKind::InAppFeed), channel(MAIL, ChannelKind::Email)];
+        let channels = vec![
+            channel(FEED, ChannelKind::InAppFeed),
+            channel(MAIL, ChannelKind::Email),
+            channel(GUIDES, ChannelKind::InAppGuide),
+        ];
         let settings = Settings::default();
         let environment = Environment { number: 1, id: Uuid::nil(), slug: String::new(), settings };
         let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims };
@@ -76,6 +81,8 @@ fn word(out: Out) -> String {
         Out::Say(text) | Out::Refuse(text) => text,
         Out::Join(enter) => format!("join {} as {:?}", enter.name.user, enter.join_ref),
         Out::Leave { name, is_clean } => format!("leave {} {is_clean}", name.user),
+        Out::JoinGuides(entry) => format!("guides of {:?} {}", entry.target, entry.reply),
+        Out::LeaveGuides(channel) => format!("leave guides {channel}"),
         Out::Ask(request) => format!("ask {:?}", request.what),
         Out::Close(code) => format!("close {code}"),
     }
@@ -106,6 +113,44 @@ fn a_topic_is_split_at_its_first_two_colons() {
 }
 
 #[test]
+fn a_channel_of_guides_is_joined_for_a_user_and_left() {
+    let mut stage = Stage::of(json!({"sub": "ann"}));
+    let topic = format!("guides:{GUIDES}");
+    let ok = |join_ref: &str, reference: &str| reply(Some(join_ref), reference, &topic, "ok", json!({}));
+    let close = |join_ref: &str| format!(r#"["{join_ref}","{join_ref}","{topic}","phx_close",{{}}]"#);
+    let join = |join_ref: &str, payload: Value| json!([join_ref, join_ref, topic, "phx_join", payload]);
+    let left = format!("leave guides {GUIDES}");
+    let told = stage.told(join("7", json!({"user_id": "ann", "tenant": "acme"})));
+    assert!(
+        told.len() == 1 && told[0].starts_with("guides of Target { user: \"ann\", tenant: Some(\"acme\")"),
+        "{told:?}"
+    );
+    assert!(told[0].ends_with(&ok("7", "7")), "F-SOC-21 {told:?}");
+    let told = stage.told(join("9", json!({"user_id": "ann"})));
+    assert!(told[1].ends_with(&ok("9", "9")), "F-SOC-11 {told:?}");
+    assert_eq!((&told[0], &told[2]), (&left, &close("7")), "F-SOC-11: it takes the place of the other");
+    assert_eq!(stage.told(json!(["7", "10", topic, "phx_leave", {}])), Vec::<String>::new(), "F-SOC-11");
+    assert_eq!(stage.told(json!(["9", "11", topic, "phx_leave", {}])), [left, ok("9", "11"), close("9")], "F-SOC-12");
+    assert_eq!(stage.session.guides().count(), 0);
+    assert_eq!(stage.told(json!(["9", "12", topic, "phx_leave", {}])), [ok("9", "12")], "F-SOC-12");
+    for (payload, reason) in [
+        (json!({"user_id": "bob"}), "The user token was made for another user."),
+        (json!({}), "`user_id` is required: for whom guides are asked"),
+    ] {
+        let refused = reply(Some("13"), "13", &topic, "error", json!({"reason": reason}));
+        assert_eq!(stage.told(join("13", payload)), [refused], "F-SOC-06 F-AUT-15");
+    }
+    let granted = |grant: &str| {
+        let grants = json!({"https://api.knock.app/v1/users/ann": {grant: [{}]}});
+        let mut stage = Stage::of(json!({"sub": "ann", "explicit_grants": true, "grants": grants}));
+        stage.told(join("1", json!({"user_id": "ann"})))[0].starts_with("guides of")
+    };
+    assert!(granted("user/guide_read") && !granted("user/feed_read"), "F-GRN-08");
+    let refused = Stage::open().told(json!(["1", "1", format!("guides:{FEED}"), "phx_join", {"user_id": "ann"}]));
+    assert!(refused[0].contains("is not an in-app guide channel"), "{refused:?}");
+}
+
+#[test]
 fn what_cannot_be_joined_is_refused_and_the_socket_lives() {
     let error = |join_ref, topic: &str, reason: &str| reply(join_ref, "8", topic, "error", json!({"reason": reason}));
     let not_a_feed = "the channel is not an in-app feed of this server";
@@ -121,7 +166,7 @@ fn what_cannot_be_joined_is_refused_and_the_socket_lives() {
         (
             "guides:c".to_owned(),
             json!({}),
-            error(Some("7"), "guides:c", "guides are not offered by this server"),
+            error(Some("7"), "guides:c", "the channel is not an in-app guide channel of this server"),
             "3.7",
         ),
         (topic("bob"), json!({}), error(Some("7"), &topic("bob"), other), "F-SOC-08"),

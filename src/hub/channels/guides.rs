@@ -1,0 +1,234 @@
+//! What a joined channel of guides is told: which guides have come, changed or gone because their files have (F-SOC-22).
+//!
+//! Guides are the same for all but for whom they are meant: each member's are looked at anew. Whoever is too slow to be
+//! told finds them as they are when it fetches next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use serde_json::{Map, Value, json};
+use tracing::error;
+use uuid::Uuid;
+
+use crate::engine::guides::{Asked, Found, Guidance, guidance};
+use crate::hub::outbox::Link;
+use crate::model::guide::Guides;
+use crate::model::recipient::{tenant_id_fault, user_id_fault};
+use crate::store::{self, Env};
+use crate::verbs::Core;
+use crate::wire::json::{MAX_DEPTH, depth_at_most};
+use crate::wire::phoenix::{Push, Topic};
+
+/// For whom guides are asked, as a join says it (F-SOC-21).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) user: String,
+    tenant: Option<String>,
+    data: Map<String, Value>,
+    /// Whether those are shown as well that are not meant for them.
+    is_forced: bool,
+}
+
+impl Target {
+    /// Reads the payload of a join.
+    pub(crate) fn read(payload: &str) -> Result<Target, String> {
+        if !depth_at_most(payload, MAX_DEPTH) {
+            return Err(format!("a join nests at most {MAX_DEPTH} deep"));
+        }
+        let mut payload: Map<String, Value> =
+            serde_json::from_str(payload).map_err(|_| "the payload of a join is an object")?;
+        let mut member = |name: &str| payload.remove(name).filter(|value| !value.is_null());
+        let user = match member("user_id") {
+            Some(Value::String(user)) => user,
+            _ => return Err("`user_id` is required: for whom guides are asked".to_owned()),
+        };
+        let tenant = match member("tenant") {
+            None => None,
+            Some(Value::String(tenant)) => Some(tenant).filter(|tenant| !tenant.is_empty()),
+            Some(_) => return Err("`tenant` is a tenant's id".to_owned()),
+        };
+        let data = match member("data") {
+            None => Map::new(),
+            Some(Value::Object(data)) => data,
+            Some(_) => return Err("`data` is an object".to_owned()),
+        };
+        if let Some(fault) = user_id_fault(&user).or_else(|| tenant.as_deref().and_then(tenant_id_fault)) {
+            return Err(fault.to_owned());
+        }
+        Ok(Target { user, tenant, data, is_forced: member("force_all_guides") == Some(Value::Bool(true)) })
+    }
+}
+
+/// Everybody on this node who has joined a channel of guides, by socket and channel.
+#[derive(Default)]
+pub(crate) struct Gallery {
+    members: DashMap<(u64, Uuid), Arc<Member>>,
+}
+
+struct Member {
+    link: Arc<Link>,
+    /// The beginning of what it is told.
+    head: Arc<str>,
+    env: Env,
+    target: Target,
+}
+
+impl Gallery {
+    /// Lets a client in; it takes the place of its earlier join.
+    pub(crate) fn enter(&self, link: &Arc<Link>, channel: Uuid, head: Arc<str>, env: Env, target: Target) {
+        let member = Member { link: Arc::clone(link), head, env, target };
+        self.members.insert((link.id, channel), Arc::new(member));
+    }
+
+    /// Lets a client out.
+    pub(crate) fn leave(&self, link: &Link, channel: Uuid) {
+        self.members.remove(&(link.id, channel));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Tells everybody what is different now.
+    pub(crate) async fn tell(&self, core: &Core, before: &Guides, after: &Guides) {
+        // The members first: none is let in or out while the map is held.
+        let members: Vec<(Uuid, Arc<Member>)> =
+            self.members.iter().map(|entry| (entry.key().1, Arc::clone(entry.value()))).collect();
+        for (channel, member) in members {
+            if let Err(error) = member.tell(core, channel, before, after).await {
+                error!(socket.id = member.link.id, channel.id = %channel, %error, "guides could not be read to tell a socket of them");
+            }
+        }
+    }
+}
+
+impl Member {
+    async fn tell(&self, core: &Core, channel: Uuid, before: &Guides, after: &Guides) -> Result<(), store::Error> {
+        let Some(channel) = core.catalog.channels().iter().find(|known| known.id == channel) else { return Ok(()) };
+        let changes = changes(before, after, &channel.key);
+        let is_ordered_anew = before.order.version != after.order.version;
+        if changes.is_empty() && !is_ordered_anew {
+            return Ok(());
+        }
+        let Target { user, tenant, data, is_forced } = &self.target;
+        let asked =
+            Asked { env: self.env, channel, user, tenant: tenant.as_deref(), data, kind: None, is_forced: true };
+        let Guidance { guides, group, .. } = guidance(core, asked).await?;
+        let topic = Topic::guides(&channel.id.to_string());
+        let push = |event: &str, data: Value| {
+            Arc::new(Push::new(&topic, event, &json!({"topic": topic, "event": event, "data": data}).to_string()))
+        };
+        let mut pushes = Vec::new();
+        for (key, change) in changes {
+            let found = guides.iter().find(|found| found.guide.key == key);
+            pushes.extend(told(key, change, found, *is_forced).map(|(event, data)| push(event, data)));
+        }
+        if let Some(group) = group {
+            // It lists whatever is active, and official clients show nothing that it does not list.
+            let is_new = before.all().next().is_none();
+            let event = if is_new { "guide_group.added" } else { "guide_group.updated" };
+            pushes.push(push(event, json!({"guide_group": group})));
+        }
+        self.link.tell(&pushes, &self.head);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    Updated,
+    Removed,
+}
+
+/// What became of the guides of a channel, by key.
+fn changes<'a>(before: &'a Guides, after: &'a Guides, channel: &'a str) -> BTreeMap<&'a str, Change> {
+    let mut changes = BTreeMap::new();
+    for guide in before.of_channel(channel) {
+        changes.insert(guide.key.as_str(), Change::Removed);
+    }
+    for guide in after.of_channel(channel) {
+        let old = before.get(&guide.key).filter(|old| old.channel == guide.channel);
+        let is_same = old.is_some_and(|old| {
+            old.version == guide.version && before.is_unthrottled(&old.key) == after.is_unthrottled(&guide.key)
+        });
+        match old {
+            Some(_) if is_same => drop(changes.remove(guide.key.as_str())),
+            Some(_) => drop(changes.insert(&guide.key, Change::Updated)),
+            None => drop(changes.insert(&guide.key, Change::Added)),
+        }
+    }
+    changes
+}
+
+/// What is told of a guide; of a new one nothing to whom it is not shown.
+fn told(key: &str, change: Change, found: Option<&Found>, is_forced: bool) -> Option<(&'static str, Value)> {
+    let guide = found.and_then(|found| found.told.clone());
+    let is_shown = guide.is_some() && found.is_some_and(|found| is_forced || found.ineligible.is_none());
+    let guide = guide.unwrap_or_else(|| json!({"key": key}));
+    match change {
+        Change::Removed => Some(("guide.removed", json!({"guide": {"key": key}}))),
+        Change::Added => is_shown.then(|| ("guide.added", json!({"guide": guide, "eligible": true}))),
+        Change::Updated => Some(("guide.updated", json!({"guide": guide, "eligible": is_shown}))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::guide::{Guide, Order};
+
+    fn guides(all: &[(&str, &str, &str)], unthrottled: &[&str]) -> Guides {
+        let read = |(key, name, channel): &(&str, &str, &str)| {
+            let steps = json!([{"ref": "step_1", "schema_key": "card"}]);
+            Guide::parse(key, &json!({"name": name, "channel_key": channel, "steps": steps})).unwrap()
+        };
+        let order = Order::parse(&json!({"display_sequence_unthrottled": unthrottled})).unwrap();
+        Guides::new(all.iter().map(read).collect(), order)
+    }
+
+    #[test]
+    fn what_becomes_of_guides_is_told_channel_by_channel() {
+        let before =
+            guides(&[("same", "A", "one"), ("other", "A", "one"), ("gone", "A", "one"), ("moved", "A", "one")], &[]);
+        let after =
+            guides(&[("same", "A", "one"), ("other", "B", "one"), ("new", "A", "one"), ("moved", "A", "two")], &[]);
+        let expected =
+            [("gone", Change::Removed), ("moved", Change::Removed), ("new", Change::Added), ("other", Change::Updated)];
+        assert_eq!(changes(&before, &after, "one"), BTreeMap::from(expected), "F-SOC-22");
+        assert_eq!(changes(&before, &after, "two"), BTreeMap::from([("moved", Change::Added)]), "F-SOC-22");
+        assert!(changes(&after, &after, "one").is_empty());
+        let hurried = guides(&[("same", "A", "one")], &["same"]);
+        let calm = guides(&[("same", "A", "one")], &[]);
+        assert_eq!(
+            changes(&calm, &hurried, "one"),
+            BTreeMap::from([("same", Change::Updated)]),
+            "it bypasses the limit now"
+        );
+    }
+
+    #[test]
+    fn a_join_says_for_whom_guides_are_asked() {
+        let read = |payload: Value| Target::read(&payload.to_string());
+        let whole = read(json!({"user_id": "ann", "tenant": "acme", "data": {"n": 1}, "force_all_guides": true,
+            "preview_session_id": "x"}));
+        let data = Map::from_iter([("n".to_owned(), json!(1))]);
+        let expected = Target { user: "ann".to_owned(), tenant: Some("acme".to_owned()), data, is_forced: true };
+        assert_eq!(whole, Ok(expected), "F-SOC-21");
+        let plain = read(json!({"user_id": "ann", "tenant": null, "data": null, "force_all_guides": null})).unwrap();
+        assert_eq!((plain.tenant, plain.is_forced), (None, false), "F-SOC-21");
+        for bad in [
+            json!({}),
+            json!([]),
+            json!({"user_id": 1}),
+            json!({"user_id": "a/b"}),
+            json!({"user_id": "ann", "tenant": 1}),
+            json!({"user_id": "ann", "tenant": "a b"}),
+            json!({"user_id": "ann", "data": "x"}),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}
