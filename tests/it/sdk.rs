@@ -12,6 +12,7 @@ use crate::process::{CHANNEL, Process};
 const PHONES: &str = "8209f26c-62a5-461d-95e2-a5716a26e653";
 const SLACK: &str = "8209f26c-62a5-461d-95e2-a5716a26e654";
 const TEAMS: &str = "8209f26c-62a5-461d-95e2-a5716a26e655";
+const GUIDES: &str = "8209f26c-62a5-461d-95e2-a5716a26e656";
 /// How long one script may take.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -61,6 +62,12 @@ fn both_clients_ask_slack_and_microsoft() {
     for secret in ["quite-secret", "xoxb-", "graph-token"] {
         assert!(!log.contains(secret), "a secret stands in the log");
     }
+}
+
+#[test]
+fn the_browser_client_shows_guides_marks_them_and_stops_showing_them() {
+    let channel = format!("[[channels]]\nid = \"{GUIDES}\"\nkey = \"in-app-guide\"\ntype = \"in_app_guide\"\n");
+    run("guides.test.mjs", &Process::laid_out(&channel));
 }
 
 #[test]
@@ -127,7 +134,7 @@ fn place(server: &Process) -> Value {
     json!({
         "url": format!("http://{}", server.address),
         "channel": CHANNEL,
-        "channels": {"phones": PHONES, "slack": SLACK, "teams": TEAMS},
+        "channels": {"phones": PHONES, "slack": SLACK, "teams": TEAMS, "guides": GUIDES},
         "binary": Process::binary(),
         "arguments": server.arguments(),
         "directory": server.directory(),
