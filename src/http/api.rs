@@ -6,6 +6,7 @@ pub mod channel_data;
 pub mod channels;
 pub mod feeds;
 pub mod guides;
+pub mod integrations;
 pub mod marks;
 pub mod messages;
 pub mod objects;
@@ -30,6 +31,7 @@ pub fn routes() -> Vec<&'static Route> {
         channels::ROUTES,
         feeds::ROUTES,
         guides::ROUTES,
+        integrations::ROUTES,
         marks::ROUTES,
         messages::ROUTES,
         objects::ROUTES,

@@ -12,6 +12,7 @@ mod feeds;
 mod guides;
 mod idempotency;
 mod ingest;
+mod integrations;
 mod limits;
 mod marks;
 mod matrix;

@@ -118,7 +118,7 @@ async fn the_old_spelling_still_works() {
     let body =
         json!({"name": "later", "actor": "bob", "recipients": ["ann"], "data": {"n": 1}, "cancellation_key": "c"});
     let answer = world.post("/v1/notify").sk().json(&body).await.ok(200);
-    let id = answer["result_id"].as_str().expect("W-TRG-35");
+    let id = answer["result_id"].as_str().expect("W-TRG-35 F-INT-03");
     assert_eq!(answer.as_object().unwrap().len(), 1, "W-TRG-35");
     let runs = world.get("/v1/workflow_recipient_runs").sk().await.ok(200);
     assert_eq!(
@@ -127,7 +127,7 @@ async fn the_old_spelling_still_works() {
         "W-TRG-35"
     );
     let reply = world.post("/v1/notify/cancel").sk().json(&json!({"name": "later", "cancellation_key": "c"})).await;
-    assert_eq!((reply.status, reply.header("bellwire-cancelled-runs")), (204, Some("1")), "W-CAN-17");
+    assert_eq!((reply.status, reply.header("bellwire-cancelled-runs")), (204, Some("1")), "W-CAN-17 F-INT-03");
     let unknown =
         world.post("/v1/notify").sk().json(&json!({"name": "x", "actor": "bob", "recipients": ["ann"]})).await;
     assert_eq!(unknown.code(), (404, "workflow_missing".to_owned()), "W-TRG-35");

@@ -209,3 +209,19 @@ test("mistakes are refused in the SDK's own kinds of error, each with a sentence
     assert.ok(error.error?.message?.length > 10, `${act}: ${JSON.stringify(error.error)}`);
   }
 });
+
+test("warehouses keep audiences by calls that the SDK knows: F-INT-01 F-INT-02", async () => {
+  const call = { id: "1", jsonrpc: "2.0" };
+  const { integrations, audiences } = backend();
+  const connected = await integrations.census.customDestination({ ...call, method: "test_connection" });
+  assert.deepEqual(connected.result, { success: true });
+  const [key, user] = [someone("audience"), someone()];
+  const configuration = { mode: "mirror", audience_key: key, mappings: [{ from: "id", to: "user_id" }] };
+  const sync = (method) =>
+    integrations.hightouch.embeddedDestination({ ...call, method, params: { configuration, rows: [{ id: user }] } });
+  const members = async () => (await audiences.listMembers(key)).entries.map((member) => member.user_id);
+  assert.deepEqual((await sync("add")).result, { rejectedRows: [] });
+  assert.deepEqual(await members(), [user]);
+  assert.deepEqual((await sync("remove")).result, { rejectedRows: [] });
+  assert.deepEqual(await members(), []);
+});
