@@ -16,6 +16,7 @@ mod hardening;
 mod operating;
 mod process;
 mod queue;
+mod schemathesis;
 mod sdk;
 mod store;
 mod stub;

@@ -71,6 +71,48 @@ fn the_browser_client_shows_guides_marks_them_and_stops_showing_them() {
 }
 
 #[test]
+fn every_method_of_the_server_client_for_node_works() {
+    run("everything.test.mjs", &with_everything(""));
+}
+
+#[test]
+fn every_method_of_the_server_client_for_python_works() {
+    let server = with_everything("");
+    let output = wait_for(
+        Command::new(python())
+            .args(["-W", "error", "everything.py", "-v"])
+            .current_dir(home())
+            .env("SDK_TEST_PLACE", place(&server).to_string()),
+        &server.directory().join("script.log"),
+    );
+    assert!(output.status.success(), "everything.py failed:\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A server with a channel of every kind and a guide; `more` is added to its configuration.
+pub fn with_everything(more: &str) -> Process {
+    let channel = |key: &str, id: &str, kind: &str, provider: &str| {
+        format!(
+            "[[channels]]\nid = \"{id}\"\nkey = \"{key}\"\ntype = \"{kind}\"\n{provider}\n\
+             [channels.environments.development]\n[channels.environments.production]\n"
+        )
+    };
+    let channels = [
+        channel("phones", PHONES, "push", "provider = \"push_expo\""),
+        channel("slack", SLACK, "chat", "provider = \"slack\""),
+        channel("teams", TEAMS, "chat", "provider = \"ms_teams\""),
+        channel("in-app-guide", GUIDES, "in_app_guide", ""),
+    ];
+    let mut server = Process::laid_out(&format!("{more}{}", channels.concat()));
+    let guide = server.directory().join("guides/banner");
+    std::fs::create_dir_all(&guide).unwrap();
+    let steps = json!([{"ref": "step_1", "schema_key": "banner", "values": {"title": "Hello"}}]);
+    let file = json!({"name": "Banner", "channel_key": "in-app-guide", "steps": steps});
+    std::fs::write(guide.join("guide.json"), file.to_string()).unwrap();
+    server.run();
+    server
+}
+
+#[test]
 fn tokens_of_the_sdks_signer_are_taken() {
     run("tokens.test.mjs", &Process::start(""));
 }
@@ -92,7 +134,7 @@ fn run(script: &str, server: &Process) {
 
 /// The same with more in the script's environment.
 fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk");
+    let home = home();
     assert!(
         home.join("node_modules").is_dir(),
         "the official clients are not installed: run tests/run, or `npm ci` in {home:?}"
@@ -108,12 +150,24 @@ fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
     assert!(output.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// Where the scripts are.
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sdk")
+}
+
+/// The interpreter that has what is listed in `requirements.txt`.
+pub fn python() -> PathBuf {
+    let python = home().join(".venv/bin/python");
+    assert!(python.is_file(), "what comes from PyPI is not installed: run tests/run, which makes {python:?}");
+    python
+}
+
 /// Runs the command to its end, within [`PATIENCE`]; what it says is in `stdout`.
-fn wait_for(command: &mut Command, log: &PathBuf) -> Output {
+pub fn wait_for(command: &mut Command, log: &PathBuf) -> Output {
     let file = std::fs::File::create(log).unwrap();
     let both = (file.try_clone().unwrap(), file);
     let spawned = command.stdin(Stdio::null()).stdout(both.0).stderr(both.1).spawn();
-    let mut child = spawned.unwrap_or_else(|error| panic!("Node can't be started ({error}): run tests/run"));
+    let mut child = spawned.unwrap_or_else(|error| panic!("it can't be started ({error}): run tests/run"));
     let began = Instant::now();
     let status = loop {
         match child.try_wait().unwrap() {
