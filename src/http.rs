@@ -23,6 +23,7 @@ mod idempotency;
 mod ingest;
 mod open;
 mod pipeline;
+mod scope;
 mod vitals;
 
 use std::future::Future;

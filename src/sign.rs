@@ -6,6 +6,7 @@ pub mod api_key;
 pub mod issue;
 pub mod key_pair;
 pub mod key_ring;
+pub mod key_scope;
 pub mod page_token;
 pub mod refusal;
 pub mod source;

@@ -155,7 +155,7 @@ async fn ensure_key(
             }
         }
     }
-    Ok(keys::make_api_key(kind, env, NAME, now, batch)?.reveal().to_owned())
+    Ok(keys::make_api_key(kind, env, NAME, None, now, batch)?.reveal().to_owned())
 }
 
 async fn ensure_signing(

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::model::time::Time;
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::sign::key_pair;
+use crate::sign::key_scope::KeyScope;
 use crate::store::keys::{ApiKeyRow, SigningKeyRow};
 use crate::store::{Batch, Env};
 
@@ -48,10 +49,17 @@ impl Algorithm {
     }
 }
 
-/// Makes an API key; what is kept of it goes into `batch`.
-pub fn make_api_key(kind: Kind, env: Env, name: &str, now: Time, batch: &mut Batch) -> Result<ApiKey, NoKey> {
+/// Makes an API key, limited by `scope`; what is kept of it goes into `batch`.
+pub fn make_api_key(
+    kind: Kind,
+    env: Env,
+    name: &str,
+    scope: Option<KeyScope>,
+    now: Time,
+    batch: &mut Batch,
+) -> Result<ApiKey, NoKey> {
     let key = ApiKey::mint(kind, random()?);
-    batch.add_api_key(&row(&key, env, name, now));
+    batch.add_api_key(&ApiKeyRow { scope, ..row(&key, env, name, now) });
     Ok(key)
 }
 
@@ -65,6 +73,7 @@ pub(super) fn row(key: &ApiKey, env: Env, name: &str, now: Time) -> ApiKeyRow {
         hint: key.shown().to_owned(),
         created_at: now,
         revoked_at: None,
+        scope: None,
     }
 }
 

@@ -1,13 +1,17 @@
 //! `bellwire keys`: API keys and signing keys of the environments.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use bellwire::app::keys::{Algorithm, SigningSecret, make_api_key, make_signing_key};
 use bellwire::app::make_private;
 use bellwire::clock::Clock;
 use bellwire::config::DEVELOPMENT;
+use bellwire::http::api;
+use bellwire::model::recipient::tenant_id_fault;
 use bellwire::model::time::Time;
 use bellwire::sign::api_key::{Kind, digest};
+use bellwire::sign::key_scope::{KeyScope, READ};
 use bellwire::store::{self, Batch, Place, Store};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -41,6 +45,13 @@ pub(super) struct Create {
     /// What it is for, for the list of API keys.
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
+    /// What a secret key may do, by the ids of operations in /openapi.json, with commas between them; `read`: whatever
+    /// changes nothing. Left out: everything.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    operations: Vec<String>,
+    /// The tenants that a secret key is limited to, by their ids, with commas between them: see docs/extensions.md.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    tenants: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -98,7 +109,32 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the key is limited to.
+fn scope(asked: &Create) -> Result<Option<KeyScope>, Failure> {
+    let scope = KeyScope { operations: asked.operations.clone(), tenants: asked.tenants.clone() };
+    if scope.is_unlimited() {
+        return Ok(None);
+    }
+    if !matches!(asked.kind, KeyKind::Secret) {
+        return Err(Failure(
+            "Only secret keys can be limited: what a public key may do is said by user tokens.".into(),
+        ));
+    }
+    let known: BTreeSet<&str> = api::routes().iter().map(|route| route.operation).collect();
+    let is_unknown = |word: &&String| *word != READ && !known.contains(word.as_str());
+    if let Some(unknown) = scope.operations.iter().find(is_unknown) {
+        return Err(Failure(format!(
+            "There is no operation `{unknown}`: /openapi.json has the ids of those that there are."
+        )));
+    }
+    if let Some(fault) = scope.tenants.iter().find_map(|id| tenant_id_fault(id)) {
+        return Err(Failure(format!("`--tenants`: {fault}.")));
+    }
+    Ok(Some(scope))
+}
+
 async fn create(asked: Create) -> Result<(), Failure> {
+    let scope = scope(&asked)?;
     let config = asked.database.load()?;
     if !config.environments.contains_key(&asked.env) {
         let known: Vec<String> = config.environments.keys().cloned().collect();
@@ -126,7 +162,7 @@ async fn create(asked: Create) -> Result<(), Failure> {
         }
         KeyKind::Public | KeyKind::Secret => {
             let kind = if matches!(asked.kind, KeyKind::Public) { Kind::Public } else { Kind::Secret };
-            let key = make_api_key(kind, env, &asked.name, now, &mut batch)?;
+            let key = make_api_key(kind, env, &asked.name, scope, now, &mut batch)?;
             store.apply(batch).await?;
             if asked.json { json!({"key": key.reveal()}).to_string() } else { key.reveal().to_owned() }
         }
@@ -164,6 +200,7 @@ struct Line {
     name: String,
     created_at: Time,
     revoked_at: Option<Time>,
+    scope: Option<KeyScope>,
 }
 
 async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
@@ -177,6 +214,7 @@ async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
         name: key.name,
         created_at: key.created_at,
         revoked_at: key.revoked_at,
+        scope: key.scope,
     });
     let signing_keys = store.signing_keys().await?.into_iter().map(|key| Line {
         hint: key.kid,
@@ -186,6 +224,7 @@ async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
         name: String::new(),
         created_at: key.created_at,
         revoked_at: key.retired_at,
+        scope: None,
     });
     let page_keys = store.page_keys().await?.into_iter().map(|key| Line {
         hint: key.kid,
@@ -195,6 +234,7 @@ async fn lines(store: &Store) -> Result<Vec<Line>, store::Error> {
         name: String::new(),
         created_at: key.created_at,
         revoked_at: key.retired_at,
+        scope: None,
     });
     Ok(api_keys.chain(signing_keys).chain(page_keys).collect())
 }
@@ -210,13 +250,14 @@ async fn list(asked: &List) -> Result<(), Failure> {
     }
     let row = |cells: [&str; 6]| {
         let [key, kind, env, name, created, revoked] = cells;
-        format!("{key:<16}  {kind:<13}  {env:<14}  {name:<20}  {created:<20}  {revoked}").trim_end().to_owned()
+        format!("{key:<16}  {kind:<15}  {env:<14}  {name:<20}  {created:<20}  {revoked}").trim_end().to_owned()
     };
     say(row(["KEY", "KIND", "ENVIRONMENT", "NAME", "CREATED", "REVOKED"]))?;
     for line in &lines {
         let hint = if line.digest.is_some() { format!("{}…", line.hint) } else { line.hint.clone() };
         let revoked = line.revoked_at.map(to_the_second).unwrap_or_default();
-        say(row([&hint, &line.kind, &line.env, &line.name, &to_the_second(line.created_at), &revoked]))?;
+        let kind = if line.scope.is_some() { format!("{}, limited", line.kind) } else { line.kind.clone() };
+        say(row([&hint, &kind, &line.env, &line.name, &to_the_second(line.created_at), &revoked]))?;
     }
     Ok(())
 }
@@ -231,6 +272,7 @@ impl Line {
             "name": self.name,
             "created_at": self.created_at,
             "revoked_at": self.revoked_at,
+            "scope": self.scope,
         })
     }
 }

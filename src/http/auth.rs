@@ -32,6 +32,9 @@ pub(crate) async fn admit(
         return Err(wrong_kind());
     }
     let is_write = route.verb != Verb::Get;
+    if let Some(scope) = &caller.scope {
+        scope.require_operation(route.operation, !is_write)?;
+    }
     if face.settings.public_writes_need_token && is_write && caller.kind == Kind::Public && caller.claims.is_none() {
         let message = "Writes with a public key need a user token here: send one as `X-Knock-User-Token`.";
         return Err(Refusal::new(Code::MissingUserToken, message).into());

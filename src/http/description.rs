@@ -129,6 +129,9 @@ fn operation(route: &Route, shape: &Value) -> Value {
     if let Some(grant) = route.grant {
         out["x-grant"] = grant.as_str().into();
     }
+    if let Some(place) = route.tenant {
+        out["x-tenant-in"] = format!("{place:?}").to_ascii_lowercase().into();
+    }
     for word in ["deprecated", "x-rule", "x-extension"] {
         if let Some(value) = shape.get(word) {
             out[word] = value.clone();

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
 use super::vitals::{Door, Entry};
-use super::{Face, SOCKET_PATH, auth, body, center, connect, cors, ingest, open, vitals};
+use super::{Face, SOCKET_PATH, auth, body, center, connect, cors, ingest, open, scope, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
@@ -142,6 +142,7 @@ async fn routed(
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let is_write = found.route.verb != Verb::Get;
     let body = if is_write { body::read(incoming, &face.settings).await? } else { bytes::Bytes::new() };
+    scope::require(found.route, &caller, &found.params, &query, &body)?;
     let answering = (found.route.handler)(Cx {
         face: Arc::clone(face),
         caller,

@@ -62,6 +62,19 @@ pub enum Keys {
     Granted,
 }
 
+/// Where a request names the tenant that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantIn {
+    /// As `tenant` in the query.
+    Query,
+    /// As `tenant` in the body: an id, or an object that has one.
+    Body,
+    /// As `id` in the path.
+    Path,
+    /// It is the message's.
+    Message,
+}
+
 /// One operation.
 pub struct Route {
     pub verb: Verb,
@@ -75,13 +88,25 @@ pub struct Route {
     pub tier: Tier,
     /// Counted by the user in the path, whoever asks (F-RAT-03).
     pub is_counted_by_user: bool,
+    /// Closed to keys that are limited to tenants, unless this says which tenant a request is about.
+    pub tenant: Option<TenantIn>,
     pub handler: Handler,
 }
 
 impl Route {
     /// An operation for secret keys.
     pub const fn new(verb: Verb, path: &'static str, operation: &'static str, tier: Tier, handler: Handler) -> Self {
-        Route { verb, path, operation, keys: Keys::Secret, grant: None, tier, is_counted_by_user: false, handler }
+        Route {
+            verb,
+            path,
+            operation,
+            keys: Keys::Secret,
+            grant: None,
+            tier,
+            is_counted_by_user: false,
+            tenant: None,
+            handler,
+        }
     }
 
     /// The same operation, open to public keys whose token, if any, gives `grant`.
@@ -95,6 +120,12 @@ impl Route {
     pub const fn granted(mut self, grant: Grant) -> Self {
         self.keys = Keys::Granted;
         self.grant = Some(grant);
+        self
+    }
+
+    /// The same operation, whose requests are about a tenant.
+    pub const fn in_tenant(mut self, place: TenantIn) -> Self {
+        self.tenant = Some(place);
         self
     }
 

@@ -145,6 +145,7 @@ fn row_of(key: &ApiKey) -> ApiKeyRow {
         hint: String::new(),
         created_at: NOW,
         revoked_at: None,
+        scope: None,
     }
 }
 

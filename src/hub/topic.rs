@@ -590,7 +590,7 @@ mod tests {
     fn joining(link: &Arc<Link>, payload: &str, told: Option<i64>) -> Joining {
         let environment =
             Environment { number: 1, id: Uuid::nil(), slug: String::new(), settings: Settings::default() };
-        let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims: None };
+        let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims: None, scope: None };
         let join = Join::parse(payload).unwrap();
         let (view, _) = View::read(join, &caller, &Arc::new(Filter::default())).unwrap();
         let awaits_first = view.own.is_some();

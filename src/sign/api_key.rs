@@ -16,7 +16,7 @@ const SHOWN: usize = 10;
 pub enum Kind {
     /// `pk_..`: may stand in browsers and apps.
     Public,
-    /// `sk_..`: may do everything and stays on servers.
+    /// `sk_..`: may do everything, unless it is limited, and stays on servers.
     Secret,
 }
 

@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
+use serde_json::json;
+
 use super::Env;
 use super::db::{Batch, Driver, Error, Row, Store};
 use crate::model::time::Time;
 use crate::params;
+use crate::sign::key_scope::KeyScope;
 
 /// An API key as known here: never the key itself (F-AUT-02).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct ApiKeyRow {
     pub hint: String,
     pub created_at: Time,
     pub revoked_at: Option<Time>,
+    /// What a secret key is limited to; none for most.
+    pub scope: Option<KeyScope>,
 }
 
 /// Tells one state of an environment's signing keys from the next: how many there are, and the latest changes.
@@ -55,7 +60,7 @@ pub struct SigningKeyRow {
 macro_rules! known_keys {
     ($digests:literal) => {
         concat!(
-            "SELECT k.digest, k.env, k.kind, k.name, k.hint, k.created_at, k.revoked_at, CASE k.kind WHEN 'public' THEN \
+            "SELECT k.digest, k.env, k.kind, k.name, k.hint, k.created_at, k.revoked_at, k.scope, CASE k.kind WHEN 'public' THEN \
              (SELECT count(*) || ',' || count(s.retired_at) || ',' || coalesce(max(s.created_at), 0) || ',' || \
              coalesce(max(s.retired_at), 0) FROM signing_keys s WHERE s.env = k.env) ELSE '' END \
              FROM api_keys k WHERE k.digest ",
@@ -65,7 +70,7 @@ macro_rules! known_keys {
 }
 
 fn known_key(row: &Row<'_>) -> Result<KnownKey, Error> {
-    Ok(KnownKey { key: api_key(row)?, signing: SigningKeysStamp(row.string(7)?) })
+    Ok(KnownKey { key: api_key(row)?, signing: SigningKeysStamp(row.string(8)?) })
 }
 
 /// Answers questions about many keys by one reading. In a crowd most ask for the same.
@@ -98,20 +103,28 @@ fn api_key(row: &Row<'_>) -> Result<ApiKeyRow, Error> {
         hint: row.string(4)?,
         created_at: row.time(5)?,
         revoked_at: row.maybe_time(6)?,
+        scope: scope(&row.string(7)?)?,
     })
+}
+
+/// A scope that cannot be read must not be taken for none.
+fn scope(text: &str) -> Result<Option<KeyScope>, Error> {
+    match text {
+        "" => Ok(None),
+        text => serde_json::from_str(text).map(Some).map_err(|error| Error::Damaged(format!("a key's scope: {error}"))),
+    }
 }
 
 impl Store {
     /// Every API key, revoked ones included, oldest first.
     pub async fn api_keys(&self) -> Result<Vec<ApiKeyRow>, Error> {
-        let sql =
-            "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys ORDER BY created_at, digest";
+        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at, scope FROM api_keys ORDER BY created_at, digest";
         self.query(sql, &[], api_key).await
     }
 
     /// The key with this digest.
     pub async fn api_key(&self, digest: &str) -> Result<Option<ApiKeyRow>, Error> {
-        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at FROM api_keys WHERE digest = ?1";
+        let sql = "SELECT digest, env, kind, name, hint, created_at, revoked_at, scope FROM api_keys WHERE digest = ?1";
         self.query_one(sql, &params![digest], api_key).await
     }
 
@@ -145,14 +158,15 @@ impl Batch {
     /// Adds an API key.
     pub fn add_api_key(&mut self, key: &ApiKeyRow) {
         self.push(
-            "INSERT INTO api_keys (digest, env, kind, name, hint, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO api_keys (digest, env, kind, name, hint, created_at, scope) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 key.digest.as_str(),
                 key.env,
                 key.kind.as_str(),
                 key.name.as_str(),
                 key.hint.as_str(),
-                key.created_at
+                key.created_at,
+                key.scope.as_ref().map(|scope| json!(scope).to_string()).unwrap_or_default()
             ],
         );
     }

@@ -14,6 +14,7 @@ use crate::sign::access::{Access, Confined, Grant};
 use crate::sign::admission::Demand;
 use crate::sign::api_key::{ApiKey, Kind};
 use crate::sign::key_ring::{KeyRing, Material, SigningKey};
+use crate::sign::key_scope::KeyScope;
 use crate::sign::refusal::{Code, Refusal};
 use crate::sign::user_token::Claims;
 use crate::store::keys::{KnownKey, SigningKeyRow, SigningKeysStamp};
@@ -28,6 +29,8 @@ pub struct Caller {
     pub kind: Kind,
     /// What the user token says, where one counts.
     pub claims: Option<Claims>,
+    /// What a secret key is limited to.
+    pub scope: Option<KeyScope>,
 }
 
 /// By which keys somebody was let in. Whoever stays longer than a request is let in for as long as these are live.
@@ -118,7 +121,10 @@ impl Core {
         let claims = demand.admit(key.kind(), token, claimed_user, self.clock.now())?;
         let kid = claims.as_ref().and_then(|claims| Option::clone(&claims.kid));
         let pass = Pass { api_key: row.digest, env: row.env, kid };
-        Ok(Admitted { caller: Caller { environment: Arc::clone(environment), kind: key.kind(), claims }, pass })
+        Ok(Admitted {
+            caller: Caller { environment: Arc::clone(environment), kind: key.kind(), claims, scope: row.scope },
+            pass,
+        })
     }
 
     /// The keys that are live now, all in one reading.
@@ -193,6 +199,9 @@ impl Caller {
 
     /// Which tenants' items the caller may see under `grant`, when it asks for `tenant` (F-GRN-11 to F-GRN-13).
     pub fn tenants(&self, grant: Grant, tenant: Option<&str>) -> Result<Tenants, Refusal> {
+        if let Some(scope) = self.scope.as_ref().filter(|scope| scope.has_tenants()) {
+            return Ok(Tenants::These { tenants: scope.tenants.clone(), with_none: false });
+        }
         let Some(access) = self.access() else { return Ok(Tenants::Any) };
         Ok(match access.scope(grant).confine(tenant)? {
             None => Tenants::Any,

@@ -25,6 +25,7 @@ mod providers;
 mod recipients;
 mod runs;
 mod schedules;
+mod scopes;
 mod server;
 mod subscriptions;
 mod tenants;

@@ -28,6 +28,7 @@ use bellwire::outside::Outside;
 use bellwire::queue::Waker;
 use bellwire::sign::api_key::{ApiKey, Kind};
 use bellwire::sign::issue::{bare_hmac, sign_hs256};
+use bellwire::sign::key_scope::KeyScope;
 use bellwire::store::keys::{ApiKeyRow, SigningKeyRow};
 use bellwire::store::{Batch, Env, Store};
 use bellwire::verbs::{Catalog, Core, Shared, door};
@@ -321,6 +322,11 @@ impl Drop for World {
 
 /// A new key of an environment.
 pub async fn add_key(store: &Store, env: Env, kind: Kind) -> String {
+    add_scoped_key(store, env, kind, None).await
+}
+
+/// The same, limited.
+pub async fn add_scoped_key(store: &Store, env: Env, kind: Kind, scope: Option<KeyScope>) -> String {
     let mut random = [0; 32];
     random[..16].copy_from_slice(Uuid::new_v4().as_bytes());
     let key = ApiKey::mint(kind, random);
@@ -333,6 +339,7 @@ pub async fn add_key(store: &Store, env: Env, kind: Kind) -> String {
         hint: key.shown().to_owned(),
         created_at: START,
         revoked_at: None,
+        scope,
     });
     store.apply(batch).await.unwrap();
     key.reveal().to_owned()

@@ -6,7 +6,7 @@ use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::channel::Channel;
 use crate::model::feed::{Filter, Mode, Options, mode};
 use crate::model::invalid::Invalid;
@@ -22,6 +22,7 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/users/{user_id}/feeds/{id}", "listUserInAppFeedItems", Tier::Two, |cx| {
         Box::pin(list(cx))
     })
+    .in_tenant(TenantIn::Query)
     .public(Grant::FeedRead)
     .counted_by_user(),
     Route::new(Verb::Get, "/v1/users/{user_id}/feeds/{id}/settings", "getUserInAppFeedSettings", Tier::Four, |cx| {

@@ -8,7 +8,7 @@ use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
-use crate::http::router::{Answering, Route, Verb};
+use crate::http::router::{Answering, Route, TenantIn, Verb};
 use crate::model::feed::Tenants;
 use crate::model::mark::{Mark, interaction_metadata};
 use crate::sign::access::{Grant, Scope};
@@ -17,11 +17,11 @@ use crate::sign::refusal::Refusal;
 use crate::verbs::mark::Reach;
 
 const fn put(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
-    Route::new(Verb::Put, path, operation, Tier::Two, handler).public(Grant::FeedWrite)
+    Route::new(Verb::Put, path, operation, Tier::Two, handler).public(Grant::FeedWrite).in_tenant(TenantIn::Message)
 }
 
 const fn delete(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
-    Route::new(Verb::Delete, path, operation, Tier::Two, handler).public(Grant::FeedWrite)
+    Route::new(Verb::Delete, path, operation, Tier::Two, handler).public(Grant::FeedWrite).in_tenant(TenantIn::Message)
 }
 
 const fn post(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {

@@ -10,7 +10,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::feed::{Bounds, Options, trigger_data_filter};
 use crate::model::ids::Ksuid;
 use crate::model::invalid::{Invalid, nearest};
@@ -28,27 +28,34 @@ use crate::wire::query::Query;
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
-    Route::new(Verb::Get, "/v1/messages", "listMessages", Tier::Four, |cx| Box::pin(list(cx))),
+    Route::new(Verb::Get, "/v1/messages", "listMessages", Tier::Four, |cx| Box::pin(list(cx)))
+        .in_tenant(TenantIn::Query),
     Route::new(Verb::Get, "/v1/messages/batch/content", "batchGetMessageContents", Tier::Four, |cx| {
         Box::pin(contents(cx))
     }),
     Route::new(Verb::Get, "/v1/messages/{message_id}", "getMessage", Tier::Four, |cx| Box::pin(get(cx)))
-        .public(Grant::FeedRead),
+        .public(Grant::FeedRead)
+        .in_tenant(TenantIn::Message),
     Route::new(Verb::Get, "/v1/messages/{message_id}/content", "getMessageContents", Tier::Four, |cx| {
         Box::pin(content(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Message),
     Route::new(Verb::Get, "/v1/messages/{message_id}/activities", "listMessageActivities", Tier::Four, |cx| {
         Box::pin(activities(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Message),
     Route::new(Verb::Get, "/v1/messages/{message_id}/events", "listMessageEvents", Tier::Three, |cx| {
         Box::pin(events(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Message),
     Route::new(Verb::Get, "/v1/messages/{message_id}/delivery_logs", "listMessageDeliveryLogs", Tier::Three, |cx| {
         Box::pin(delivery_logs(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Message),
     Route::new(Verb::Post, "/v1/messages/{message_id}/revoke", "revokeMessage", Tier::Three, |cx| {
         Box::pin(revoke_one(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Message),
     Route::new(Verb::Post, "/v1/messages/revoke", "revokeMessages", Tier::Three, |cx| Box::pin(revoke_all(cx))),
 ];
 
@@ -146,6 +153,9 @@ pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
         .caller
         .access()
         .is_none_or(|access| access.allows_message(grant, &message.recipient.key(), message.tenant.as_deref()));
+    if let Some(scope) = &cx.caller.scope {
+        scope.require_tenant(message.tenant.as_deref())?;
+    }
     match allows {
         true => Ok(message),
         false => Err(Refusal::forbidden("The user token does not give this message.").into()),

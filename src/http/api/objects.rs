@@ -10,7 +10,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::recipient::{Object, RecipientRef, object_id_fault};
 use crate::rules::preference;
 use crate::store::objects::ObjectFilter;
@@ -28,7 +28,8 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Delete, ONE, "deleteObject", Tier::Three, |cx| Box::pin(delete(cx))),
     Route::new(Verb::Get, "/v1/objects/{collection}/{id}/messages", "listMessagesForObject", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Query),
     Route::new(Verb::Post, "/v1/objects/{collection}/bulk/set", "bulkSetObjects", Tier::One, |cx| {
         Box::pin(set_many(cx))
     }),

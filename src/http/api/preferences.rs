@@ -6,7 +6,7 @@ use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
-use crate::http::router::{Answering, Route, Verb};
+use crate::http::router::{Answering, Route, TenantIn, Verb};
 use crate::model::invalid::Invalid;
 use crate::rules::preference::id_fault;
 use crate::sign::access::Grant;
@@ -30,10 +30,13 @@ pub const ROUTES: &[Route] = &[
     read("/v1/users/{user_id}/preferences", "listUserPreferenceSets", |cx| Box::pin(list(cx)))
         .public(Grant::PreferencesRead),
     read("/v1/users/{user_id}/preferences/{id}", "getUserPreferenceSet", |cx| Box::pin(get(cx)))
+        .in_tenant(TenantIn::Path)
         .public(Grant::PreferencesRead),
     put("/v1/users/{user_id}/preferences/{id}", "updateUserPreferenceSet", |cx| Box::pin(set(cx)))
+        .in_tenant(TenantIn::Path)
         .public(Grant::PreferencesWrite),
-    delete("/v1/users/{user_id}/preferences/{id}", "deleteUserPreferenceSet", |cx| Box::pin(unset(cx))),
+    delete("/v1/users/{user_id}/preferences/{id}", "deleteUserPreferenceSet", |cx| Box::pin(unset(cx)))
+        .in_tenant(TenantIn::Path),
     put("/v1/users/{user_id}/preferences/{id}/categories", "updateUserPreferenceCategories", |cx| {
         Box::pin(set_map(cx, Member::Categories))
     })
@@ -59,11 +62,14 @@ pub const ROUTES: &[Route] = &[
     })
     .public(Grant::PreferencesWrite),
     read("/v1/objects/{collection}/{object_id}/preferences", "listObjectPreferenceSets", |cx| Box::pin(list(cx))),
-    read("/v1/objects/{collection}/{object_id}/preferences/{id}", "getObjectPreferenceSet", |cx| Box::pin(get(cx))),
-    put("/v1/objects/{collection}/{object_id}/preferences/{id}", "updateObjectPreferenceSet", |cx| Box::pin(set(cx))),
+    read("/v1/objects/{collection}/{object_id}/preferences/{id}", "getObjectPreferenceSet", |cx| Box::pin(get(cx)))
+        .in_tenant(TenantIn::Path),
+    put("/v1/objects/{collection}/{object_id}/preferences/{id}", "updateObjectPreferenceSet", |cx| Box::pin(set(cx)))
+        .in_tenant(TenantIn::Path),
     delete("/v1/objects/{collection}/{object_id}/preferences/{id}", "deleteObjectPreferenceSet", |cx| {
         Box::pin(unset(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Path),
     put("/v1/objects/{collection}/{object_id}/preferences/{id}/categories", "updateObjectPreferenceCategories", |cx| {
         Box::pin(set_map(cx, Member::Categories))
     }),

@@ -8,7 +8,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::feed::Bounds;
 use crate::model::run::Run;
 use crate::store::runs::RunFilter;
@@ -18,7 +18,8 @@ use crate::wire::cursor::{List, Page};
 pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/workflow_recipient_runs", "listWorkflowRecipientRuns", Tier::Two, |cx| {
         Box::pin(list(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Query),
     Route::new(Verb::Get, "/v1/workflow_recipient_runs/{id}", "getWorkflowRecipientRun", Tier::Two, |cx| {
         Box::pin(get(cx))
     }),

@@ -8,7 +8,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
@@ -19,17 +19,21 @@ use crate::wire::query::Query;
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
-    Route::new(Verb::Get, "/v1/schedules", "listSchedules", Tier::Four, |cx| Box::pin(list(cx))),
-    Route::new(Verb::Post, "/v1/schedules", "createSchedules", Tier::Three, |cx| Box::pin(create(cx))),
+    Route::new(Verb::Get, "/v1/schedules", "listSchedules", Tier::Four, |cx| Box::pin(list(cx)))
+        .in_tenant(TenantIn::Query),
+    Route::new(Verb::Post, "/v1/schedules", "createSchedules", Tier::Three, |cx| Box::pin(create(cx)))
+        .in_tenant(TenantIn::Body),
     Route::new(Verb::Put, "/v1/schedules", "updateSchedules", Tier::Three, |cx| Box::pin(update(cx))),
     Route::new(Verb::Delete, "/v1/schedules", "deleteSchedules", Tier::Three, |cx| Box::pin(delete(cx))),
     Route::new(Verb::Post, "/v1/schedules/bulk/create", "bulkCreateSchedules", Tier::One, |cx| Box::pin(bulk(cx))),
     Route::new(Verb::Get, "/v1/users/{user_id}/schedules", "listUserSchedules", Tier::Four, |cx| {
         Box::pin(list_of_user(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Query),
     Route::new(Verb::Get, "/v1/objects/{collection}/{id}/schedules", "listObjectSchedules", Tier::Four, |cx| {
         Box::pin(list_of_object(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Query),
 ];
 
 /// W-SCH-01, W-SCH-02.

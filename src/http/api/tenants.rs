@@ -8,7 +8,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::recipient::{Object, RecipientRef, TENANTS, tenant_id_fault};
 use crate::rules::tenant;
 use crate::store::objects::ObjectFilter;
@@ -21,8 +21,8 @@ const ONE: &str = "/v1/tenants/{id}";
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/tenants", "listTenants", Tier::Four, |cx| Box::pin(list(cx))),
-    Route::new(Verb::Get, ONE, "getTenant", Tier::Four, |cx| Box::pin(get(cx))),
-    Route::new(Verb::Put, ONE, "setTenant", Tier::Three, |cx| Box::pin(set(cx))),
+    Route::new(Verb::Get, ONE, "getTenant", Tier::Four, |cx| Box::pin(get(cx))).in_tenant(TenantIn::Path),
+    Route::new(Verb::Put, ONE, "setTenant", Tier::Three, |cx| Box::pin(set(cx))).in_tenant(TenantIn::Path),
     Route::new(Verb::Delete, ONE, "deleteTenant", Tier::Two, |cx| Box::pin(delete(cx))),
     Route::new(Verb::Post, "/v1/tenants/bulk/set", "bulkSetTenants", Tier::One, |cx| Box::pin(set_many(cx))),
     Route::new(Verb::Post, "/v1/tenants/bulk/delete", "bulkDeleteTenants", Tier::One, |cx| Box::pin(delete_many(cx))),

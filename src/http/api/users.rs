@@ -8,7 +8,7 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::presence::Seen;
 use crate::model::recipient::{RecipientRef, User, tenant_id_fault};
 use crate::rules::preference;
@@ -26,7 +26,8 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Delete, "/v1/users/{user_id}", "deleteUser", Tier::Two, |cx| Box::pin(delete(cx))),
     Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
-    }),
+    })
+    .in_tenant(TenantIn::Query),
     Route::new(Verb::Post, "/v1/users/{user_id}/merge", "mergeUser", Tier::Two, |cx| Box::pin(merge(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/identify", "bulkIdentifyUsers", Tier::One, |cx| Box::pin(identify_many(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/delete", "bulkDeleteUsers", Tier::One, |cx| Box::pin(delete_many(cx))),

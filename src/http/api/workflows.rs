@@ -9,12 +9,13 @@ use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::idempotency;
 use crate::http::limits::Tier;
-use crate::http::router::{Route, Verb};
+use crate::http::router::{Route, TenantIn, Verb};
 use crate::model::invalid::Invalid;
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
-    Route::new(Verb::Post, "/v1/workflows/{key}/trigger", "triggerWorkflow", Tier::Five, |cx| Box::pin(run(cx))),
+    Route::new(Verb::Post, "/v1/workflows/{key}/trigger", "triggerWorkflow", Tier::Five, |cx| Box::pin(run(cx)))
+        .in_tenant(TenantIn::Body),
     Route::new(Verb::Post, "/v1/workflows/{key}/cancel", "cancelWorkflow", Tier::Five, |cx| Box::pin(cancel(cx))),
     Route::new(Verb::Post, "/v1/notify", "notify", Tier::Three, |cx| Box::pin(notify(cx))),
     Route::new(Verb::Post, "/v1/notify/cancel", "cancelNotify", Tier::Three, |cx| Box::pin(cancel_notify(cx))),

@@ -167,7 +167,13 @@ impl Operation<'_> {
             2 => format!("Secret keys; public keys with a user token{grant} on the object."),
             _ => format!("Secret keys; public keys with a user token{grant}, or without one where none is asked for."),
         };
-        format!("{keys} Rate tier {}.", self.what["x-ratelimit-tier"])
+        let tenant = match self.what["x-tenant-in"].as_str() {
+            Some("message") => " Keys limited to tenants: for messages of theirs.",
+            Some("path") => " Keys limited to tenants: where <code>id</code> is one of them.",
+            Some(_) => " Keys limited to tenants: where <code>tenant</code> is one of them.",
+            None => "",
+        };
+        format!("{keys}{tenant} Rate tier {}.", self.what["x-ratelimit-tier"])
     }
 
     fn curl(&self) -> String {

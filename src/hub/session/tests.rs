@@ -50,7 +50,7 @@ impl Stage {
         ];
         let settings = Settings::default();
         let environment = Environment { number: 1, id: Uuid::nil(), slug: String::new(), settings };
-        let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims };
+        let caller = Caller { environment: Arc::new(environment), kind: Kind::Public, claims, scope: None };
         Stage {
             session: Session::new(Vsn::V2, Arc::new(caller)),
             catalog: Catalog::new(Vec::new(), channels, Vec::new()),

@@ -80,6 +80,7 @@ impl Town {
                 hint: String::new(),
                 created_at: START,
                 revoked_at: None,
+                scope: None,
             });
             store.apply(batch).await.unwrap();
             keys.push(key.reveal().to_owned());

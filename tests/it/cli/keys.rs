@@ -60,6 +60,23 @@ fn commands_say_what_is_missing() {
 }
 
 #[test]
+fn a_secret_key_is_limited_to_what_there_is_and_listed_as_limited() {
+    let dir = Dir::new("scopes");
+    let create = |kind: &'static str, limits: &[&'static str]| {
+        let words = [&["keys", "create", "--kind", kind], limits].concat();
+        dir.run(&words)
+    };
+    refused(&create("secret", &["--operations", "triggerWorkflow,tellAll"]), "There is no operation `tellAll`");
+    refused(&create("public", &["--operations", "read"]), "Only secret keys can be limited");
+    refused(&create("secret", &["--tenants", "north,"]), "`--tenants`: ");
+    dir.ask(&["keys", "create", "--kind", "secret", "--operations", "triggerWorkflow,read", "--tenants", "north"]);
+    let list = dir.ask_json(&["keys", "list", "--json"]);
+    let scope = serde_json::json!({"operations": ["triggerWorkflow", "read"], "tenants": ["north"]});
+    assert_eq!(list[0]["scope"], scope, "{list}");
+    assert!(dir.ask(&["keys", "list"]).contains("secret, limited"));
+}
+
+#[test]
 fn tokens_are_signed_with_the_environments_key_or_a_given_one() {
     let dir = Dir::new("token");
     let key = dir.ask_json(&["keys", "create", "--kind", "signing", "--json"]);

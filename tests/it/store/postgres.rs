@@ -206,6 +206,7 @@ async fn a_revocation_counts_on_the_next_question_in_a_crowd_too() {
             hint: String::new(),
             created_at: Time::from_micros(1),
             revoked_at: None,
+            scope: None,
         };
         let mut batch = Batch::new();
         batch.add_api_key(&row);

@@ -91,7 +91,12 @@ impl Tools {
         Tools {
             catalog: Arc::new(Catalog::new(Vec::new(), CHANNELS.map(channel).into(), Vec::new())),
             metrics: Arc::default(),
-            caller: Arc::new(Caller { environment: Arc::new(environment), kind: KeyKind::Public, claims: None }),
+            caller: Arc::new(Caller {
+                environment: Arc::new(environment),
+                kind: KeyKind::Public,
+                claims: None,
+                scope: None,
+            }),
             plain: Arc::default(),
             filler: Arc::new(Push::new(
                 "feeds:other:feed",
