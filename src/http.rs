@@ -84,6 +84,8 @@ pub struct Settings {
     /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
     pub public_writes_need_token: bool,
     /// Who is told the figures.
+    /// Days for which messages are shown; 0 is for ever.
+    pub kept_days: u64,
     pub telling: Telling,
 }
 
@@ -99,6 +101,7 @@ impl Default for Settings {
             connections: 10_000,
             public_writes_need_token: false,
             telling: Telling { is_on: true, ..Telling::default() },
+            kept_days: 0,
         }
     }
 }

@@ -141,6 +141,7 @@ fn settings(config: &Config) -> http::Settings {
         drain_timeout: most_of(Duration::from_secs(server.drain_seconds - server.drain_notice_seconds)),
         connections: fitting(server.connections),
         public_writes_need_token: server.public_writes_need_token,
+        kept_days: config.retention.days,
         telling: Telling {
             is_on: config.metrics.enabled,
             is_elsewhere: config.metrics.listen.is_some(),

@@ -23,6 +23,7 @@ mod preference_center;
 mod preferences;
 mod providers;
 mod recipients;
+mod retention;
 mod runs;
 mod schedules;
 mod scopes;

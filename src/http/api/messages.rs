@@ -59,6 +59,8 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Post, "/v1/messages/revoke", "revokeMessages", Tier::Three, |cx| Box::pin(revoke_all(cx))),
 ];
 
+/// What days are counted in.
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Ids in one call at most (F-MSG-08, F-STA-03).
 pub(crate) const MAX_IDS: usize = 50;
 
@@ -74,7 +76,8 @@ async fn list(cx: Cx) -> Result<Answer, ApiError> {
 /// The messages of one recipient, or of all (F-MSG-05, F-MSG-09).
 pub(crate) async fn list_of(cx: &Cx, recipient: Option<RecipientRef>) -> Result<Answer, ApiError> {
     let page = Page::from_query(&cx.query, List::Messages)?;
-    let filter = MessageFilter { recipient, ..filter(&cx.query)? };
+    let mut filter = MessageFilter { recipient, ..filter(&cx.query)? };
+    filter.inserted_at.gte = filter.inserted_at.gte.max(kept_since(cx));
     let found = cx.core().store.messages(cx.env(), &filter, page.at.as_ref(), page.size + 1).await?;
     let rows = Rows::new(found, &page, List::Messages, |message| (message.inserted_at, message.id.as_str()));
     Ok(rows.answer("items", None, |message| message_json(cx, message)))
@@ -162,9 +165,30 @@ pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
     }
 }
 
+/// Since when messages are shown; none where they always are (F-RET-01).
+fn kept_since(cx: &Cx) -> Option<Time> {
+    let days = i64::try_from(cx.face.settings.kept_days).unwrap_or(i64::MAX / DAY_SECONDS);
+    (days > 0).then(|| cx.now().plus_seconds(-DAY_SECONDS * days))
+}
+
+/// Whether a message is shown. What is older than it may be is not, even while it stands in a feed: there it is shown and
+/// marked for ever (F-RET-02, F-FED-40, F-STA-20).
+fn is_kept(cx: &Cx, message: &Message) -> bool {
+    kept_since(cx).is_none_or(|since| message.inserted_at >= since)
+}
+
+/// The message in the path, if it is shown.
+async fn shown(cx: &Cx) -> Result<Message, ApiError> {
+    let message = found(cx, Grant::FeedRead).await?;
+    match is_kept(cx, &message) {
+        true => Ok(message),
+        false => Err(ApiError::missing(format!("The message `{}` is older than messages are kept.", message.id))),
+    }
+}
+
 /// F-MSG-01.
 async fn get(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead).await?;
+    let message = shown(&cx).await?;
     Ok(Answer::json(&message_json(&cx, &message)))
 }
 
@@ -185,14 +209,15 @@ async fn revoke_all(cx: Cx) -> Result<Answer, ApiError> {
 
 /// F-MSG-14.
 async fn content(cx: Cx) -> Result<Answer, ApiError> {
-    Ok(Answer::json(&content_json(&found(&cx, Grant::FeedRead).await?)))
+    Ok(Answer::json(&content_json(&shown(&cx).await?)))
 }
 
 /// F-MSG-15, F-AMB-45.
 async fn contents(cx: Cx) -> Result<Answer, ApiError> {
     let ids = some_ids(strings(cx.query.list("message_ids")))?;
     let messages = cx.core().store.messages_by_ids(cx.env(), &ids).await?;
-    Ok(Answer::json(&Value::Array(messages.iter().map(content_json).collect())))
+    let shown = messages.iter().filter(|message| is_kept(&cx, message));
+    Ok(Answer::json(&Value::Array(shown.map(content_json).collect())))
 }
 
 /// Ids of a batch: 1 to 50, each once, in the order asked (F-AMB-45).
@@ -231,7 +256,7 @@ struct Activity {
 
 /// F-MSG-10, W-RUN-24.
 async fn activities(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead).await?;
+    let message = shown(&cx).await?;
     let page = Page::from_query(&cx.query, List::MessageActivities)?;
     let wanted = cx.query.trigger_data()?.map(trigger_data_filter).transpose()?.unwrap_or_default();
     if let Some(batch) = &message.batch {
@@ -293,7 +318,7 @@ pub(crate) async fn record(cx: &Cx, recipient: &RecipientRef) -> Result<Value, s
 
 /// F-MSG-11, F-MSG-12.
 async fn events(cx: Cx) -> Result<Answer, ApiError> {
-    let message = found(&cx, Grant::FeedRead).await?;
+    let message = shown(&cx).await?;
     let page = Page::from_query(&cx.query, List::MessageEvents)?;
     let mut all = cx.core().store.message_events(&message.id).await?;
     all.extend(own_events(&message, &all));
@@ -339,7 +364,7 @@ fn event_json(message: &Message, event: &MessageEvent) -> Value {
 
 /// F-MSG-13: nothing is sent for a feed, so that there is nothing to log.
 async fn delivery_logs(cx: Cx) -> Result<Answer, ApiError> {
-    found(&cx, Grant::FeedRead).await?;
+    shown(&cx).await?;
     let page = Page::from_query(&cx.query, List::DeliveryLogs)?;
     let rows: Rows<(Time, String)> = Rows::new(Vec::new(), &page, List::DeliveryLogs, |(at, id)| (*at, id.as_str()));
     Ok(rows.answer("items", None, |_| Value::Null))
