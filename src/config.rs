@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::bus::Places;
 use crate::model::channel_group::ChannelGroup;
-use crate::model::environment::{ChannelSetup, Settings};
+use crate::model::environment::{ChannelSetup, Settings, Tracking};
 use crate::model::invalid::join;
 use crate::model::provider_app::App;
 use crate::model::secret::Secret;
@@ -416,14 +416,7 @@ impl Config {
 impl Server {
     fn read(&mut self, mut section: Section<'_>) {
         section.parsed("listen", "an address and a port, such as 127.0.0.1:4000", &mut self.listen);
-        if let Some(origin) = section.text("origin") {
-            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            match rest {
-                _ if origin.is_empty() => self.origin = None,
-                Some(rest) if !rest.is_empty() && !rest.contains('/') => self.origin = Some(origin),
-                _ => section.wrong("origin", "must be like https://bell.example.com, without a path"),
-            }
-        }
+        self.origin = section.origin("origin");
         section.number("max_body_bytes", 1024..=1 << 30, &mut self.max_body_bytes);
         section.number("header_seconds", 1..=3_600, &mut self.header_seconds);
         section.number("body_seconds", 1..=3_600, &mut self.body_seconds);
@@ -699,8 +692,19 @@ fn read_environment(mut section: Section<'_>, account: &Account) -> Settings {
     let preferences = (!preferences.is_empty()).then_some(Value::Object(preferences));
     let (center, path) = (section.take("preference_center"), section.at("preference_center"));
     let center = preference_center::read(section.reading.section(center, &path));
+    let (tracking, path) = (section.take("tracking"), section.at("tracking"));
+    let tracking = read_tracking(section.reading.section(tracking, &path));
     section.finish();
-    Settings { enhanced_security, timezone, preferences, source_secrets, center, ..settings_with(vars, secret_vars) }
+    let settings = settings_with(vars, secret_vars);
+    Settings { enhanced_security, timezone, preferences, source_secrets, center, tracking, ..settings }
+}
+
+/// `[environments.*.tracking]`: under which addresses is noticed what recipients do (F-TRK-09).
+fn read_tracking(mut section: Section<'_>) -> Tracking {
+    let mut origin = |key| section.origin(key).unwrap_or_default();
+    let tracking = Tracking { links: origin("links"), short_links: origin("short_links"), opens: origin("opens") };
+    section.finish();
+    tracking
 }
 
 /// Plain settings with these variables.

@@ -24,6 +24,7 @@ mod ingest;
 mod open;
 mod pipeline;
 mod scope;
+mod track;
 mod vitals;
 
 use std::future::Future;
@@ -83,9 +84,9 @@ pub struct Settings {
     pub connections: usize,
     /// Writes with a public key need a user token even where enhanced security is off (F-AMB-57).
     pub public_writes_need_token: bool,
-    /// Who is told the figures.
     /// Days for which messages are shown; 0 is for ever.
     pub kept_days: u64,
+    /// Who is told the figures.
     pub telling: Telling,
 }
 
@@ -100,8 +101,8 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(10),
             connections: 10_000,
             public_writes_need_token: false,
-            telling: Telling { is_on: true, ..Telling::default() },
             kept_days: 0,
+            telling: Telling { is_on: true, ..Telling::default() },
         }
     }
 }
@@ -117,6 +118,8 @@ pub struct Face {
     description: OnceLock<description::Described>,
     buckets: limits::Buckets,
     measure: Measure,
+    /// Turns to record what recipients do, behind what they were answered.
+    recording: Arc<Semaphore>,
     /// Turns to ask the database how it is.
     asking: Arc<Semaphore>,
     is_stopping: AtomicBool,
@@ -135,6 +138,7 @@ impl Face {
             description: OnceLock::new(),
             buckets: limits::Buckets::default(),
             measure: Box::new(|_| {}),
+            recording: Arc::new(Semaphore::new(track::RECORDINGS)),
             asking: Arc::new(Semaphore::new(1)),
             is_stopping: AtomicBool::new(false),
         }

@@ -10,5 +10,6 @@ pub mod key_scope;
 pub mod page_token;
 pub mod refusal;
 pub mod source;
+pub mod tracking;
 pub mod user_token;
 pub mod webhook;

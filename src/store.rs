@@ -37,6 +37,7 @@ pub mod revoke;
 pub mod run_once;
 pub mod runs;
 pub mod schedules;
+pub mod short_links;
 pub mod subscriptions;
 pub mod throttles;
 pub mod time;

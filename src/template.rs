@@ -28,6 +28,7 @@ mod filters;
 mod instant;
 pub mod json;
 mod lexer;
+pub mod links;
 mod locale;
 pub mod markdown;
 mod md5;

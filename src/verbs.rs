@@ -26,6 +26,7 @@ pub mod send;
 pub mod source;
 pub mod staged;
 pub mod subscribe;
+pub mod track;
 pub mod trigger;
 pub mod turns;
 

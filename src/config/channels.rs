@@ -162,6 +162,12 @@ fn read_filter(section: &mut Section<'_>) -> ResponseFilter {
     ResponseFilter::parse(&value, &path).map_err(|faults| section.reading.all_wrong(faults)).unwrap_or_default()
 }
 
+/// Whether a channel of this kind has a setting of that name. Where the server is its own provider, nothing else is asked.
+fn is_needed(kind: Option<ChannelKind>, name: &str) -> bool {
+    let is_own = kind.and_then(Channel::own_provider).is_some();
+    !is_own || (kind == Some(ChannelKind::InAppFeed) && name == "link_tracking")
+}
+
 fn read_settings(
     section: &mut Section<'_>,
     kind: Option<ChannelKind>,
@@ -175,13 +181,17 @@ fn read_settings(
             section.wrong(&key, format!("there is no environment `{slug}`; configured are {}", known.join(", ")));
         }
         match value {
-            Value::Object(table) if kind.and_then(Channel::own_provider).is_some() && !table.is_empty() => {
+            Value::Object(table) if table.keys().any(|name| !is_needed(kind, name)) => {
                 let kind = kind.map_or("", ChannelKind::as_str);
-                section.wrong(&key, format!("an {kind} channel needs no settings: the server is its own provider"));
+                let but = if kind == ChannelKind::InAppFeed.as_str() { " but link_tracking" } else { "" };
+                section
+                    .wrong(&key, format!("an {kind} channel needs no settings{but}: the server is its own provider"));
             }
             Value::Object(table) => {
-                if table.get("sandbox_mode").is_some_and(|flag| !flag.is_boolean()) {
-                    section.wrong(&format!("{key}.sandbox_mode"), "must be true or false");
+                for name in ["sandbox_mode", "link_tracking"] {
+                    if table.get(name).is_some_and(|flag| !flag.is_boolean()) {
+                        section.wrong(&format!("{key}.{name}"), "must be true or false");
+                    }
                 }
                 settings.insert(slug, table);
             }

@@ -109,6 +109,17 @@ impl Section<'_> {
         None
     }
 
+    /// The address of a server, without a path; none where it is empty.
+    pub(super) fn origin(&mut self, key: &'static str) -> Option<String> {
+        let origin = self.text(key).filter(|origin| !origin.is_empty())?;
+        let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/')) {
+            return Some(origin);
+        }
+        self.wrong(key, "must be like https://bell.example.com, without a path");
+        None
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &'static str) -> Option<String> {
         let is_there = self.table.contains_key(key);

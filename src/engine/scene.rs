@@ -35,7 +35,7 @@ pub struct Scene<'a> {
     /// What of the channels is configured in the environment, by their keys.
     pub configured: &'a BTreeMap<String, ChannelSetup>,
     pub vars: &'a Value,
-    /// What makes links to pages of recipients; none where no template may name one.
+    /// What makes links to pages of recipients, and tracked ones; none where there can be neither.
     pub links: Option<Links>,
     /// What of `vars` nobody is shown.
     pub secrets: &'a Map<String, Value>,
@@ -106,7 +106,11 @@ impl<'a> Scene<'a> {
             catalog: &core.catalog,
             channels: core.catalog.channels(),
             vars: &environment.settings.all_vars,
-            links: if workflow.names_pages { core.links(environment.number).await? } else { None },
+            links: if workflow.may_link(&environment.settings.channels) {
+                core.links(environment.number).await?
+            } else {
+                None
+            },
             secrets: &environment.settings.secret_vars,
             audiences: core.catalog.audiences(),
             caps: core.catalog.caps(),
@@ -154,7 +158,8 @@ impl<'a> Scene<'a> {
         input.own_sets = own_sets(run, staged).await?;
         input.preferences = input.own_sets.resolve(self, run.tenant.as_deref(), self.tenant.as_ref());
         recipient["preferences"] = input.preferences.to_json();
-        if let (Some(links), Some(id)) = (&self.links, run.recipient.user_id()) {
+        let links = self.links.as_ref().filter(|_| self.workflow.names_pages);
+        if let (Some(links), Some(id)) = (links, run.recipient.user_id()) {
             input.vars = staged.user(id).await?.map(|user| self.with_links(links, user));
         }
         input.recipient = Some(recipient);

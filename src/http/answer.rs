@@ -46,7 +46,7 @@ impl Answer {
 
     /// The same answer with one more header; a value that no header can hold is left out.
     pub fn with(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.headers.push((name, value));
         }
         self

@@ -57,7 +57,7 @@ pub(crate) async fn answer(face: &Arc<Face>, entry: Entry, request: Request<Inco
     let Some(reader) = face.core.read_page_token(&token, purpose).await? else {
         let whom = Some(format!("peer:{}", entry.peer).into());
         face.count(Key { env: 0, operation: UNKNOWN, whom }, Tier::Three)?;
-        return Ok(page(&html::lost()).status(StatusCode::NOT_FOUND));
+        return Ok(lost());
     };
     let whom = Some(format!("user:{}", reader.user.id).into());
     face.count(Key { env: reader.environment.number, operation: OPERATION, whom }, Tier::Three)?;
@@ -138,6 +138,11 @@ async fn form(face: &Face, request: Request<Incoming>) -> Result<Query, ApiError
     }
     let text = std::str::from_utf8(&raw).map_err(|_| ApiError::invalid_at("", "The form is not UTF-8."))?;
     Ok(Query::parse(text)?)
+}
+
+/// What somebody gets whose link is no good.
+pub(super) fn lost() -> Answer {
+    page(&html::lost()).status(StatusCode::NOT_FOUND)
 }
 
 fn page(text: &html::Page) -> Answer {

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::limits::Key;
 use super::router::{Answering, Found, Verb};
 use super::vitals::{Door, Entry};
-use super::{Face, SOCKET_PATH, auth, body, center, connect, cors, ingest, open, scope, vitals};
+use super::{Face, SOCKET_PATH, auth, body, center, connect, cors, ingest, open, scope, track, vitals};
 use crate::verbs::door::Caller;
 use crate::wire::query::Query;
 
@@ -32,6 +32,8 @@ const VITALS: &str = "vitals";
 const PAGE: &str = "preference_page";
 /// Where providers send back whoever has let our app in. No page of others may read the answers.
 const PROVIDER: &str = "provider_connection";
+/// Links that are followed, and messages that are opened.
+const TRACKING: &str = "tracking";
 /// Events of services elsewhere.
 const INGEST: &str = "ingest";
 
@@ -110,6 +112,10 @@ async fn done(
     if center::is_at(path) {
         Span::current().record("operation", PAGE);
         return (PAGE, center::answer(face, entry, request).await);
+    }
+    if track::is_at(path) {
+        Span::current().record("operation", TRACKING);
+        return (TRACKING, track::answer(face, entry, method, path).await);
     }
     if connect::is_at(path) {
         Span::current().record("operation", PROVIDER);

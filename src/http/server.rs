@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
 use super::vitals::{Door, Entry};
-use super::{Face, pipeline};
+use super::{Face, pipeline, track};
 
 /// The most that a request line with its headers may take, in bytes.
 const HEADER_BYTES: usize = 64 * 1024;
@@ -32,6 +32,7 @@ const OPERATORS: usize = 64;
 pub async fn serve(listener: TcpListener, face: Arc<Face>, stop: watch::Receiver<bool>) {
     let seats = face.settings.connections;
     serve_at(Door::Callers, listener, Arc::clone(&face), seats, stop, || face.stop()).await;
+    track::finish(&face).await;
 }
 
 /// Serves operators at an address of their own: they are told how the node is, and nothing else.

@@ -43,6 +43,8 @@ pub struct Settings {
     pub preferences: Option<Value>,
     /// The page on which users choose what they are told.
     pub center: Center,
+    /// Under which addresses links and openings are tracked.
+    pub tracking: Tracking,
     /// What of the channels is configured here, by their keys; feeds need nothing.
     pub channels: BTreeMap<String, ChannelSetup>,
 }
@@ -68,6 +70,7 @@ impl fmt::Debug for Settings {
             timezone,
             preferences,
             center,
+            tracking,
             channels,
         } = self;
         f.debug_struct("Settings")
@@ -78,9 +81,21 @@ impl fmt::Debug for Settings {
             .field("timezone", timezone)
             .field("preferences", preferences)
             .field("center", center)
+            .field("tracking", tracking)
             .field("channels", channels)
             .finish_non_exhaustive()
     }
+}
+
+/// The origins of addresses by which is noticed what recipients do (F-TRK-09); empty means that of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// Of links.
+    pub links: String,
+    /// Of links that must be short, as in text messages.
+    pub short_links: String,
+    /// Of pictures that tell that a message was opened.
+    pub opens: String,
 }
 
 /// How a channel is configured in an environment.
@@ -90,6 +105,8 @@ pub struct ChannelSetup {
     pub is_sandbox: bool,
     /// The provider knows recipients by their ids, so that no channel data is needed (F-CHD-10).
     pub is_addressed_by_id: bool,
+    /// Whether links of its messages are tracked unless a step says otherwise (F-TRK-01).
+    pub tracks_links: bool,
     /// The app through which it acts, where its provider has apps.
     pub app: Option<App>,
 }
@@ -101,6 +118,7 @@ impl ChannelSetup {
         ChannelSetup {
             is_sandbox: table.get("sandbox_mode").is_some_and(|flag| flag == true),
             is_addressed_by_id: Shape::of(channel) == Some(Shape::Players) && !is_player_mode,
+            tracks_links: table.get("link_tracking").is_some_and(|flag| flag == true),
             app: None,
         }
     }

@@ -16,10 +16,12 @@ pub enum Mark {
     Interacted,
     Archived,
     Unarchived,
+    /// A tracked link was followed: nobody says so, it is noticed (D-DLV-45).
+    LinkClicked,
 }
 
 impl Mark {
-    /// Every mark.
+    /// Every mark that somebody can give.
     pub const ALL: [Mark; 7] =
         [Mark::Seen, Mark::Unseen, Mark::Read, Mark::Unread, Mark::Interacted, Mark::Archived, Mark::Unarchived];
 
@@ -33,6 +35,7 @@ impl Mark {
             Mark::Interacted => "interacted",
             Mark::Archived => "archived",
             Mark::Unarchived => "unarchived",
+            Mark::LinkClicked => "link_clicked",
         }
     }
 
@@ -42,13 +45,13 @@ impl Mark {
             Mark::Seen | Mark::Unseen => Some(Mark::Unseen),
             Mark::Read | Mark::Unread => Some(Mark::Unread),
             Mark::Archived | Mark::Unarchived => Some(Mark::Unarchived),
-            Mark::Interacted => None,
+            Mark::Interacted | Mark::LinkClicked => None,
         }
     }
 
     /// Whether the mark sets a timestamp rather than clearing one.
     pub fn is_positive(self) -> bool {
-        matches!(self, Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived)
+        matches!(self, Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived | Mark::LinkClicked)
     }
 
     /// The column the mark sets or clears.
@@ -58,6 +61,7 @@ impl Mark {
             Mark::Read | Mark::Unread => "read_at",
             Mark::Interacted => "interacted_at",
             Mark::Archived | Mark::Unarchived => "archived_at",
+            Mark::LinkClicked => "link_clicked_at",
         }
     }
 

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::audience::Audiences;
 use super::channel::{Channel, ChannelKind};
 use super::channel_group::ChannelGroup;
+use super::environment::ChannelSetup;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
@@ -80,6 +82,8 @@ pub struct Workflow {
     pub names_presence: bool,
     /// Whether it may name a link to a page of the recipient's.
     pub names_pages: bool,
+    /// Whether a step may say itself that links are tracked.
+    pub names_tracking: bool,
 }
 
 /// How often a workflow may run for one recipient (W-FRQ-04).
@@ -175,6 +179,11 @@ impl ChannelStep {
             Target::Group(_) => None,
         }
     }
+
+    /// Whether links are tracked, where the step says so itself (F-TRK-01).
+    pub fn tracks_links(&self) -> Option<bool> {
+        self.overrides.as_ref()?.get("link_tracking")?.as_bool()
+    }
 }
 
 /// Where a channel step sends: one of the two, never both (W-CHS-02).
@@ -220,6 +229,11 @@ pub enum Next {
 }
 
 impl Workflow {
+    /// Whether a run may make links: to pages of its recipient, or tracked ones.
+    pub fn may_link(&self, channels: &BTreeMap<String, ChannelSetup>) -> bool {
+        self.names_pages || self.names_tracking || channels.values().any(|channel| channel.tracks_links)
+    }
+
     /// The first step of a run.
     pub fn first(&self) -> Next {
         if self.steps.is_empty() { Next::End } else { Next::Step(Position::top(0)) }

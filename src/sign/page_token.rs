@@ -74,31 +74,46 @@ impl PageKey {
         URL_SAFE_NO_PAD.encode(&self.secret)
     }
 
-    /// What signs for one purpose: a token of another has another signature.
-    fn of(&self, purpose: Purpose) -> [u8; 32] {
-        hmac(&self.secret, format!("bellwire page {}", purpose.as_str()).as_bytes())
+    /// What signs for one audience: a token of another has another signature.
+    fn of(&self, audience: &str) -> [u8; 32] {
+        hmac(&self.secret, format!("bellwire page {audience}").as_bytes())
     }
 
-    /// A token, a JWT that never ends; the same each time.
-    pub fn sign(&self, purpose: Purpose, holder: &Holder) -> String {
-        let claims = json!({"aud": purpose.as_str(), "since": holder.since.micros(), "sub": holder.user});
-        sign_hs256(&claims, &self.of(purpose), Some(&self.kid))
+    /// What this key alone makes of some bytes, for one audience.
+    pub(super) fn digest(&self, audience: &str, bytes: &[u8]) -> [u8; 32] {
+        hmac(&self.of(audience), bytes)
     }
 
-    /// Whom a token is about, if this key has signed it for the purpose.
-    pub fn verify(&self, purpose: Purpose, token: &str) -> Option<Holder> {
+    /// A token that never ends; the same each time.
+    pub(super) fn sign_claims(&self, audience: &str, claims: &Value) -> String {
+        sign_hs256(claims, &self.of(audience), Some(&self.kid))
+    }
+
+    /// What a token says, if this key has signed it for the audience.
+    pub(super) fn verify_claims(&self, audience: &str, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let expected = hmac(&self.of(purpose), signed.as_bytes());
+        let expected = hmac(&self.of(audience), signed.as_bytes());
         // What the header says of algorithms is not asked: only we sign, and only so.
         if !bool::from(expected[..].ct_eq(&signature)) {
             return None;
         }
         let claims = part(signed.split_once('.')?.1)?;
+        claims.get("aud").is_some_and(|aud| aud == audience).then_some(claims)
+    }
+
+    /// A token, a JWT that never ends; the same each time.
+    pub fn sign(&self, purpose: Purpose, holder: &Holder) -> String {
+        let claims = json!({"aud": purpose.as_str(), "since": holder.since.micros(), "sub": holder.user});
+        self.sign_claims(purpose.as_str(), &claims)
+    }
+
+    /// Whom a token is about, if this key has signed it for the purpose.
+    pub fn verify(&self, purpose: Purpose, token: &str) -> Option<Holder> {
+        let claims = self.verify_claims(purpose.as_str(), token)?;
         let since = Time::from_micros(claims.get("since")?.as_i64()?);
-        let is_meant = claims.get("aud").is_some_and(|aud| aud == purpose.as_str());
         let user = claims.get("sub")?.as_str()?.to_owned();
-        is_meant.then_some(Holder { user, since })
+        Some(Holder { user, since })
     }
 }
 
@@ -139,7 +154,7 @@ mod tests {
         assert_eq!(key(1).verify(Purpose::Unsubscribe, &token), None, "another purpose");
         // Not even if the key of one purpose were used for the claims of the other.
         let claims = json!({"aud": "commercial_unsubscribe", "since": 7, "sub": "ann"});
-        let mixed = sign_hs256(&claims, &key(1).of(Purpose::Preferences), Some("page-1"));
+        let mixed = sign_hs256(&claims, &key(1).of(Purpose::Preferences.as_str()), Some("page-1"));
         assert_eq!(key(1).verify(Purpose::Preferences, &mixed), None, "another audience");
         let plain =
             sign_hs256(&json!({"aud": "preference_center", "since": 7, "sub": "ann"}), &[1; 32], Some("page-1"));

@@ -484,6 +484,9 @@ pub(super) fn recounted(mark: Option<Mark>, chosen: &str) -> String {
             shares.push(format!("feeds.{name} - {before} + {}", after.as_deref().unwrap_or("0")));
         }
     }
+    if names.is_empty() {
+        return String::new();
+    }
     format!(", ({}) = (SELECT {} FROM messages m WHERE {chosen})", names.join(", "), shares.join(", "))
 }
 
@@ -526,7 +529,7 @@ pub(crate) fn changes(mark: Mark) -> &'static str {
         Mark::Unseen => " AND m.seen_at IS NOT NULL",
         Mark::Unread => " AND m.read_at IS NOT NULL",
         Mark::Unarchived => " AND m.archived_at IS NOT NULL",
-        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived => "",
+        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived | Mark::LinkClicked => "",
     }
 }
 
@@ -540,5 +543,6 @@ pub(crate) fn assignments(mark: Mark) -> &'static str {
         Mark::Interacted => "interacted_at = ?3, read_at = coalesce(read_at, ?3)",
         Mark::Archived => "archived_at = ?3",
         Mark::Unarchived => "archived_at = NULL",
+        Mark::LinkClicked => "link_clicked_at = ?3",
     }
 }

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::model::invalid::{Invalid, did_you_mean};
 
-use super::{Env, Error, Template, markdown::to_safe_html, value::json_text};
+use super::links::Wrap;
+use super::markdown::{to_safe_html, to_tracked_html};
+use super::{Env, Error, Template, value::json_text};
 
 const KEYS: [&str; 3] = ["markdown_body", "action_url", "action_buttons"];
 const BUTTON_KEYS: [&str; 3] = ["label", "action", "name"];
@@ -48,9 +50,11 @@ impl FeedTemplate {
         all.any(|template| template.source().contains(word))
     }
 
-    /// Renders the JSON text of the block array, compact, ready to be stored (F-BLC-01..05).
-    pub fn render(&self, env: &Env<'_>) -> Result<String, Error> {
-        let body = to_safe_html(&rendered(&self.body, env, "markdown_body")?);
+    /// Renders the JSON text of the block array, compact, ready to be stored (F-BLC-01..05). Links of the body are wrapped
+    /// where somebody does; addresses of actions never are (F-BLC-07).
+    pub fn render(&self, env: &Env<'_>, wrap: Option<Wrap<'_>>) -> Result<String, Error> {
+        let body = rendered(&self.body, env, "markdown_body")?;
+        let body = wrap.map_or_else(|| to_safe_html(&body), |wrap| to_tracked_html(&body, wrap));
         let mut out = String::with_capacity(160 + self.body.source().len() + body.len());
         out.push('[');
         block("markdown", "body", self.body.source(), &body, &mut out);
@@ -185,7 +189,7 @@ mod tests {
         let (actor, data) = (json!({"name": "Ada"}), json!({"url": "https://app.example/b-9?a=1&b=2"}));
         let scope = Scope::new(vec![("actor", &actor), ("data", &data)]);
         let template = FeedTemplate::parse(&template, "template").unwrap();
-        serde_json::from_str(&template.render(&Env::new(&scope, Time::default())).unwrap()).unwrap()
+        serde_json::from_str(&template.render(&Env::new(&scope, Time::default()), None).unwrap()).unwrap()
     }
 
     #[test]
@@ -224,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn links_are_wrapped_in_the_body_and_nowhere_else() {
+        let template = json!({"markdown_body": "[x]({{ data.url }})", "action_url": "{{ data.url }}",
+            "action_buttons": [{"label": "{{ data.url }}", "action": "{{ data.url }}"}]});
+        let data = json!({"url": "https://app.example/b-9"});
+        let scope = Scope::new(vec![("data", &data)]);
+        let template = FeedTemplate::parse(&template, "template").unwrap();
+        let wrap = |url: &str| format!("https://t/{}", url.len());
+        let blocks = template.render(&Env::new(&scope, Time::default()), Some(&wrap)).unwrap();
+        let blocks: Value = serde_json::from_str(&blocks).unwrap();
+        assert_eq!(blocks[0]["rendered"], "<p><a href=\"https://t/23\">x</a></p>", "F-BLC-07");
+        assert_eq!(blocks[1]["rendered"], "https://app.example/b-9", "F-BLC-07 D-TRK-06");
+        let button =
+            json!({"name": "primary", "label": "https://app.example/b-9", "action": "https://app.example/b-9"});
+        assert_eq!(blocks[2]["buttons"][0], button, "F-BLC-07 D-TRK-06");
+    }
+
+    #[test]
     fn a_body_is_safe_to_inject() {
         let body = blocks(json!({"markdown_body": "[x](javascript:alert(1)) <script>x</script>"}));
         assert_eq!(body[0]["rendered"], "<p>x </p>", "F-BLC-08 D-AMB-21");
@@ -254,7 +275,7 @@ mod tests {
     fn a_failing_field_is_named() {
         let template = FeedTemplate::parse(&json!({"markdown_body": "x\n{{ 1 | divided_by: 0 }}"}), "t").unwrap();
         let scope = Scope::default();
-        let error = template.render(&Env::new(&scope, Time::default())).unwrap_err();
+        let error = template.render(&Env::new(&scope, Time::default()), None).unwrap_err();
         assert_eq!(error.to_string(), "line 2: `markdown_body`: `divided_by`: a number cannot be divided by 0.");
     }
 }

@@ -2,15 +2,27 @@
 
 use std::collections::HashSet;
 
-use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{CowStr, Event, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream, html};
+
+use super::links::{self, Wrap};
 
 /// The schemes a link or an image may have; addresses without a scheme are relative and allowed.
 const SCHEMES: [&str; 4] = ["http", "https", "mailto", "tel"];
 
 /// Renders Markdown (CommonMark with tables and strikethrough) to HTML without scripts, handlers or dangerous addresses.
 pub fn to_safe_html(markdown: &str) -> String {
+    converted(markdown, false)
+}
+
+/// The same with its links wrapped. Addresses that stand in the text become links (F-TRK-03).
+pub fn to_tracked_html(markdown: &str, wrap: Wrap<'_>) -> String {
+    links::wrapped(&converted(markdown, true), wrap)
+}
+
+fn converted(markdown: &str, is_tracked: bool) -> String {
     let markdown = markdown.trim_end();
-    if is_plain(markdown) {
+    let has_addresses = is_tracked && !links::bare(markdown).is_empty();
+    if is_plain(markdown) && !has_addresses {
         return ["<p>", markdown, "</p>"].concat();
     }
     let mut out = String::with_capacity(markdown.len() * 3 / 2);
@@ -21,11 +33,50 @@ pub fn to_safe_html(markdown: &str) -> String {
         has_html |= matches!(event, Event::Html(_) | Event::InlineHtml(_));
         is_kept(event, &mut links)
     });
-    html::push_html(&mut out, events);
+    match has_addresses {
+        true => html::push_html(&mut out, linked(TextMergeStream::new(events)).into_iter()),
+        false => html::push_html(&mut out, events),
+    }
     // Markdown's own constructs are safe once their addresses are; only raw HTML needs the full treatment.
-    let mut out = if has_html { sanitized(&out) } else { out };
+    let mut out = if has_html { sanitized(&out, is_tracked) } else { out };
     out.truncate(out.trim_end().len());
     out
+}
+
+/// The events with a link around each address that stands in the text, unless it stands within one already, or within code.
+fn linked<'e>(events: impl Iterator<Item = Event<'e>>) -> Vec<Event<'e>> {
+    let (mut out, mut depth, mut is_in_anchor) = (Vec::new(), 0_usize, false);
+    for event in events {
+        match &event {
+            Event::Start(Tag::Link { .. } | Tag::CodeBlock(_) | Tag::Image { .. }) => depth += 1,
+            Event::End(TagEnd::Link | TagEnd::CodeBlock | TagEnd::Image) => depth = depth.saturating_sub(1),
+            Event::InlineHtml(tag) => match tag.to_ascii_lowercase() {
+                tag if tag.starts_with("</a") => is_in_anchor = false,
+                tag if tag.starts_with("<a") => is_in_anchor = true,
+                _ => {}
+            },
+            Event::Text(text) if depth == 0 && !is_in_anchor => {
+                let mut from = 0;
+                for (begin, end) in links::bare(text) {
+                    out.extend(slice(text, from, begin).map(Event::Text));
+                    let dest_url: CowStr<'e> = text[begin..end].to_owned().into();
+                    let (title, id) = ("".into(), "".into());
+                    let link = Tag::Link { link_type: LinkType::Autolink, dest_url: dest_url.clone(), title, id };
+                    out.extend([Event::Start(link), Event::Text(dest_url), Event::End(TagEnd::Link)]);
+                    from = end;
+                }
+                out.extend(slice(text, from, text.len()).map(Event::Text));
+                continue;
+            }
+            _ => {}
+        }
+        out.push(event);
+    }
+    out
+}
+
+fn slice<'e>(text: &str, from: usize, to: usize) -> Option<CowStr<'e>> {
+    (from < to).then(|| text[from..to].to_owned().into())
 }
 
 /// Whether the text is one paragraph without any markup, escape or entity.
@@ -65,8 +116,11 @@ fn is_safe(url: &str) -> bool {
     }
 }
 
-fn sanitized(html: &str) -> String {
+/// The HTML without what is dangerous; where links are tracked, with what says that one is not.
+fn sanitized(html: &str, is_tracked: bool) -> String {
+    let of_anchors: &[&str] = if is_tracked { &[links::UNTRACKED] } else { &[] };
     ammonia::Builder::default()
+        .add_tag_attributes("a", of_anchors)
         .url_schemes(HashSet::from(SCHEMES))
         .add_tag_attributes("code", ["class"])
         .link_rel(None)
@@ -123,6 +177,40 @@ mod tests {
         ] {
             assert_eq!(to_safe_html(markdown), html, "F-BLC-08 {markdown}");
         }
+    }
+
+    #[test]
+    fn links_are_wrapped_however_they_are_written() {
+        let wrap = |url: &str| format!("https://t/{}", url.len());
+        for (markdown, html) in [
+            ("[x](https://a.example/?a=1&b=2)", "<p><a href=\"https://t/26\">x</a></p>"),
+            ("[x][1]\n\n[1]: https://a.example", "<p><a href=\"https://t/17\">x</a></p>"),
+            ("<https://a.example>", "<p><a href=\"https://t/17\">https://a.example</a></p>"),
+            ("see https://a.example/x_y_z.", "<p>see <a href=\"https://t/23\">https://a.example/x_y_z</a>.</p>"),
+            ("https://a.example", "<p><a href=\"https://t/17\">https://a.example</a></p>"),
+            ("see https://a.example now", "<p>see <a href=\"https://t/17\">https://a.example</a> now</p>"),
+            ("**https://a.example**", "<p><strong><a href=\"https://t/17\">https://a.example</a></strong></p>"),
+            ("<a href='https://a.example'>x</a>", "<p><a href=\"https://t/17\">x</a></p>"),
+            (
+                "<a href='https://a.example'>https://b.example</a>",
+                "<p><a href=\"https://t/17\">https://b.example</a></p>",
+            ),
+            ("[https://b.example](https://a.example)", "<p><a href=\"https://t/17\">https://b.example</a></p>"),
+            ("`https://a.example`", "<p><code>https://a.example</code></p>"),
+            (
+                "![https://b.example](https://a.example/i.png)",
+                "<p><img src=\"https://a.example/i.png\" alt=\"https://b.example\" /></p>",
+            ),
+            ("[x](http://a.example) http://a.example", "<p><a href=\"http://a.example\">x</a> http://a.example</p>"),
+            ("[x](javascript:x)", "<p>x</p>"),
+        ] {
+            assert_eq!(to_tracked_html(markdown, &wrap), html, "F-TRK-03 F-BLC-07 {markdown}");
+        }
+        let untracked = "<a href='https://a.example' data-knock-no-track>x</a> <b onclick=x>y</b>";
+        let html = "<p><a href=\"https://a.example\">x</a> <b>y</b></p>";
+        assert_eq!(to_tracked_html(untracked, &wrap), html, "F-TRK-06");
+        assert_eq!(to_safe_html(untracked), html, "F-TRK-06: nobody sees the mark in any case");
+        assert_eq!(to_safe_html("see https://a.example now"), "<p>see https://a.example now</p>", "F-TRK-01");
     }
 
     /// The tags of some HTML, with the names of their attributes.

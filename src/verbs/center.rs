@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::model::environment::Environment;
+use crate::model::environment::{Environment, Tracking};
 use crate::model::recipient::{RecipientRef, User};
 use crate::rules::choice::{Choice, Stand};
 use crate::rules::preference::{DEFAULT, PERSISTENCE};
@@ -33,7 +33,8 @@ pub fn path(purpose: Purpose, token: &str) -> String {
 /// What makes links to pages of an environment's users.
 pub struct Links {
     origin: String,
-    key: PageKey,
+    pub(super) tracking: Tracking,
+    pub(super) key: PageKey,
 }
 
 impl Links {
@@ -79,7 +80,15 @@ impl Core {
     /// What makes links to pages, of a server that is reached at all.
     pub async fn links(&self, env: Env) -> Result<Option<Links>, store::Error> {
         let Some(origin) = self.catalog.origin() else { return Ok(None) };
-        Ok(Some(Links { origin: origin.to_owned(), key: self.page_key(env).await? }))
+        let environment = self.catalog.environment(env);
+        let mut tracking = environment.map(|environment| environment.settings.tracking.clone()).unwrap_or_default();
+        for address in [&mut tracking.links, &mut tracking.short_links, &mut tracking.opens]
+            .into_iter()
+            .filter(|address| address.is_empty())
+        {
+            origin.clone_into(address);
+        }
+        Ok(Some(Links { origin: origin.to_owned(), tracking, key: self.page_key(env).await? }))
     }
 
     /// What signs the environment's page tokens; made when it is first needed.
@@ -129,7 +138,7 @@ impl Core {
     }
 }
 
-fn key_of(row: &PageKeyRow) -> Result<PageKey, store::Error> {
+pub(super) fn key_of(row: &PageKeyRow) -> Result<PageKey, store::Error> {
     let damaged = || store::Error::Damaged(format!("page key `{}` cannot be read", row.kid));
     PageKey::read(&row.kid, &row.material).ok_or_else(damaged)
 }

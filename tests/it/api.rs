@@ -30,5 +30,6 @@ mod scopes;
 mod server;
 mod subscriptions;
 mod tenants;
+mod tracking;
 mod users;
 mod workflows;

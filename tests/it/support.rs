@@ -19,7 +19,7 @@ use bellwire::clock::Clock;
 use bellwire::engine;
 use bellwire::http::{self, Face, Upgrade};
 use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
-use bellwire::model::environment::{ChannelSetup, Environment, Settings};
+use bellwire::model::environment::{ChannelSetup, Environment, Settings, Tracking};
 use bellwire::model::preference_center::Center;
 use bellwire::model::provider_app::App;
 use bellwire::model::time::Time;
@@ -80,6 +80,8 @@ pub struct Setup {
     pub center: Center,
     /// More variables that clients may see.
     pub vars: Map<String, Value>,
+    /// Under which addresses links and openings are tracked.
+    pub tracking: Tracking,
     /// What is set of the channels, by their keys.
     pub channel_settings: Value,
     /// The way to servers of others.
@@ -103,6 +105,7 @@ impl Default for Setup {
             preferences: None,
             center: Center::default(),
             vars: Map::new(),
+            tracking: Tracking::default(),
             channel_settings: json!({}),
             outside: Outside::default(),
             listener: Box::new(|_| {}),
@@ -196,7 +199,10 @@ impl World {
             preferences: setup.preferences,
             center: setup.center,
             source_secrets: [("shop".to_owned(), SOURCE_SECRET.to_owned())].into(),
-            channels: ["email", "push", "sns", "players", "slack", "teams", "discord", "hook"].map(set_up).into(),
+            tracking: setup.tracking,
+            channels: ["in-app-feed", "email", "push", "sns", "players", "slack", "teams", "discord", "hook"]
+                .map(set_up)
+                .into(),
         };
         let environments = [own.clone(), foreign].map(|row| Environment {
             number: row.number,
@@ -400,7 +406,14 @@ fn workflows(channels: &[Channel]) -> Vec<Workflow> {
             "{{ vars.manage_preferences_url }} {{ vars.commercial_unsubscribe_url }}".into();
         step
     };
+    let overridden = |tracks: bool| {
+        let mut step = step("in-app-feed");
+        step["channel_overrides"] = json!({"link_tracking": tracks});
+        step
+    };
     let documents = [
+        ("tracked", json!({"name": "Tracked", "steps": [overridden(true)]})),
+        ("untracked", json!({"name": "Untracked", "steps": [overridden(false)]})),
         ("comment", json!({"name": "Comment", "categories": ["collaboration"], "steps": [step("in-app-feed")]})),
         ("elsewhere", json!({"name": "Elsewhere", "steps": [step("other-feed")]})),
         (

@@ -18,6 +18,7 @@ use crate::sign::api_key::digest;
 use crate::store::collapse::{Collapsing, Standing};
 use crate::template::Template;
 use crate::template::blocks::FeedTemplate;
+use crate::template::links::Wrap;
 
 /// The longest collapse key that is kept as it is, in bytes; of a longer one the digest.
 const LONGEST_KEY: usize = 256;
@@ -126,7 +127,7 @@ fn feed(
     };
     let id = standing.as_ref().map_or(id, |standing| &standing.id);
     let told = Told::of(stretch);
-    let blocks = render(stretch, template, id, &told)?;
+    let blocks = render(stretch, template, id, &told, tracks_links(stretch, channel_step, channel))?;
     let mut message = message(stretch, step, channel, id, &blocks, &told);
     let mut record = json!({"message_id": message.id, "channel_type": channel.kind, "channel_id": channel.id});
     if channel_step.collapse_key.is_some() {
@@ -177,13 +178,28 @@ fn standing(stretch: &Stretch<'_>, channel: &Channel, key: &str) -> Option<Stand
     })
 }
 
+/// Whether clicks on links of the message are noticed: as the step says, else the channel (F-TRK-01).
+fn tracks_links(stretch: &Stretch<'_>, step: &ChannelStep, channel: &Channel) -> bool {
+    let of_channel = || stretch.scene.configured.get(&channel.key).is_some_and(|setup| setup.tracks_links);
+    step.tracks_links().unwrap_or_else(of_channel)
+}
+
 /// Renders the blocks in the template's scope.
-fn render(stretch: &Stretch<'_>, template: &FeedTemplate, id: &str, told: &Told) -> Result<String, String> {
+fn render(
+    stretch: &Stretch<'_>,
+    template: &FeedTemplate,
+    id: &str,
+    told: &Told,
+    is_tracked: bool,
+) -> Result<String, String> {
     let now = stretch.scene.now;
     let current_message = json!({"id": id, "inserted_at": now, "updated_at": now});
     let view = View::of(stretch, told, |root| template.mentions(root));
     let scope = view.scope(stretch, &[("current_message", &current_message)]);
-    template.render(&stretch.env(&scope)).map_err(|error| error.to_string())
+    let links = stretch.scene.links.as_ref().filter(|_| is_tracked);
+    let wrap = links.map(|links| |url: &str| links.tracked(id, url));
+    let wrap = wrap.as_ref().map(|wrap| wrap as Wrap<'_>);
+    template.render(&stretch.env(&scope), wrap).map_err(|error| error.to_string())
 }
 
 fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, blocks: &str, told: &Told) -> Message {

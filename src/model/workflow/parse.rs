@@ -124,6 +124,7 @@ impl Reader<'_> {
             steps,
             version_id: version_id(key, &source),
             names_presence: presence::may_be_named_in(&text),
+            names_tracking: text.contains("link_tracking"),
             names_pages: [PREFERENCES_URL, UNSUBSCRIBE_URL].iter().any(|name| text.contains(name)),
             source,
         })

@@ -63,7 +63,7 @@ fn a_realistic_template_renders_in_ten_microseconds() {
         "",
     )
     .unwrap();
-    micros("feed blocks", 50_000, || drop(black_box(feed.render(black_box(&env)))));
+    micros("feed blocks", 50_000, || drop(black_box(feed.render(black_box(&env), None))));
     micros("markdown, plain", 100_000, || {
         drop(black_box(to_safe_html(black_box("Ada left a comment on your page, have a look"))))
     });

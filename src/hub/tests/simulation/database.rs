@@ -278,7 +278,7 @@ fn is_changed_by(item: &Message, mark: Mark) -> bool {
         Mark::Unseen => item.seen_at.is_some(),
         Mark::Unread => item.read_at.is_some(),
         Mark::Unarchived => item.archived_at.is_some(),
-        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived => true,
+        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived | Mark::LinkClicked => true,
     }
 }
 
@@ -294,6 +294,7 @@ fn give(item: &mut Message, mark: Mark, now: Time) {
         }
         Mark::Archived => item.archived_at = Some(now),
         Mark::Unarchived => item.archived_at = None,
+        Mark::LinkClicked => item.link_clicked_at = Some(now),
     }
 }
 
