@@ -30,6 +30,7 @@ pub mod merge;
 pub mod messages;
 pub mod objects;
 pub mod page_keys;
+pub mod plans;
 pub mod presence;
 mod recipients;
 pub mod retention;

@@ -163,7 +163,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Found>, Error> {
         let (mut clause, place) = lane.clause(after, end);
-        filter.narrow(&mut clause);
+        clause.row_by_row(|clause| filter.narrow(clause));
         let (clause, params) = clause.finish();
         let sql = format!(
             "SELECT {place}, m.id, m.version, m.feed, m.channel, m.recipient, m.tenant, m.workflow FROM messages m \

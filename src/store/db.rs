@@ -12,6 +12,7 @@ use rusqlite::types::ValueRef;
 use tokio::sync::{mpsc, oneshot};
 
 use super::desk::Desk;
+use super::plans::{Asked, Plan, Question};
 use super::postgres::{self, Postgres};
 use super::sqlite::Sqlite;
 use super::{feeds, keys};
@@ -452,6 +453,22 @@ pub(super) enum Driver {
 }
 
 impl Driver {
+    /// What was asked of it.
+    pub(super) fn asked(&self) -> &Asked {
+        match self {
+            Driver::Sqlite(sqlite) => &sqlite.asked,
+            Driver::Postgres(postgres) => &postgres.asked,
+        }
+    }
+
+    /// How the database goes about these.
+    pub(super) async fn plans(&self, asked: Vec<Question>) -> Result<Vec<Plan>, Error> {
+        match self {
+            Driver::Sqlite(sqlite) => sqlite.plans(asked),
+            Driver::Postgres(postgres) => postgres.plans(asked).await,
+        }
+    }
+
     /// Runs a short, indexed read.
     pub(super) async fn query<T>(
         &self,
@@ -502,18 +519,22 @@ impl Store {
         matches!(*self.inner.driver, Driver::Postgres(_))
     }
 
+    pub(super) fn driver(&self) -> &Driver {
+        &self.inner.driver
+    }
+
     pub(super) fn desks(&self) -> Option<&Desks> {
         self.inner.desks.as_ref()
     }
 
     /// Applies `batch` atomically; when this returns `Ok` the change is on disk.
     pub async fn apply(&self, batch: Batch) -> Result<Applied, Error> {
-        #[cfg(test)]
+        let asked = self.inner.driver.asked();
         for statement in &batch.statements {
             if let Some((question, many)) = statement.look {
-                self.note(question, &statement.params[..many]);
+                asked.note(Kind::Plain, question, &statement.params[..many]);
             }
-            self.note(&statement.sql, &statement.params);
+            asked.note(statement.kind, &statement.sql, &statement.params);
         }
         let (reply, answer) = oneshot::channel();
         self.inner.writer.send(Order { batch, reply }).await.map_err(|_| Error::Closed)?;
@@ -529,8 +550,6 @@ impl Store {
         params: &[Param],
         map: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        #[cfg(test)]
-        self.note(sql, params);
         self.inner.driver.query(sql, params, map).await
     }
 
@@ -552,8 +571,6 @@ impl Store {
         map: impl FnMut(&Row<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<Vec<T>, Error> {
         let (store, sql) = (self.clone(), sql.into());
-        #[cfg(test)]
-        self.note(&sql, &params);
         if let Driver::Postgres(postgres) = &*self.inner.driver {
             return mapped(&Box::pin(postgres.query(&sql, &params)).await?, map);
         }
@@ -584,23 +601,6 @@ impl Store {
 
 fn mapped<T>(rows: &[tokio_postgres::Row], mut map: impl FnMut(&Row<'_>) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     rows.iter().map(|row| map(&Row(Source::Postgres(row)))).collect()
-}
-
-#[cfg(test)]
-impl Store {
-    fn note(&self, sql: &str, params: &[Param]) {
-        if let Driver::Sqlite(sqlite) = &*self.inner.driver {
-            sqlite.note(sql, params);
-        }
-    }
-
-    /// Everything asked since the last look, each statement with the lines of its query plan.
-    pub(crate) fn plans(&self) -> Result<Vec<(String, Vec<String>)>, Error> {
-        match &*self.inner.driver {
-            Driver::Sqlite(sqlite) => sqlite.plans(),
-            Driver::Postgres(_) => Ok(Vec::new()),
-        }
-    }
 }
 
 impl Drop for Inner {

@@ -113,8 +113,8 @@ impl Store {
     ) -> Result<FeedPage, Error> {
         let mut condition = Where::default();
         condition.and("m.feed = ?", vec![head.id.into()]);
-        condition.feed_filter(filter);
-        condition.status(filter.status);
+        condition.row_by_row(|condition| condition.feed_filter(filter));
+        condition.row_by_row(|condition| condition.status(filter.status));
         let mut backwards = false;
         match at {
             Some(Edge::After(Cursor::Seq(seq))) => condition.and("m.seq < ?", vec![(*seq).into()]),

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::db::Param;
 use crate::model::feed::{Archived, Bounds, Filter, Status, Tenants};
+use crate::model::time::Time;
+use crate::params;
+use crate::wire::cursor::{Cursor, Edge};
 
 /// A growing `WHERE` clause and its parameters.
 #[derive(Debug, Default)]
@@ -27,6 +30,46 @@ impl Where {
                 self.params.push(param);
                 self.sql.push_str(&self.params.len().to_string());
             }
+        }
+    }
+
+    /// Adds what `add` adds, as conditions that rows are passed over by: planners neither look for an index by which to meet
+    /// them, nor take them for so rare that the rows had better be found in any order and sorted.
+    pub(crate) fn row_by_row(&mut self, add: impl FnOnce(&mut Where)) {
+        let before = std::mem::take(&mut self.sql);
+        add(self);
+        let conditions = std::mem::replace(&mut self.sql, before);
+        if !conditions.is_empty() {
+            let and = if self.sql.is_empty() { "" } else { " AND " };
+            self.sql.extend([and, "CASE WHEN ", &conditions, " THEN TRUE ELSE FALSE END"]);
+        }
+    }
+
+    /// Adds that rows are within `bounds`, and on the asked side of `at`, where they are in the order of `time`, then of `id`.
+    /// There is one bound on either side, so that an index is begun and left there.
+    pub(crate) fn between(&mut self, (time, id): (&str, &str), bounds: &Bounds, at: Option<&Edge>) {
+        let (lowest, highest) = limits(bounds, at);
+        for (operator, limit) in [(">", lowest), ("<", highest)] {
+            if let Some((at, of)) = limit {
+                self.and(&format!("({time}, {id}) {operator} (?, ?)"), params![at, of]);
+            }
+        }
+    }
+
+    /// The same of rows that have `value` in `column`, where rows are in the order of that one first. Said so, no other index
+    /// gives the order: by one of all rows in the order of time, somebody's old ones would be looked for among everybody's.
+    pub(crate) fn between_of(
+        &mut self,
+        (column, value): (&str, &str),
+        (time, id): (&str, &str),
+        bounds: &Bounds,
+        at: Option<&Edge>,
+    ) {
+        let (lowest, highest) = limits(bounds, at);
+        let end = |micros: i64| (Time::from_micros(micros), String::new());
+        let (lowest, highest) = (lowest.unwrap_or(end(i64::MIN)), highest.unwrap_or(end(i64::MAX)));
+        for (operator, (at, of)) in [(">", lowest), ("<", highest)] {
+            self.and(&format!("({column}, {time}, {id}) {operator} (?, ?, ?)"), params![value, at, of]);
         }
     }
 
@@ -119,6 +162,21 @@ impl Where {
     pub(crate) fn finish(self) -> (String, Vec<Param>) {
         (self.sql, self.params)
     }
+}
+
+/// What rows are behind and in front of, if anything, that are within `bounds` and on the asked side of `at`.
+fn limits(bounds: &Bounds, at: Option<&Edge>) -> (Option<(Time, String)>, Option<(Time, String)>) {
+    // No row has an empty id: it is in front of all that have the time.
+    let from = |at: Time| (at, String::new());
+    let behind = |at: Time| from(at.plus_micros(1));
+    let mut lowest = vec![bounds.gt.map(behind), bounds.gte.map(from)];
+    let mut highest = vec![bounds.lt.map(from), bounds.lte.map(behind)];
+    match at {
+        Some(Edge::Before(Cursor::At(time, id))) => lowest.push(Some((*time, id.clone()))),
+        Some(Edge::After(Cursor::At(time, id))) => highest.push(Some((*time, id.clone()))),
+        _ => {}
+    }
+    (lowest.into_iter().flatten().max(), highest.into_iter().flatten().min())
 }
 
 /// The condition that a status stands for.

@@ -12,7 +12,7 @@ use crate::model::message::Message;
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
 use crate::params;
-use crate::wire::cursor::{Cursor, Edge};
+use crate::wire::cursor::Edge;
 
 pub(crate) const COLUMNS: &str = "m.id, m.env, m.feed, m.seq, m.version, m.channel, m.recipient, m.tenant, m.actor, m.workflow, \
      m.version_id, m.categories, m.step_ref, m.workflow_run, m.run, m.status, m.blocks, m.actors, m.total_actors, m.data, \
@@ -205,7 +205,24 @@ impl MessageFilter {
         out.trigger_data("m.data", &self.trigger_data);
         out.bounds("m.inserted_at", &self.inserted_at);
     }
+
+    /// The column by which messages are found, and what it holds: by it are found the fewest among which the filter's are known
+    /// to be. `recipient` is the one they must have, by key.
+    fn way<'a>(&'a self, recipient: Option<&'a str>) -> Option<(&'static str, &'a str)> {
+        let of_trigger = self.workflow_run.as_deref().map(|workflow_run| ("m.workflow_run", workflow_run));
+        let of_one = recipient.map(|recipient| ("m.recipient", recipient));
+        let of_tenant = self.tenant.as_deref().map(|tenant| ("m.tenant", tenant));
+        of_trigger.or(of_one).or(of_tenant)
+    }
+
+    /// Whether none is asked for that has been sent.
+    fn is_unsent(&self) -> bool {
+        !self.statuses.is_empty() && !self.statuses.iter().any(|status| SENT.contains(&status.as_str()))
+    }
 }
+
+/// What almost every message comes to: those that have not are few.
+const SENT: [&str; 2] = ["sent", "delivered"];
 
 /// The condition an engagement status stands for; a word that is none matches nothing.
 fn engagement_condition(status: &str) -> &'static str {
@@ -246,24 +263,41 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Message>, Error> {
-        let mut clause = Where::default();
-        // Messages whose ids are named are found by them, rather than among all of the environment.
-        clause.and(if filter.ids.is_some() { "+m.env = ?" } else { "m.env = ?" }, vec![env.into()]);
-        filter.narrow(&mut clause);
-        let backwards = matches!(at, Some(Edge::Before(_)));
-        match at {
-            Some(Edge::After(Cursor::At(time, id))) => {
-                clause.and("(m.inserted_at, m.id) < (?, ?)", vec![(*time).into(), id.into()]);
+        let recipient = match (&filter.recipient, &filter.run) {
+            (Some(recipient), _) => Some(recipient.key()),
+            // What a run has told is among what its recipient was told. Of one that is forgotten it is not known who that was.
+            (None, Some(run)) => self.recipient_of_run(env, run).await?,
+            (None, None) => None,
+        };
+        let (place, order) =
+            (("m.inserted_at", "m.id"), if matches!(at, Some(Edge::Before(_))) { "ASC" } else { "DESC" });
+        let (mut clause, mut first) = (Where::default(), String::new());
+        match (&filter.ids, filter.way(recipient.as_deref())) {
+            // At most fifty, which are sorted.
+            (Some(ids), _) => {
+                clause.any_of("m.id", ids);
+                clause.and("+m.env = ?", params![env]);
+                clause.between(place, &filter.inserted_at, at);
             }
-            Some(Edge::Before(Cursor::At(time, id))) => {
-                clause.and("(m.inserted_at, m.id) > (?, ?)", vec![(*time).into(), id.into()]);
+            (None, Some((column, value))) => {
+                clause.and("m.env = ?", params![env]);
+                // Which those are for whom there is an index on tenants.
+                clause.and(&format!("{column} IS NOT NULL"), vec![]);
+                clause.between_of((column, value), place, &filter.inserted_at, at);
+                first = format!("{column} {order}, ");
             }
-            _ => {}
+            (None, None) => {
+                clause.and("m.env = ?", params![env]);
+                if filter.is_unsent() {
+                    clause.and("m.status NOT IN ('sent', 'delivered')", vec![]);
+                }
+                clause.between(place, &filter.inserted_at, at);
+            }
         }
+        clause.row_by_row(|clause| filter.narrow(clause));
         let (clause, params) = clause.finish();
-        let order = if backwards { "ASC" } else { "DESC" };
         let sql = format!(
-            "SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY m.inserted_at {order}, m.id {order} LIMIT {limit}"
+            "SELECT {COLUMNS} FROM messages m WHERE {clause} ORDER BY {first}m.inserted_at {order}, m.id {order} LIMIT {limit}"
         );
         self.scan(sql, params, from_row).await
     }

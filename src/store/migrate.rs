@@ -53,6 +53,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 21, name: "page-keys", sql: include_str!("migrations/0021_page_keys.sql"), postgres: "" },
     Migration { number: 22, name: "guides", sql: include_str!("migrations/0022_guides.sql"), postgres: "" },
     Migration { number: 23, name: "short-links", sql: include_str!("migrations/0023_short_links.sql"), postgres: "" },
+    Migration { number: 24, name: "lists", sql: include_str!("migrations/0024_lists.sql"), postgres: "" },
     Migration { number: 25, name: "key-scopes", sql: include_str!("migrations/0025_key_scopes.sql"), postgres: "" },
 ];
 

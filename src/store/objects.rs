@@ -33,9 +33,9 @@ impl ObjectFilter {
     fn clause(&self, env: Env, collection: &str) -> Where {
         let mut clause = Where::default();
         match (&self.id, &self.name) {
-            (None, Some(name)) => {
-                // Found by the name, rather than in the whole collection.
-                clause.and("env = ? AND tenant_name = ? AND collection || '' = ?", params![env, name, collection]);
+            // Found by the name, which tenants alone have, rather than in the whole collection.
+            (None, Some(name)) if collection == TENANTS => {
+                clause.and("env = ? AND tenant_name = ?", params![env, name]);
             }
             (id, name) => {
                 clause.and("env = ? AND collection = ?", params![env, collection]);
@@ -43,7 +43,7 @@ impl ObjectFilter {
                     clause.and("id = ?", params![id]);
                 }
                 if let Some(name) = name {
-                    clause.and("tenant_name = ?", params![name]);
+                    clause.row_by_row(|clause| clause.and("tenant_name = ?", params![name]));
                 }
             }
         }
@@ -87,7 +87,8 @@ impl Store {
     /// How many there are, counted to 10,000 at most (F-PAG-03).
     pub async fn object_count(&self, env: Env, collection: &str, filter: &ObjectFilter) -> Result<i64, Error> {
         let (clause, params) = filter.clause(env, collection).finish();
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM objects WHERE {clause} LIMIT 10000) counted");
+        let order = if filter.id.is_some() { "" } else { " ORDER BY inserted_at" };
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM objects WHERE {clause}{order} LIMIT 10000) counted");
         Ok(self.scan(sql, params, |row| row.int(0)).await?.into_iter().next().unwrap_or(0))
     }
 }

@@ -18,11 +18,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, error, warn};
 
 use super::db::{Applied, Batch, Cell, Error, FeedKey, Kind, Meter, Order, Param, group, measured};
+use super::plans::{Asked, Plan, Question};
 use super::{dialect, migrate};
 use crate::model::cap::Counter;
 
@@ -37,6 +38,9 @@ const ATTEMPTS: u32 = 5;
 /// How long the database waits for the rest of a transaction. Whoever has sent a part of it is gone by then, frozen or cut
 /// off, and others wait for what it holds; the kernel would miss it after two hours.
 const HELD: &str = "SET idle_in_transaction_session_timeout = '5s'";
+/// Has lists read along an index that has them in order, never along one that has only their beginning so: what would have to
+/// be sorted of it, such as the followers of one object, may be very many.
+const IN_ORDER: &str = "SET enable_incremental_sort = off";
 /// The pause before it is; and before another try to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -76,6 +80,7 @@ impl Settings {
 pub(super) struct Postgres {
     readers: Pool<Dialer>,
     patience: Duration,
+    pub(super) asked: Asked,
 }
 
 impl Postgres {
@@ -96,11 +101,12 @@ impl Postgres {
         };
         let patience = settings.patience;
         tokio::spawn(write_until_closed(pool(writers)?, writers, orders, patience, meter));
-        Ok(Postgres { readers: pool(readers)?, patience })
+        Ok(Postgres { readers: pool(readers)?, patience, asked: Asked::default() })
     }
 
     /// Asks one question.
     pub(super) async fn query(&self, sql: &str, params: &[Param]) -> Result<Vec<Row>, Error> {
+        self.asked.note(Kind::Returning, sql, params);
         let deadline = Instant::now() + self.patience;
         for attempt in 1.. {
             let mut link = link(&self.readers, deadline).await?;
@@ -121,6 +127,48 @@ impl Postgres {
             }
         }
         Err(slow(self.patience))
+    }
+
+    /// How the database goes about these: when it looks at what is bound, and when it does not.
+    pub(super) async fn plans(&self, asked: Vec<Question>) -> Result<Vec<Plan>, Error> {
+        let link = link(&self.readers, Instant::now() + self.patience).await?;
+        let mut plans = Vec::with_capacity(2 * asked.len());
+        for Question { kind, sql, params } in asked {
+            let values: Vec<String> = params.iter().map(literal).collect();
+            let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
+            for mode in ["force_custom_plan", "force_generic_plan"] {
+                let script = format!(
+                    "SET plan_cache_mode = {mode}; PREPARE watched AS {}; EXPLAIN EXECUTE watched{values}; \
+                     DEALLOCATE watched; RESET plan_cache_mode",
+                    dialect::postgres(&sql, kind)
+                );
+                let answer = match link.client.simple_query(&script).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        // It may still hold the statement.
+                        drop(managed::Object::take(link));
+                        return Err(fault(&error));
+                    }
+                };
+                let line = |message: SimpleQueryMessage| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                    _ => None,
+                };
+                plans.push(Plan { sql: sql.to_string(), lines: answer.into_iter().filter_map(line).collect() });
+            }
+        }
+        Ok(plans)
+    }
+}
+
+/// What is bound, as it is spelled in a statement.
+fn literal(param: &Param) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\0', "\u{fffd}").replace('\'', "''"));
+    match param {
+        Param::Null => "NULL".to_owned(),
+        Param::Int(n) => quoted(&n.to_string()),
+        Param::Text(text) => quoted(text),
+        Param::Shared(text) => quoted(text),
     }
 }
 
@@ -166,7 +214,7 @@ impl managed::Manager for Dialer {
 
     async fn create(&self) -> Result<Link, tokio_postgres::Error> {
         let client = self.0.dial().await?;
-        client.batch_execute(HELD).await?;
+        client.batch_execute(&format!("{HELD}; {IN_ORDER}")).await?;
         Ok(Link { client, prepared: HashMap::new(), age: VecDeque::new() })
     }
 

@@ -11,7 +11,7 @@ use crate::model::run::{Run, RunEvent, RunStatus};
 use crate::model::time::Time;
 use crate::model::trigger_data::TriggerData;
 use crate::params;
-use crate::wire::cursor::{Cursor, Edge};
+use crate::wire::cursor::Edge;
 
 const COLUMNS: &str = "id, env, rev, workflow_run, workflow, version_id, status, recipient, actor, tenant, cancellation_key, \
      source, settings, data, state, events, inserted_at, updated_at";
@@ -61,6 +61,25 @@ pub struct RunFilter {
     pub started: Bounds,
 }
 
+impl RunFilter {
+    /// Adds what is asked for beside who runs and when.
+    fn narrow(&self, out: &mut Where) {
+        for (condition, value) in [("workflow = ?", &self.workflow), ("tenant = ?", &self.tenant)] {
+            if let Some(value) = value {
+                out.and(condition, vec![value.into()]);
+            }
+        }
+        if !self.statuses.is_empty() {
+            out.any_of("status", &self.statuses);
+        }
+        match self.has_errors {
+            Some(true) => out.and("error_count > 0", vec![]),
+            Some(false) => out.and("error_count = 0", vec![]),
+            None => {}
+        }
+    }
+}
+
 impl Store {
     /// One run, in whatever environment.
     pub async fn run(&self, id: &str) -> Result<Option<Run>, Error> {
@@ -82,40 +101,30 @@ impl Store {
 
     /// A page of runs, newest first: at most `limit`, on the asked side of `at`.
     pub async fn runs(&self, env: Env, filter: &RunFilter, at: Option<&Edge>, limit: usize) -> Result<Vec<Run>, Error> {
-        let mut clause = Where::default();
-        clause.and("env = ?", vec![env.into()]);
-        for (condition, value) in [("workflow = ?", &filter.workflow), ("tenant = ?", &filter.tenant)] {
-            if let Some(value) = value {
-                clause.and(condition, vec![value.into()]);
-            }
-        }
+        let (place, order) = (("inserted_at", "id"), if matches!(at, Some(Edge::Before(_))) { "ASC" } else { "DESC" });
+        let (mut clause, mut first) = (Where::default(), String::new());
+        clause.and("env = ?", params![env]);
         if let Some(recipient) = &filter.recipient {
-            clause.and("recipient = ?", vec![recipient.key().into()]);
-        }
-        if !filter.statuses.is_empty() {
-            clause.any_of("status", &filter.statuses);
-        }
-        match filter.has_errors {
-            Some(true) => clause.and("error_count > 0", vec![]),
-            Some(false) => clause.and("error_count = 0", vec![]),
-            None => {}
-        }
-        clause.bounds("inserted_at", &filter.started);
-        let backwards = matches!(at, Some(Edge::Before(_)));
-        match at {
-            Some(Edge::After(Cursor::At(time, id))) => {
-                clause.and("(inserted_at, id) < (?, ?)", vec![(*time).into(), id.into()]);
+            clause.between_of(("recipient", &recipient.key()), place, &filter.started, at);
+            first = format!("recipient {order}, ");
+        } else {
+            if filter.has_errors == Some(true) {
+                clause.and("error_count > 0", vec![]);
             }
-            Some(Edge::Before(Cursor::At(time, id))) => {
-                clause.and("(inserted_at, id) > (?, ?)", vec![(*time).into(), id.into()]);
-            }
-            _ => {}
+            clause.between(place, &filter.started, at);
         }
+        clause.row_by_row(|clause| filter.narrow(clause));
         let (clause, params) = clause.finish();
-        let order = if backwards { "ASC" } else { "DESC" };
-        let sql =
-            format!("SELECT {COLUMNS} FROM runs WHERE {clause} ORDER BY inserted_at {order}, id {order} LIMIT {limit}");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs WHERE {clause} ORDER BY {first}inserted_at {order}, id {order} LIMIT {limit}"
+        );
         self.scan(sql, params, run).await
+    }
+
+    /// Whose run this is, by key; none if there is no such run in the environment.
+    pub(super) async fn recipient_of_run(&self, env: Env, id: &str) -> Result<Option<String>, Error> {
+        let sql = "SELECT recipient FROM runs WHERE id = ?1 AND +env = ?2";
+        self.query_one(sql, &params![id, env], |row| row.string(0)).await
     }
 
     /// The ids of the unfinished runs of a workflow that carry this cancellation key (W-CAN-03, W-CAN-05); only those of

@@ -1,5 +1,6 @@
 //! Schedules.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -88,17 +89,46 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Schedule>, Error> {
+        let recipients: BTreeSet<String> = filter.recipients.iter().map(RecipientRef::key).collect();
+        if recipients.is_empty() {
+            return self.schedules_of(env, None, filter, at, limit).await;
+        }
+        // The page's are among the nearest of each.
+        let mut found = Vec::new();
+        for recipient in &recipients {
+            found.extend(self.schedules_of(env, Some(recipient.as_str()), filter, at, limit).await?);
+        }
+        found.sort_by_cached_key(|schedule| (schedule.inserted_at, schedule.id.to_string()));
+        if !matches!(at, Some(Edge::Before(_))) {
+            found.reverse();
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The same of one recipient, by key, or of everybody.
+    async fn schedules_of(
+        &self,
+        env: Env,
+        recipient: Option<&str>,
+        filter: &ScheduleFilter,
+        at: Option<&Edge>,
+        limit: usize,
+    ) -> Result<Vec<Schedule>, Error> {
         let mut clause = Where::default();
         clause.and("env = ?", vec![env.into()]);
-        for (condition, value) in [("workflow = ?", &filter.workflow), ("tenant = ?", &filter.tenant)] {
-            if let Some(value) = value {
-                clause.and(condition, vec![value.into()]);
+        match (recipient, &filter.workflow) {
+            (Some(recipient), _) => clause.and("recipient = ?", params![recipient]),
+            (None, Some(workflow)) => clause.and("workflow = ?", params![workflow]),
+            (None, None) => {}
+        }
+        clause.row_by_row(|clause| {
+            for (condition, value) in [("workflow = ?", &filter.workflow), ("tenant = ?", &filter.tenant)] {
+                if let Some(value) = value {
+                    clause.and(condition, params![value]);
+                }
             }
-        }
-        if !filter.recipients.is_empty() {
-            let keys: Vec<String> = filter.recipients.iter().map(RecipientRef::key).collect();
-            clause.any_of("recipient", &keys);
-        }
+        });
         let place = |time: &Time, id: &String| vec![Param::from(*time), Param::from(id)];
         let order = match at {
             Some(Edge::Before(Cursor::At(time, id))) => {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::checkpoint::Checkpoints;
 use super::db::{Applied, Batch, Cell, Error, Kind, Meter, Order, Param, Row, Source, Statement, group, measured};
+use super::plans::{Asked, Plan, Question};
 
 /// Batches that share one transaction at most.
 const GROUP_BATCHES: usize = 1024;
@@ -62,8 +63,7 @@ pub(super) struct Sqlite {
     path: PathBuf,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
-    #[cfg(test)]
-    asked: Mutex<Vec<(String, Vec<Param>)>>,
+    pub(super) asked: Asked,
 }
 
 /// A lock whose data stays whole even if a holder panicked: only complete values are put behind it.
@@ -86,8 +86,7 @@ impl Sqlite {
             path: path.to_owned(),
             thread: Mutex::new(Some(thread)),
             readers: Mutex::new(Vec::with_capacity(IDLE_READERS)),
-            #[cfg(test)]
-            asked: Mutex::default(),
+            asked: Asked::default(),
         })
     }
 
@@ -98,6 +97,7 @@ impl Sqlite {
         params: &[Param],
         mut map: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
+        self.asked.note(Kind::Returning, sql, params);
         let connection = self.reader()?;
         let answer = collect(&connection, sql, params, &mut map);
         let mut idle = lock(&self.readers);
@@ -105,6 +105,16 @@ impl Sqlite {
             idle.push(connection);
         }
         answer
+    }
+
+    /// How the database goes about these.
+    pub(super) fn plans(&self, asked: Vec<Question>) -> Result<Vec<Plan>, Error> {
+        let connection = self.reader()?;
+        let plan = |Question { sql, params, .. }: Question| {
+            let lines = collect(&connection, &format!("EXPLAIN QUERY PLAN {sql}"), &params, &mut |row| row.string(3))?;
+            Ok(Plan { sql: sql.into_owned(), lines })
+        };
+        asked.into_iter().map(plan).collect()
     }
 
     /// Copies the whole database to `target` while it is in use.
@@ -138,22 +148,6 @@ impl Sqlite {
             // A writer that panicked has already failed every caller.
             let _ = thread.join();
         }
-    }
-}
-
-#[cfg(test)]
-impl Sqlite {
-    pub(super) fn note(&self, sql: &str, params: &[Param]) {
-        lock(&self.asked).push((sql.to_owned(), params.to_vec()));
-    }
-
-    pub(super) fn plans(&self) -> Result<Vec<(String, Vec<String>)>, Error> {
-        let connection = self.reader()?;
-        let plan = |(sql, params): (String, Vec<Param>)| {
-            let lines = collect(&connection, &format!("EXPLAIN QUERY PLAN {sql}"), &params, &mut |row| row.string(3))?;
-            Ok((sql, lines))
-        };
-        std::mem::take(&mut *lock(&self.asked)).into_iter().map(plan).collect()
     }
 }
 

@@ -35,13 +35,18 @@ pub enum Whose<'a> {
 }
 
 impl Whose<'_> {
-    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
-        let (own, key, other) = match self {
+    /// The column that names whose they are with the key in it, and the one that names the other end.
+    fn ends(&self) -> (&'static str, &str, &'static str) {
+        match self {
             Whose::Object(key) => ("object", key, "recipient"),
             Whose::Recipient(key) => ("recipient", key, "object"),
-        };
+        }
+    }
+
+    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
+        let (own, key, other) = self.ends();
         let mut clause = Where::default();
-        clause.and(&format!("env = ? AND {own} = ?"), vec![env.into(), key.into()]);
+        clause.and(&format!("env = ? AND {own} = ?"), params![env, key]);
         if let Some(only) = only {
             clause.any_of(other, only);
         }
@@ -77,25 +82,39 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Subscription>, Error> {
-        let mut clause = whose.clause(env, only);
-        let mut order = "DESC";
+        let (mut lowest, mut highest, mut order) = (i64::MIN, i64::MAX, "DESC");
         match at {
-            Some(Edge::After(Cursor::Seq(n))) => clause.and("n < ?", vec![(*n).into()]),
-            Some(Edge::Before(Cursor::Seq(n))) => {
-                order = "ASC";
-                clause.and("n > ?", vec![(*n).into()]);
-            }
+            Some(Edge::After(Cursor::Seq(n))) => highest = *n,
+            Some(Edge::Before(Cursor::Seq(n))) => (lowest, order) = (*n, "ASC"),
             _ => {}
         }
+        let (own, key, _) = whose.ends();
+        let (clause, by) = match only {
+            // Those that are named are found by their names, and sorted.
+            Some(_) => {
+                let mut clause = whose.clause(env, only);
+                clause.and("n + 0 > ? AND n + 0 < ?", params![lowest, highest]);
+                (clause, format!("n + 0 {order}"))
+            }
+            // Said so, no other index gives the order: by one of all, an object's old ones would be looked for among everybody's.
+            None => {
+                let mut clause = Where::default();
+                clause.and("env = ?", params![env]);
+                clause.and(&format!("({own}, n) > (?, ?) AND ({own}, n) < (?, ?)"), params![key, lowest, key, highest]);
+                (clause, format!("{own} {order}, n {order}"))
+            }
+        };
         let (clause, params) = clause.finish();
-        let sql = format!("SELECT {COLUMNS} FROM subscriptions WHERE {clause} ORDER BY n {order} LIMIT {limit}");
+        let sql = format!("SELECT {COLUMNS} FROM subscriptions WHERE {clause} ORDER BY {by} LIMIT {limit}");
         self.scan(sql, params, subscription).await
     }
 
     /// How many there are, counted to 10,000 at most (F-PAG-03).
     pub async fn subscription_count(&self, env: Env, whose: Whose<'_>, only: Option<&[String]>) -> Result<i64, Error> {
         let (clause, params) = whose.clause(env, only).finish();
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM subscriptions WHERE {clause} LIMIT 10000) counted");
+        let order = if only.is_some() { "" } else { " ORDER BY n" };
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 FROM subscriptions WHERE {clause}{order} LIMIT 10000) counted");
         Ok(self.scan(sql, params, |row| row.int(0)).await?.into_iter().next().unwrap_or(0))
     }
 

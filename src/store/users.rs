@@ -48,7 +48,7 @@ impl Store {
 
     /// How many users there are, counted to 10,000 at most (F-PAG-03).
     pub async fn user_count(&self, env: Env) -> Result<i64, Error> {
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM users WHERE env = ?1 LIMIT 10000) counted";
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM users WHERE env = ?1 ORDER BY inserted_at LIMIT 10000) counted";
         Ok(self.scan(sql, params![env], |row| row.int(0)).await?.into_iter().next().unwrap_or(0))
     }
 

@@ -14,6 +14,7 @@ mod idempotency;
 mod ingest;
 mod integrations;
 mod limits;
+mod lists;
 mod marks;
 mod matrix;
 mod messages;
