@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use bellwire::http::api::routes;
 use bellwire::http::router::{Keys, Route, Verb};
+use bellwire::model::guide::{Guide, Guides, Order};
 use bellwire::sign::access::Grant;
 use bellwire::sign::api_key::{ApiKey, Kind};
 use bellwire::store::Batch;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::client::Reply;
-use crate::support::{FEED, PUSH, SLACK, Setup, TEAMS, World, add_key};
+use crate::support::{FEED, GUIDES, PUSH, SLACK, Setup, TEAMS, World, add_key};
 
 /// Stands in everything that belongs to Ann and her environment.
 const CANARY: &str = "canary";
@@ -129,6 +131,7 @@ struct Things {
     message: String,
     run: String,
     bulk: String,
+    guide: Uuid,
 }
 
 async fn things(world: &World) -> Things {
@@ -154,7 +157,19 @@ async fn things(world: &World) -> Things {
     world.work().await;
     let runs = world.get("/v1/workflow_recipient_runs").sk().await.ok(200);
     let run = runs["items"][0]["id"].as_str().unwrap().to_owned();
-    Things { message, run, bulk: bulk["id"].as_str().unwrap().to_owned() }
+    let guide = guide(world).await;
+    Things { message, run, bulk: bulk["id"].as_str().unwrap().to_owned(), guide }
+}
+
+/// A guide that tells of Ann to those who may read of her; its id.
+async fn guide(world: &World) -> Uuid {
+    let steps = json!([{"ref": "step_1", "schema_key": "card", "values": {"title": "{{ recipient.name }}"}}]);
+    let guide = Guide::parse("tour", &json!({"name": "Tour", "channel_key": "in-app-guide", "steps": steps})).unwrap();
+    let id = guide.id(world.core.catalog.environment(world.env).unwrap().id);
+    let guides = Guides::new(vec![guide], Order::default());
+    world.core.declare_guides(&guides).await.unwrap();
+    world.core.catalog.replace_guides(guides);
+    id
 }
 
 /// A route's path to what there is.
@@ -171,6 +186,7 @@ fn filled(route: &Route, things: &Things) -> String {
         path if path.contains("/slack/") => SLACK,
         path if path.contains("/ms-teams/") => TEAMS,
         path if path.contains("channel_data") => PUSH,
+        path if path.contains("/guides/") => GUIDES,
         _ => FEED,
     };
     let key = match route.path.split('/').nth(2) {
@@ -206,6 +222,9 @@ fn body(route: &Route, things: &Things) -> Value {
     let (last, path) = (route.path.rsplit('/').next().unwrap(), route.path);
     match last {
         _ if path.contains("/messages/batch/") => json!({"message_ids": [things.message]}),
+        "reset" => json!({"guide_key": "tour"}),
+        _ if path.contains("/guides/") => json!({"channel_id": GUIDES, "guide_key": "tour", "guide_id": things.guide,
+            "guide_step_ref": "step_1", "content": {}}),
         "{channel_id}" => json!({"data": {"tokens": ["other"]}}),
         "trigger" => json!({"recipients": ["ann"]}),
         "cancel" => json!({"cancellation_key": "k", "name": "comment"}),
