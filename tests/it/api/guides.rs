@@ -229,6 +229,7 @@ async fn who_is_not_shown_a_guide_learns_why() {
         ("later", later),
         ("vips", json!({"target_audience_key": "vip"})),
         ("pros", json!({"target_audience_key": "pro"})),
+        ("others", json!({"target_audience_key": "others"})),
         ("named", asks("recipient.name", "Ann")),
         ("page", asks("data.page", "{{ recipient.home }}")),
         ("rich", asks("tenant.plan", "gold")),
@@ -244,6 +245,8 @@ async fn who_is_not_shown_a_guide_learns_why() {
         ("later", "guide_not_active"),
         ("vips", "not_in_target_audience"),
         ("pros", "not_in_target_audience"),
+        // Nobody knows her yet: then nothing is known of her, and she is in no audience.
+        ("others", "not_in_target_audience"),
         ("named", "target_conditions_not_met"),
         ("page", "target_conditions_not_met"),
         ("rich", "target_conditions_not_met"),
@@ -268,13 +271,14 @@ async fn who_is_not_shown_a_guide_learns_why() {
 }
 
 async fn declare_audiences(world: &World) {
+    let dynamic = |operator: &str| {
+        json!({"name": "Pro", "type": "dynamic", "segments": [
+            {"conditions": [{"property": "recipient.plan", "operator": operator, "argument": "pro"}]}]})
+    };
     let declared = [
         ("vip", json!({"name": "VIP", "type": "static"})),
-        (
-            "pro",
-            json!({"name": "Pro", "type": "dynamic", "segments": [
-                {"conditions": [{"property": "recipient.plan", "operator": "equal_to", "argument": "pro"}]}]}),
-        ),
+        ("pro", dynamic("equal_to")),
+        ("others", dynamic("not_equal_to")),
     ];
     let declared = declared.map(|(key, document)| Audience::parse(key, &document).unwrap()).into();
     world.core.catalog.replace_audiences(Audiences::new(declared, BTreeMap::new()));
@@ -375,12 +379,14 @@ async fn what_is_seen_after_something_else_is_kept_as_well() {
 
 #[tokio::test]
 async fn a_guide_is_in_no_feed_and_in_no_count() {
-    let world = world(&[("tour", json!({}))]).await;
+    let world = world(&[("tour", json!({"name": "In a feed"}))]).await;
     world.tell("ann", json!({"n": 1}), None).await;
     mark(&world, "seen", "tour", json!({"content": {}})).await;
     let feed = world.feed("ann").await;
     assert_eq!(feed["entries"].as_array().unwrap().len(), 1);
     assert_eq!((&feed["meta"]["total_count"], &feed["meta"]["unseen_count"]), (&json!(1), &json!(1)));
+    let head = world.core.store.feed_head(world.env, GUIDES, "ann").await.unwrap();
+    assert_eq!(head.id, 0, "nor in one of its own channel");
     assert_eq!(messages(&world, "").await.len(), 2);
     assert_eq!(messages(&world, &format!("?channel_id={GUIDES}")).await.len(), 1);
 }
@@ -415,6 +421,8 @@ async fn who_dismisses_a_guide_waits_for_the_next_unless_it_was_unthrottled() {
     mark(&world, "archived", "tour", json!({"unthrottled": false})).await;
     let at = world.clock.now().to_string();
     assert_eq!(log().await, json!({"default": at}), "F-GDE-05 F-GDE-10");
+    mark(&world, "archived", "tour", json!({"unthrottled": true})).await;
+    assert_eq!(log().await, json!({"default": at}), "F-GDE-10: once more, and it opens none");
     mark(&world, "archived", "bar", json!({"unthrottled": true})).await;
     assert_eq!(log().await, json!({"default": at}), "F-GDE-10: the window stays as it was");
     mark(&world, "archived", "bar", json!({})).await;
