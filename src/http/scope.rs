@@ -31,12 +31,13 @@ pub(crate) fn require(
     }
     match route.tenant {
         None => Err(Refusal::forbidden("This key is limited to tenants, and this operation is about none.").into()),
-        Some(TenantIn::Query) => Ok(scope.require_tenant(query.get("tenant"))?),
+        Some(TenantIn::Query) => Ok(scope.require_tenant(Some(named(query.get("tenant"), "query")?))?),
         Some(TenantIn::Path) => Ok(scope.require_tenant(params.get("id"))?),
         Some(TenantIn::Body) => {
             let sent = body::parse(sent)?;
             let tenant = &sent["tenant"];
-            scope.require_tenant(tenant.as_str().or_else(|| tenant["id"].as_str()))?;
+            let tenant = tenant.as_str().or_else(|| tenant["id"].as_str());
+            scope.require_tenant(Some(named(tenant, "body")?))?;
             let recipients = sent["recipients"].as_array().into_iter().flatten();
             match recipients.chain([&sent["actor"]]).all(is_reference) {
                 true => Ok(()),
@@ -49,6 +50,12 @@ pub(crate) fn require(
         // Looked at when the message is there.
         Some(TenantIn::Message) => Ok(()),
     }
+}
+
+/// The tenant that a request names, which it must.
+fn named<'a>(tenant: Option<&'a str>, place: &str) -> Result<&'a str, Refusal> {
+    let message = || format!("This key is limited to tenants: name one of them as `tenant` in the {place}.");
+    tenant.ok_or_else(|| Refusal::forbidden(message()))
 }
 
 fn is_reference(recipient: &Value) -> bool {
