@@ -164,8 +164,11 @@ impl Where {
     }
 }
 
+/// A place in the order of time, then of id.
+type Limit = (Time, String);
+
 /// What rows are behind and in front of, if anything, that are within `bounds` and on the asked side of `at`.
-fn limits(bounds: &Bounds, at: Option<&Edge>) -> (Option<(Time, String)>, Option<(Time, String)>) {
+fn limits(bounds: &Bounds, at: Option<&Edge>) -> (Option<Limit>, Option<Limit>) {
     // No row has an empty id: it is in front of all that have the time.
     let from = |at: Time| (at, String::new());
     let behind = |at: Time| from(at.plus_micros(1));
