@@ -686,7 +686,9 @@ fn read_environment(mut section: Section<'_>, account: &Account) -> Settings {
         }
     }
     let preferences = section.map("preferences");
-    for fault in preference::check(&preferences, "preferences") {
+    let mut faults = preference::check(&preferences, "preferences");
+    faults.extend(preference::strangers(&preferences, "preferences"));
+    for fault in faults {
         section.wrong(&fault.path, fault.message);
     }
     let preferences = (!preferences.is_empty()).then_some(Value::Object(preferences));

@@ -298,6 +298,9 @@ impl Said<'_> {
 pub fn merged(stored: Option<Value>, incoming: &Value) -> Value {
     let mut incoming = incoming.clone();
     let strategy = incoming.as_object_mut().and_then(|set| set.remove(PERSISTENCE));
+    if let Some(set) = incoming.as_object_mut() {
+        set.retain(|name, _| is_member(name));
+    }
     let replaces = strategy.as_ref().and_then(Value::as_str) == Some("replace");
     match stored {
         Some(mut stored) if !replaces => {
@@ -346,14 +349,22 @@ pub fn check(set: &Map<String, Value>, path: &str) -> Vec<Invalid> {
             "channel_types" | "channels" => settings(member, value, &path, &mut faults),
             "workflows" | "categories" => each(value, &path, &mut faults, entry),
             COMMERCIAL => setting(value, &path, &mut faults),
-            _ if member.starts_with("__") && member != STRATEGY => {}
-            unknown => {
-                let hint = aside(unknown, MEMBERS);
-                faults.push(Invalid::new(path, format!("is not part of a preference set{hint}")));
-            }
+            STRATEGY => faults.push(Invalid::new(path, "marks what is within a preference set, not the set")),
+            // Whatever else is sent is not kept (F-TRN-17).
+            _ => {}
         }
     }
     faults
+}
+
+/// What of a set nobody would miss, since it is not kept: where it was written by hand, it was meant to say something.
+pub fn strangers(set: &Map<String, Value>, path: &str) -> Vec<Invalid> {
+    let strangers = set.keys().filter(|name| !is_member(name) && *name != "id" && !name.starts_with("__"));
+    let fault = |name: &String| {
+        let hint = aside(name, MEMBERS);
+        Invalid::new(join(path, name), format!("is not part of a preference set{hint}"))
+    };
+    strangers.map(fault).collect()
 }
 
 fn each(value: &Value, path: &str, faults: &mut Vec<Invalid>, check: fn(&Value, &str, &mut Vec<Invalid>)) {
@@ -650,11 +661,15 @@ mod tests {
                 "set.channel_types.email.conditions[0].variable",
             ),
             (json!({"commercial_subscribed": "yes"}), "set.commercial_subscribed"),
-            (json!({"workflow": {}}), "set.workflow"),
             (json!({"__strategy__": "replace"}), "set.__strategy__"),
             (json!({"__persistence_strategy__": "keep"}), "set.__persistence_strategy__"),
         ] {
             assert_eq!(wrong(set.clone()), [path], "F-PRF-25 W-CND-56 {set}");
         }
+        let more = json!({"id": "default", "workflow": {}, "workflows": {}, "__persistence_strategy__": "merge"});
+        assert_eq!(wrong(more.clone()), Vec::<String>::new(), "F-TRN-17");
+        let strangers = strangers(more.as_object().expect("an object"), "set");
+        let told: Vec<String> = strangers.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["set.workflow: is not part of a preference set (did you mean `workflows`?)"]);
     }
 }

@@ -137,7 +137,7 @@ impl Reader<'_> {
             None | Some("workflow") => {}
             Some("broadcast" | "guide") => {
                 // Refused rather than waited for in vain.
-                let problem = "messages come from workflows only in this version: it has no broadcasts and no guides";
+                let problem = "this version waits for messages of workflows only: it has no broadcasts, and does not wait for guides";
                 self.wrong(event.at("source_type"), problem);
             }
             Some(_) => self.wrong(event.at("source_type"), "must be workflow, broadcast or guide"),
@@ -292,7 +292,7 @@ mod tests {
                     json!({"event_type": "message", "event_key": "read", "source_type": "guide", "source_key": "g"}),
                     json!({}),
                 ),
-                "no broadcasts and no guides",
+                "no broadcasts, and does not wait for guides",
                 "W-WFE-06",
             ),
             (

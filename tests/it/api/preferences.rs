@@ -294,6 +294,26 @@ async fn what_is_no_preference_is_refused_with_its_place() {
     assert_eq!(written, set("default", unknown), "F-AMB-36");
 }
 
+/// F-TRN-17
+#[tokio::test]
+async fn what_is_no_part_of_a_set_is_neither_refused_nor_kept() {
+    let world = World::start().await;
+    let said = json!({"workflows": {"comment": false}});
+    let with_more =
+        json!({"workflows": {"comment": false}, "user_ids": ["u"], "channel_type": {"email": false}, "a": 1});
+    let path = "/v1/users/ann/preferences/default";
+    assert_eq!(written(&world, path, with_more.clone()).await, set("default", said.clone()));
+    let inline = json!({"preferences": {"default": with_more}});
+    for (path, recipient) in [("/v1/users/bob", "bob"), ("/v1/objects/teams/red", "#teams#red")] {
+        world.put(path).sk().json(&inline).await.ok(200);
+        let kept = world.core.store.preference_sets(world.env, recipient).await.unwrap();
+        assert_eq!(kept, [("default".to_owned(), said.clone())], "{path}");
+    }
+    let tenant = json!({"settings": {"preference_set": with_more}});
+    let tenant = world.put("/v1/tenants/north").sk().json(&tenant).await.ok(200);
+    assert!(!tenant.to_string().contains("user_ids"), "{tenant}");
+}
+
 #[tokio::test]
 async fn a_users_own_token_reads_and_writes_their_own() {
     let world = World::with(Setup { enhanced_security: true, ..Setup::default() }).await;
