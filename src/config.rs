@@ -798,6 +798,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_part_of_a_preference_set_is_a_mistake_where_it_is_configured() {
+        let text = "[environments.development.preferences]\nworkflow = { digest = false }\n";
+        let said = read(text, &[]).expect_err("a mistake");
+        let told = "preferences.workflow: is not part of a preference set (did you mean `workflows`?)";
+        assert!(matches!(&said[..], [one] if one.ends_with(told)), "{said:?}");
+    }
+
+    #[test]
     fn variables_win_over_the_file_and_are_read_by_type() {
         let text = "[server]\nlisten = \"127.0.0.1:1\"\ndrain_seconds = 5\n";
         let variables = [
