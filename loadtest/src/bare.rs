@@ -3,6 +3,7 @@
 //! Each runs as a child process of its own, this same binary under a hidden command, so that the kernel counts its CPU
 //! and memory exactly as the server's. It ends when its standard input does: no way out of the parent leaves one behind.
 
+pub(crate) mod lists;
 pub(crate) mod pages;
 pub(crate) mod push;
 pub(crate) mod record;

@@ -22,7 +22,7 @@ pub(crate) const RARE: u32 = 10_000;
 /// Between rows of a list and the next, in microseconds.
 pub(crate) const STEP: i64 = 10;
 /// Rows that are written at once.
-const CHUNK: u32 = 1_000;
+const CHUNK: u32 = 2_000;
 /// The collection, the audience and the version that rows name.
 pub(crate) const COLLECTION: &str = "projects";
 pub(crate) const AUDIENCE: &str = "crowd";

@@ -5,6 +5,7 @@
 mod bare;
 mod crowd;
 mod disk;
+mod full;
 mod http;
 mod letters;
 mod machine;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Scenario::BarePush(options) => bare::push::serve(options),
         Scenario::BareRows(options) => bare::rows::serve(options),
         Scenario::BarePages(options) => bare::pages::serve(options),
+        Scenario::BareLists(options) => bare::lists::serve(options),
         scenario => load(options.common.clone(), scenario),
     };
     match done {
@@ -100,10 +102,13 @@ async fn measure(run: &Run, scenario: &Scenario) -> Result<Vec<Outcome>> {
         Scenario::Fanout(options) => scenario::fanout::run(run, options).await?,
         Scenario::Engine(options) => scenario::engine::run(run, options).await?,
         Scenario::Feed(options) => scenario::feed::run(run, options).await?,
+        Scenario::Lists(options) => scenario::lists::run(run, options).await?,
         Scenario::Mark(options) => scenario::mark::run(run, options).await?,
         Scenario::Reconnect(options) => scenario::reconnect::run(run, options).await?,
         Scenario::Limit(options) => return scenario::limit::run(run, options).await,
-        Scenario::BarePush(_) | Scenario::BareRows(_) | Scenario::BarePages(_) => bail!("that is a child's command"),
+        Scenario::BarePush(_) | Scenario::BareRows(_) | Scenario::BarePages(_) | Scenario::BareLists(_) => {
+            bail!("that is a child's command")
+        }
     }])
 }
 

@@ -84,6 +84,8 @@ pub(crate) enum Scenario {
     Engine(Engine),
     /// Read a page of a feed with its counts, from feeds of growing size
     Feed(Feed),
+    /// Read lists of a store that is full: their first, their 1,000th and their last page
+    Lists(Lists),
     /// Mark messages: marks per second, and the time until the reader's other device knows
     Mark(Mark),
     /// Kill a node: how long until its clients are back on the others and have everything (needs --nodes 2 or more)
@@ -96,6 +98,8 @@ pub(crate) enum Scenario {
     BareRows(BareRows),
     #[command(hide = true)]
     BarePages(BarePages),
+    #[command(hide = true)]
+    BareLists(BareLists),
 }
 
 /// How a client says which feed it wants.
@@ -221,6 +225,19 @@ pub(crate) struct Feed {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct Lists {
+    /// Messages in the store
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(2_000..=20_000_000))]
+    pub(crate) messages: u32,
+    /// Users in the store
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
+    pub(crate) users: u32,
+    /// Reads of each page per round
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) reads: u32,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Mark {
     /// Users, each with one message and one open socket
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -305,6 +322,17 @@ pub(crate) struct BarePages {
     pub(crate) rows: PathBuf,
     #[arg(long, value_delimiter = ',')]
     pub(crate) items: Vec<u32>,
+    #[arg(long)]
+    pub(crate) reads: u32,
+}
+
+/// The bare reader of lists, run as a child process.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BareLists {
+    #[arg(long)]
+    pub(crate) rows: PathBuf,
+    #[arg(long)]
+    pub(crate) env: i64,
     #[arg(long)]
     pub(crate) reads: u32,
 }

@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod fanout;
 pub(crate) mod feed;
 pub(crate) mod limit;
+pub(crate) mod lists;
 pub(crate) mod mark;
 pub(crate) mod push;
 pub(crate) mod reconnect;

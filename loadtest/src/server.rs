@@ -17,8 +17,8 @@ use crate::options::{Common, Join};
 use crate::process::{Process, free_port};
 use crate::swarm::Ticket;
 
-const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
-const ENVIRONMENT: &str = "development";
+pub(crate) const CHANNEL: &str = "8209f26c-62a5-461d-95e2-a5716a26e652";
+pub(crate) const ENVIRONMENT: &str = "development";
 /// What almost every trigger is for: one item.
 pub(crate) const WORKFLOW: &str = "build-finished";
 /// A branch, a batch of ten, a fetch, an item; and an item for whoever goes the other way.

@@ -125,6 +125,14 @@ fn feeds_are_read() {
 }
 
 #[test]
+fn lists_are_read() {
+    let figures = reached(&["lists", "--messages", "4000", "--users", "300", "--reads", "2"]);
+    for name in ["messages, first page", "users, last page", "feed, last page", "last page over the first"] {
+        expect(&figures, name);
+    }
+}
+
+#[test]
 fn marks_reach_the_other_device() {
     reached(&["mark", "--users", "4", "--callers", "4", "--rate", "50", "--seconds", "1"]);
 }
