@@ -35,16 +35,11 @@ pub enum Whose<'a> {
 }
 
 impl Whose<'_> {
-    /// The column that names whose they are with the key in it, and the one that names the other end.
-    fn ends(&self) -> (&'static str, &str, &'static str) {
-        match self {
+    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
+        let (own, key, other) = match self {
             Whose::Object(key) => ("object", key, "recipient"),
             Whose::Recipient(key) => ("recipient", key, "object"),
-        }
-    }
-
-    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
-        let (own, key, other) = self.ends();
+        };
         let mut clause = Where::default();
         clause.and(&format!("env = ? AND {own} = ?"), params![env, key]);
         if let Some(only) = only {
@@ -88,7 +83,6 @@ impl Store {
             Some(Edge::Before(Cursor::Seq(n))) => (lowest, order) = (*n, "ASC"),
             _ => {}
         }
-        let (own, key, _) = whose.ends();
         let (clause, by) = match only {
             // Those that are named are found by their names, and sorted.
             Some(_) => {
@@ -96,12 +90,10 @@ impl Store {
                 clause.and("n + 0 > ? AND n + 0 < ?", params![lowest, highest]);
                 (clause, format!("n + 0 {order}"))
             }
-            // Said so, no other index gives the order: by one of all, an object's old ones would be looked for among everybody's.
             None => {
-                let mut clause = Where::default();
-                clause.and("env = ?", params![env]);
-                clause.and(&format!("({own}, n) > (?, ?) AND ({own}, n) < (?, ?)"), params![key, lowest, key, highest]);
-                (clause, format!("{own} {order}, n {order}"))
+                let mut clause = whose.clause(env, None);
+                clause.and("n > ? AND n < ?", params![lowest, highest]);
+                (clause, format!("n {order}"))
             }
         };
         let (clause, params) = clause.finish();

@@ -44,6 +44,9 @@ enum Way {
 }
 
 const MESSAGE_IDS: &[&str] = &["sqlite_autoindex_messages_1", "messages_id_key"];
+/// Where one has so many of all, PostgreSQL may go through all, which are in the same order.
+const OF_OBJECT: &[&str] = &["subscriptions_of_object", "subscriptions_pkey"];
+const OF_RECIPIENT: &[&str] = &["subscriptions_of_recipient", "subscriptions_pkey"];
 /// PostgreSQL may take what one object or user has of them for as little as what is named.
 const FOLLOWERS: &[&str] = &[
     "sqlite_autoindex_subscriptions_1",
@@ -93,18 +96,18 @@ fn schedules(narrowed: &[&str]) -> Way {
 
 fn subscriptions_of_object(narrowed: &[&str]) -> Way {
     if has(narrowed, "mode=recipient") {
-        return Way::Along(&["subscriptions_of_recipient"]);
+        return Way::Along(OF_RECIPIENT);
     }
     match has(narrowed, "recipients") {
         true => Way::Named(FOLLOWERS),
-        false => Way::Along(&["subscriptions_of_object"]),
+        false => Way::Along(OF_OBJECT),
     }
 }
 
 fn subscriptions_of_user(narrowed: &[&str]) -> Way {
     match has(narrowed, "objects") {
         true => Way::Named(FOLLOWERS),
-        false => Way::Along(&["subscriptions_of_recipient"]),
+        false => Way::Along(OF_RECIPIENT),
     }
 }
 
@@ -380,8 +383,14 @@ fn page_fault(plan: &Plan, way: Way, edge: Option<&Edge>) -> Option<String> {
     };
     // The embedded database says it in the same line, PostgreSQL in the next.
     let mut said = plan.lines[found..].iter().take(2);
-    let begins = said.any(|line| (line.contains("SEARCH") || line.contains("Index Cond")) && line.contains(sign));
+    let begins = said.any(|line| (line.contains("SEARCH") || line.contains("Index Cond")) && is_bound(line, sign));
     (matches!(way, Way::Along(_)) && !begins).then(|| "not from its cursor on".to_owned())
+}
+
+/// Whether an index is begun or left at a place in the list: it is not enough that something of it is less or more.
+fn is_bound(line: &str, sign: char) -> bool {
+    let line = line.replace(' ', "");
+    ["n", "seq", "id", "id)", "slot)"].iter().any(|place| line.contains(&format!("{place}{sign}")))
 }
 
 /// What is wrong with how a request was answered: of each fault an example, by the statement.
