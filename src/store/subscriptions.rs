@@ -35,11 +35,16 @@ pub enum Whose<'a> {
 }
 
 impl Whose<'_> {
-    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
-        let (own, key, other) = match self {
+    /// The column that names whose they are with the key in it, and the one that names the other end.
+    fn ends(&self) -> (&'static str, &str, &'static str) {
+        match self {
             Whose::Object(key) => ("object", key, "recipient"),
             Whose::Recipient(key) => ("recipient", key, "object"),
-        };
+        }
+    }
+
+    fn clause(self, env: Env, only: Option<&[String]>) -> Where {
+        let (own, key, other) = self.ends();
         let mut clause = Where::default();
         clause.and(&format!("env = ? AND {own} = ?"), params![env, key]);
         if let Some(only) = only {
@@ -89,6 +94,15 @@ impl Store {
                 let mut clause = whose.clause(env, only);
                 clause.and("n + 0 > ? AND n + 0 < ?", params![lowest, highest]);
                 (clause, format!("n + 0 {order}"))
+            }
+            // PostgreSQL would look for an object's old ones among everybody's, were it not said that the index gives the order. The
+            // embedded database would begin an index at the object, were it not said that there is one: `n` is the row's own number.
+            None if self.is_shared() => {
+                let (own, key, _) = whose.ends();
+                let mut clause = Where::default();
+                clause.and("env = ?", params![env]);
+                clause.and(&format!("({own}, n) > (?, ?) AND ({own}, n) < (?, ?)"), params![key, lowest, key, highest]);
+                (clause, format!("{own} {order}, n {order}"))
             }
             None => {
                 let mut clause = whose.clause(env, None);

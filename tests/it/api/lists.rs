@@ -390,7 +390,7 @@ fn page_fault(plan: &Plan, way: Way, edge: Option<&Edge>) -> Option<String> {
 /// Whether an index is begun or left at a place in the list: it is not enough that something of it is less or more.
 fn is_bound(line: &str, sign: char) -> bool {
     let line = line.replace(' ', "");
-    ["n", "seq", "id", "id)", "slot)"].iter().any(|place| line.contains(&format!("{place}{sign}")))
+    ["n", "n)", "seq", "id", "id)", "slot)"].iter().any(|place| line.contains(&format!("{place}{sign}")))
 }
 
 /// What is wrong with how a request was answered: of each fault an example, by the statement.
