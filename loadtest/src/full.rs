@@ -173,15 +173,7 @@ impl Full<'_> {
             _ => "delivered",
         };
         let message = Message {
-            id: self.message_id(n),
-            env: self.env,
-            feed: None,
-            seq: 0,
-            version: 0,
-            channel: self.channels[usize::from(kind == 6)].to_owned(),
-            recipient: recipient.clone(),
             tenant: tenant.clone(),
-            actor: None,
             workflow: workflow.clone(),
             version_id: VERSION.to_owned(),
             categories: if kind == 7 { r#"["offers"]"#.into() } else { "[]".into() },
@@ -190,25 +182,15 @@ impl Full<'_> {
             run: run_of(n),
             status: status.to_owned(),
             blocks: BLOCKS.into(),
-            actors: "[]".into(),
-            total_actors: 0,
             data: format!(r#"{{"build":{n},"branch":"{}"}}"#, if kind == 8 { "main" } else { "else" }).into(),
-            slim_data: None,
             batch: (n == 0).then(|| "gathered".to_owned()),
-            activities: None,
-            total_activities: 1,
-            metadata: None,
-            inserted_at: at,
-            updated_at: at,
-            scheduled_at: None,
-            seen_at: None,
-            read_at: None,
-            interacted_at: None,
-            link_clicked_at: None,
-            archived_at: None,
-            collapse_key: None,
-            first_at: None,
-            revoked_at: None,
+            ..Message::new(
+                self.message_id(n),
+                self.env,
+                self.channels[usize::from(kind == 6)].to_owned(),
+                recipient.clone(),
+                at,
+            )
         };
         if n.is_multiple_of(8) {
             let (Ok(id), Ok(workflow_run), Ok(version_id)) = (run_of(n).parse(), workflow_run.parse(), VERSION.parse())

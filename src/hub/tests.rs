@@ -221,42 +221,12 @@ impl House {
     fn message(&self, user: &str, tenant: Option<&str>, data: &Value) -> Message {
         let id = Ksuid::mint(self.core.clock.now(), &[Uuid::new_v4().as_bytes()]).to_string();
         Message {
-            id,
-            env: 1,
-            feed: None,
-            seq: 0,
-            version: 0,
-            channel: FEED.to_string(),
-            recipient: RecipientRef::User(user.into()),
             tenant: tenant.map(str::to_owned),
-            actor: None,
             workflow: "comment".into(),
             version_id: "v".into(),
-            categories: "[]".into(),
             step_ref: "feed_1".into(),
-            workflow_run: String::new(),
-            run: String::new(),
-            status: "delivered".into(),
-            blocks: "[]".into(),
-            actors: "[]".into(),
-            total_actors: 0,
             data: data.to_string().into(),
-            slim_data: None,
-            activities: None,
-            batch: None,
-            total_activities: 1,
-            metadata: None,
-            inserted_at: self.core.clock.now(),
-            updated_at: self.core.clock.now(),
-            scheduled_at: None,
-            seen_at: None,
-            read_at: None,
-            interacted_at: None,
-            link_clicked_at: None,
-            archived_at: None,
-            collapse_key: None,
-            first_at: None,
-            revoked_at: None,
+            ..Message::new(id, 1, FEED.to_string(), RecipientRef::User(user.into()), self.core.clock.now())
         }
     }
 

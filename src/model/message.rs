@@ -74,6 +74,49 @@ pub struct Message {
 }
 
 impl Message {
+    /// One that has just been made: delivered, of one activity, in no feed yet, without words, and marked by nobody. What tells
+    /// it from others is written over this.
+    pub fn new(id: String, env: i64, channel: String, recipient: RecipientRef, at: Time) -> Message {
+        Message {
+            id,
+            env,
+            feed: None,
+            seq: 0,
+            version: 0,
+            channel,
+            recipient,
+            tenant: None,
+            actor: None,
+            workflow: String::new(),
+            version_id: String::new(),
+            categories: "[]".into(),
+            step_ref: String::new(),
+            workflow_run: String::new(),
+            run: String::new(),
+            status: "delivered".to_owned(),
+            blocks: "[]".into(),
+            actors: "[]".into(),
+            total_actors: 0,
+            data: "{}".into(),
+            slim_data: None,
+            batch: None,
+            activities: None,
+            total_activities: 1,
+            metadata: None,
+            inserted_at: at,
+            updated_at: at,
+            scheduled_at: None,
+            seen_at: None,
+            read_at: None,
+            interacted_at: None,
+            link_clicked_at: None,
+            archived_at: None,
+            collapse_key: None,
+            first_at: None,
+            revoked_at: None,
+        }
+    }
+
     /// Whether it tells what a user has done with a guide, rather than what a workflow has told them.
     pub fn is_of_guide(&self) -> bool {
         self.workflow_run.is_empty()

@@ -487,42 +487,12 @@ async fn guides(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
 fn message() -> Message {
     let text = String::new;
     Message {
-        id: "m".to_owned(),
-        env: 1,
         feed: Some(1),
         seq: 1,
         version: 1,
-        channel: text(),
-        recipient: RecipientRef::User("u".to_owned()),
-        tenant: None,
-        actor: None,
-        workflow: text(),
-        version_id: text(),
-        categories: "[]".into(),
-        step_ref: text(),
-        workflow_run: text(),
         run: "r".to_owned(),
         status: text(),
-        blocks: "[]".into(),
-        actors: "[]".into(),
-        total_actors: 0,
-        data: "{}".into(),
-        slim_data: None,
-        batch: None,
-        activities: None,
-        total_activities: 1,
-        metadata: None,
-        inserted_at: Time::default(),
-        updated_at: Time::default(),
-        scheduled_at: None,
-        seen_at: None,
-        read_at: None,
-        interacted_at: None,
-        link_clicked_at: None,
-        archived_at: None,
-        collapse_key: None,
-        first_at: None,
-        revoked_at: None,
+        ..Message::new("m".to_owned(), 1, text(), RecipientRef::User("u".to_owned()), Time::default())
     }
 }
 

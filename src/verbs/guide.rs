@@ -170,42 +170,15 @@ impl Engagement {
         // A guide may be reset, and begun anew in the same instant.
         let id = Ksuid::mint(now, &[Uuid::new_v4().as_bytes()]);
         Message {
-            id: id.to_string(),
-            env,
-            feed: None,
-            seq: 0,
-            version: 0,
-            channel: self.channel.clone(),
-            recipient: RecipientRef::User(user.to_owned()),
             tenant: self.tenant.clone(),
-            actor: None,
             workflow: guide.key.clone(),
             version_id: guide.version.to_string(),
-            categories: "[]".into(),
             step_ref: self.step.clone(),
-            workflow_run: String::new(),
-            run: String::new(),
-            status: "delivered".to_owned(),
             blocks: blocks.into(),
-            actors: "[]".into(),
-            total_actors: 0,
             data: data.into(),
-            slim_data: None,
-            batch: None,
             activities: Some("[]".into()),
             total_activities: 0,
-            metadata: None,
-            inserted_at: now,
-            updated_at: now,
-            scheduled_at: None,
-            seen_at: None,
-            read_at: None,
-            interacted_at: None,
-            link_clicked_at: None,
-            archived_at: None,
-            collapse_key: None,
-            first_at: None,
-            revoked_at: None,
+            ..Message::new(id.to_string(), env, self.channel.clone(), RecipientRef::User(user.to_owned()), now)
         }
     }
 }

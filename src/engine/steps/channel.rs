@@ -210,13 +210,6 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         None => run.actor.as_ref().map(RecipientRef::key),
     };
     Message {
-        id: id.to_owned(),
-        env: run.env,
-        feed: None,
-        seq: 0,
-        version: 0,
-        channel: channel.id.to_string(),
-        recipient: run.recipient.clone(),
         tenant: run.tenant.clone(),
         actor,
         workflow: run.workflow.clone(),
@@ -235,17 +228,6 @@ fn message(stretch: &Stretch<'_>, step: &Step, channel: &Channel, id: &str, bloc
         batch: told.batch.as_ref().and(run.state.batch.as_ref()).map(|batch| batch.id.clone()),
         activities: told.shown(),
         total_activities: told.total_activities,
-        metadata: None,
-        inserted_at: scene.now,
-        updated_at: scene.now,
-        scheduled_at: None,
-        seen_at: None,
-        read_at: None,
-        interacted_at: None,
-        link_clicked_at: None,
-        archived_at: None,
-        collapse_key: None,
-        first_at: None,
-        revoked_at: None,
+        ..Message::new(id.to_owned(), run.env, channel.id.to_string(), run.recipient.clone(), scene.now)
     }
 }

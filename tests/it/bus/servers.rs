@@ -20,42 +20,20 @@ use crate::support::redis::RedisServer;
 
 fn item(user: &str, version: i64) -> Message {
     Message {
-        id: format!("message-{version}"),
-        env: 1,
         feed: Some(7),
         seq: version,
         version,
-        channel: FEED.to_owned(),
-        recipient: RecipientRef::User(user.to_owned()),
-        tenant: None,
         actor: Some("bob".to_owned()),
         workflow: "comment".to_owned(),
         version_id: "v".to_owned(),
-        categories: "[]".into(),
         step_ref: "s".to_owned(),
         workflow_run: "w".to_owned(),
         run: "r".to_owned(),
-        status: "delivered".to_owned(),
         blocks: r#"[{"type":"markdown","name":"body","content":"Hello **{{ data.n }}**","rendered":"<p>Hello <b>1</b></p>"}]"#.into(),
         actors: r#"[{"__typename":"User","id":"bob","name":"Bob"}]"#.into(),
         total_actors: 1,
         data: r#"{"n":1}"#.into(),
-        slim_data: None,
-        activities: None,
-        batch: None,
-        total_activities: 1,
-        metadata: None,
-        inserted_at: Time::from_micros(1_000_000),
-        updated_at: Time::from_micros(1_000_000),
-        scheduled_at: None,
-        seen_at: None,
-        read_at: None,
-        interacted_at: None,
-        link_clicked_at: None,
-        archived_at: None,
-        collapse_key: None,
-        first_at: None,
-        revoked_at: None,
+        ..Message::new(format!("message-{version}"), 1, FEED.to_owned(), RecipientRef::User(user.to_owned()), Time::from_micros(1_000_000))
     }
 }
 
