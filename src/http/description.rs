@@ -132,7 +132,7 @@ fn operation(route: &Route, shape: &Value) -> Value {
     if let Some(place) = route.tenant {
         out["x-tenant-in"] = format!("{place:?}").to_ascii_lowercase().into();
     }
-    if is_kept_for_a_time(route.path) {
+    if route.is_kept_for_a_time {
         out["x-retention-policy"] = true.into();
     }
     for word in ["deprecated", "x-rule", "x-extension"] {
@@ -145,12 +145,6 @@ fn operation(route: &Route, shape: &Value) -> Value {
         out["requestBody"] = json!({"required": is_required, "content": {"application/json": {"schema": body}}});
     }
     out
-}
-
-/// Whether an operation is about what is forgotten after a time (F-RET-04).
-fn is_kept_for_a_time(path: &str) -> bool {
-    let is_about_messages = path.starts_with("/v1/messages") || path.ends_with("/messages");
-    is_about_messages || path.contains("/messages/bulk/") || path.starts_with("/v1/workflow_recipient_runs")
 }
 
 /// Each of these lets a caller in.

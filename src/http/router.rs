@@ -90,6 +90,8 @@ pub struct Route {
     pub is_counted_by_user: bool,
     /// Closed to keys that are limited to tenants, unless this says which tenant a request is about.
     pub tenant: Option<TenantIn>,
+    /// It is about what is forgotten after a time (F-RET-04).
+    pub is_kept_for_a_time: bool,
     pub handler: Handler,
 }
 
@@ -105,6 +107,7 @@ impl Route {
             tier,
             is_counted_by_user: false,
             tenant: None,
+            is_kept_for_a_time: false,
             handler,
         }
     }
@@ -126,6 +129,12 @@ impl Route {
     /// The same operation, whose requests are about a tenant.
     pub const fn in_tenant(mut self, place: TenantIn) -> Self {
         self.tenant = Some(place);
+        self
+    }
+
+    /// The same operation, about what is forgotten after a time.
+    pub const fn kept_for_a_time(mut self) -> Self {
+        self.is_kept_for_a_time = true;
         self
     }
 

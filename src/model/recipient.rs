@@ -154,6 +154,11 @@ pub struct Object {
 }
 
 impl Object {
+    /// What it is stored under, as a recipient.
+    pub fn key(&self) -> String {
+        RecipientRef::Object { collection: self.collection.clone(), id: self.id.clone() }.key()
+    }
+
     /// The object on the wire, its properties nested (F-OBJ-05).
     pub fn to_json(&self) -> Value {
         json!({

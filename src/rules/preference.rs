@@ -320,11 +320,6 @@ pub fn shown(id: &str, set: &Value) -> Value {
     out
 }
 
-/// Stored sets as lists of recipients include them, by their ids (F-AMB-22).
-pub fn shown_all(sets: &[(String, Value)]) -> Value {
-    sets.iter().map(|(id, set)| (id.clone(), shown(id, set))).collect()
-}
-
 /// Whether a set says something under that name.
 pub fn is_member(name: &str) -> bool {
     MEMBERS[1..].contains(&name)

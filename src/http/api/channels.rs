@@ -28,7 +28,8 @@ pub const ROUTES: &[Route] = &[Route::new(
     Tier::Two,
     |cx| Box::pin(bulk(cx)),
 )
-.public(Grant::FeedWrite)];
+.public(Grant::FeedWrite)
+.kept_for_a_time()];
 
 async fn bulk(cx: Cx) -> Result<Answer, ApiError> {
     let action = action(&cx)?;

@@ -17,15 +17,21 @@ use crate::sign::refusal::Refusal;
 use crate::verbs::mark::Reach;
 
 const fn put(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
-    Route::new(Verb::Put, path, operation, Tier::Two, handler).public(Grant::FeedWrite).in_tenant(TenantIn::Message)
+    Route::new(Verb::Put, path, operation, Tier::Two, handler)
+        .public(Grant::FeedWrite)
+        .in_tenant(TenantIn::Message)
+        .kept_for_a_time()
 }
 
 const fn delete(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
-    Route::new(Verb::Delete, path, operation, Tier::Two, handler).public(Grant::FeedWrite).in_tenant(TenantIn::Message)
+    Route::new(Verb::Delete, path, operation, Tier::Two, handler)
+        .public(Grant::FeedWrite)
+        .in_tenant(TenantIn::Message)
+        .kept_for_a_time()
 }
 
 const fn post(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
-    Route::new(Verb::Post, path, operation, Tier::Three, handler).public(Grant::FeedWrite)
+    Route::new(Verb::Post, path, operation, Tier::Three, handler).public(Grant::FeedWrite).kept_for_a_time()
 }
 
 /// The routes.

@@ -29,34 +29,43 @@ use crate::wire::query::Query;
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/messages", "listMessages", Tier::Four, |cx| Box::pin(list(cx)))
-        .in_tenant(TenantIn::Query),
+        .in_tenant(TenantIn::Query)
+        .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/batch/content", "batchGetMessageContents", Tier::Four, |cx| {
         Box::pin(contents(cx))
-    }),
+    })
+    .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/{message_id}", "getMessage", Tier::Four, |cx| Box::pin(get(cx)))
         .public(Grant::FeedRead)
-        .in_tenant(TenantIn::Message),
+        .in_tenant(TenantIn::Message)
+        .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/{message_id}/content", "getMessageContents", Tier::Four, |cx| {
         Box::pin(content(cx))
     })
-    .in_tenant(TenantIn::Message),
+    .in_tenant(TenantIn::Message)
+    .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/{message_id}/activities", "listMessageActivities", Tier::Four, |cx| {
         Box::pin(activities(cx))
     })
-    .in_tenant(TenantIn::Message),
+    .in_tenant(TenantIn::Message)
+    .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/{message_id}/events", "listMessageEvents", Tier::Three, |cx| {
         Box::pin(events(cx))
     })
-    .in_tenant(TenantIn::Message),
+    .in_tenant(TenantIn::Message)
+    .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/messages/{message_id}/delivery_logs", "listMessageDeliveryLogs", Tier::Three, |cx| {
         Box::pin(delivery_logs(cx))
     })
-    .in_tenant(TenantIn::Message),
+    .in_tenant(TenantIn::Message)
+    .kept_for_a_time(),
     Route::new(Verb::Post, "/v1/messages/{message_id}/revoke", "revokeMessage", Tier::Three, |cx| {
         Box::pin(revoke_one(cx))
     })
-    .in_tenant(TenantIn::Message),
-    Route::new(Verb::Post, "/v1/messages/revoke", "revokeMessages", Tier::Three, |cx| Box::pin(revoke_all(cx))),
+    .in_tenant(TenantIn::Message)
+    .kept_for_a_time(),
+    Route::new(Verb::Post, "/v1/messages/revoke", "revokeMessages", Tier::Three, |cx| Box::pin(revoke_all(cx)))
+        .kept_for_a_time(),
 ];
 
 /// What days are counted in.

@@ -1,18 +1,13 @@
 //! Objects and their collections: set, read, list and delete them, one or many at a time.
 
-use std::collections::HashMap;
-
-use serde_json::{Map, Value};
-
-use super::{bulk_operations, messages};
+use super::{bulk_operations, messages, preferences};
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::page::Rows;
 use crate::http::router::{Route, TenantIn, Verb};
-use crate::model::recipient::{Object, RecipientRef, object_id_fault};
-use crate::rules::preference;
+use crate::model::recipient::{Object, object_id_fault};
 use crate::store::objects::ObjectFilter;
 use crate::verbs::bulk::deed::Deed;
 use crate::verbs::identify::Profile;
@@ -29,7 +24,8 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/objects/{collection}/{id}/messages", "listMessagesForObject", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
     })
-    .in_tenant(TenantIn::Query),
+    .in_tenant(TenantIn::Query)
+    .kept_for_a_time(),
     Route::new(Verb::Post, "/v1/objects/{collection}/bulk/set", "bulkSetObjects", Tier::One, |cx| {
         Box::pin(set_many(cx))
     }),
@@ -90,25 +86,16 @@ async fn delete(cx: Cx) -> Result<Answer, ApiError> {
 async fn list(cx: Cx) -> Result<Answer, ApiError> {
     let (collection, all) = (collection(&cx)?, ObjectFilter::default());
     let page = Page::from_query(&cx.query, List::Objects)?;
-    let includes = messages::in_words(cx.query.list("include"), "include", &["preferences"])?;
     let store = &cx.core().store;
     let found = store.objects(cx.env(), &collection, &all, page.at.as_ref(), page.size + 1).await?;
     let total = u64::try_from(store.object_count(cx.env(), &collection, &all).await?).unwrap_or_default();
     let rows = Rows::new(found, &page, List::Objects, |object| (object.inserted_at, object.id.as_str()));
-    let key =
-        |object: &Object| RecipientRef::Object { collection: object.collection.clone(), id: object.id.clone() }.key();
-    let mut preferences: HashMap<String, Map<String, Value>> = HashMap::new();
-    if !includes.is_empty() {
-        let keys: Vec<String> = rows.rows.iter().map(key).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        for (recipient, id, set, _) in store.preference_sets_of(cx.env(), &keys).await? {
-            preferences.entry(recipient).or_default().insert(id.clone(), preference::shown(&id, &set));
-        }
-    }
+    let keys: Vec<String> = rows.rows.iter().map(Object::key).collect();
+    let sets = preferences::included(&cx, keys.iter().map(String::as_str)).await?;
     Ok(rows.answer("entries", Some(total), |object| {
         let mut json = object.to_json();
-        if !includes.is_empty() {
-            json["preferences"] = preferences.get(&key(object)).cloned().unwrap_or_default().into();
+        if let Some(sets) = &sets {
+            json["preferences"] = sets[&object.key()].clone().into();
         }
         json
     }))

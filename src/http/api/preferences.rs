@@ -1,14 +1,17 @@
 //! Preferences of users and objects: what each wants to be told, set by set (F-PRF-08 to F-PRF-22).
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::http::answer::Answer;
+use crate::http::api::messages;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
 use crate::http::limits::Tier;
 use crate::http::router::{Answering, Route, TenantIn, Verb};
 use crate::model::invalid::Invalid;
-use crate::rules::preference::id_fault;
+use crate::rules::preference::{self, id_fault};
 use crate::sign::access::Grant;
 use crate::sign::refusal::Refusal;
 use crate::verbs::prefer::{Member, Write};
@@ -23,6 +26,23 @@ const fn put(path: &'static str, operation: &'static str, handler: fn(Cx) -> Ans
 
 const fn delete(path: &'static str, operation: &'static str, handler: fn(Cx) -> Answering) -> Route {
     Route::new(Verb::Delete, path, operation, Tier::Three, handler)
+}
+
+/// The sets of these recipients, each as its list includes them, by the recipient's key; none where the request does not ask for
+/// them by `include[]` (F-AMB-22).
+pub(super) async fn included<'r>(
+    cx: &Cx,
+    recipients: impl Iterator<Item = &'r str>,
+) -> Result<Option<HashMap<String, Map<String, Value>>>, ApiError> {
+    if messages::in_words(cx.query.list("include"), "include", &["preferences"])?.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<&str> = recipients.collect();
+    let mut found: HashMap<_, _> = keys.iter().map(|key| ((*key).to_owned(), Map::new())).collect();
+    for (recipient, id, set, _) in cx.core().store.preference_sets_of(cx.env(), &keys).await? {
+        found.entry(recipient).or_default().insert(id.clone(), preference::shown(&id, &set));
+    }
+    Ok(Some(found))
 }
 
 /// The routes. Those that write a part of a set are what old clients know (F-PRF-22).

@@ -19,10 +19,12 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/workflow_recipient_runs", "listWorkflowRecipientRuns", Tier::Two, |cx| {
         Box::pin(list(cx))
     })
-    .in_tenant(TenantIn::Query),
+    .in_tenant(TenantIn::Query)
+    .kept_for_a_time(),
     Route::new(Verb::Get, "/v1/workflow_recipient_runs/{id}", "getWorkflowRecipientRun", Tier::Two, |cx| {
         Box::pin(get(cx))
-    }),
+    })
+    .kept_for_a_time(),
 ];
 
 const STATUSES: [&str; 5] = ["queued", "processing", "paused", "completed", "cancelled"];

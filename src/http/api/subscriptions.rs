@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::messages;
+use super::{messages, preferences};
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -14,7 +14,6 @@ use crate::http::router::{Route, Verb};
 use crate::model::invalid::Invalid;
 use crate::model::recipient::RecipientRef;
 use crate::model::subscription::Subscription;
-use crate::rules::preference;
 use crate::store;
 use crate::store::subscriptions::Whose;
 use crate::verbs::subscribe::Request;
@@ -71,17 +70,17 @@ async fn list_of_user(cx: Cx) -> Result<Answer, ApiError> {
 
 async fn list(cx: &Cx, whose: Whose<'_>, only: Option<Vec<String>>) -> Result<Answer, ApiError> {
     let page = Page::from_query(&cx.query, List::Subscriptions)?;
-    let includes = messages::in_words(cx.query.list("include"), "include", &["preferences"])?;
     let (store, only) = (&cx.core().store, only.as_deref());
     let found = store.subscriptions(cx.env(), whose, only, page.at.as_ref(), page.size + 1).await?;
     let total = u64::try_from(store.subscription_count(cx.env(), whose, only).await?).unwrap_or_default();
     let rows = Rows::placed(found, &page, List::Subscriptions, |one| Cursor::Seq(one.n));
     let mut records = records(cx, &rows.rows).await?;
-    if !includes.is_empty() {
-        for recipient in rows.rows.iter().map(|one| &one.recipient) {
-            let sets = store.preference_sets(cx.env(), &recipient.key()).await?;
+    let keys: Vec<(&RecipientRef, String)> =
+        rows.rows.iter().map(|one| (&one.recipient, one.recipient.key())).collect();
+    if let Some(sets) = preferences::included(cx, keys.iter().map(|(_, key)| key.as_str())).await? {
+        for (recipient, key) in keys {
             if let Some(record) = records.get_mut(recipient) {
-                record["preferences"] = preference::shown_all(&sets);
+                record["preferences"] = sets[&key].clone().into();
             }
         }
     }

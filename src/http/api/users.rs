@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{bulk_operations, messages};
+use super::{bulk_operations, messages, preferences};
 use crate::http::answer::Answer;
 use crate::http::cx::Cx;
 use crate::http::error::ApiError;
@@ -27,7 +27,8 @@ pub const ROUTES: &[Route] = &[
     Route::new(Verb::Get, "/v1/users/{user_id}/messages", "listMessagesForUser", Tier::Four, |cx| {
         Box::pin(list_messages(cx))
     })
-    .in_tenant(TenantIn::Query),
+    .in_tenant(TenantIn::Query)
+    .kept_for_a_time(),
     Route::new(Verb::Post, "/v1/users/{user_id}/merge", "mergeUser", Tier::Two, |cx| Box::pin(merge(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/identify", "bulkIdentifyUsers", Tier::One, |cx| Box::pin(identify_many(cx))),
     Route::new(Verb::Post, "/v1/users/bulk/delete", "bulkDeleteUsers", Tier::One, |cx| Box::pin(delete_many(cx))),
@@ -65,20 +66,18 @@ async fn delete(cx: Cx) -> Result<Answer, ApiError> {
 /// F-USR-11, F-AMB-18, F-AMB-22.
 async fn list(cx: Cx) -> Result<Answer, ApiError> {
     let page = Page::from_query(&cx.query, List::Users)?;
-    let includes = messages::in_words(cx.query.list("include"), "include", &["preferences"])?;
     let store = &cx.core().store;
-    let mut users = Vec::with_capacity(page.size + 1);
-    for user in store.users(cx.env(), page.at.as_ref(), page.size + 1).await? {
-        let mut json = user.to_json();
-        if !includes.is_empty() {
-            let sets = store.preference_sets(cx.env(), &user.id).await?;
-            json["preferences"] = preference::shown_all(&sets);
-        }
-        users.push((user, json));
-    }
+    let users = store.users(cx.env(), page.at.as_ref(), page.size + 1).await?;
     let total = u64::try_from(store.user_count(cx.env()).await?).unwrap_or_default();
-    let rows = Rows::new(users, &page, List::Users, |(user, _)| (user.inserted_at, user.id.as_str()));
-    Ok(rows.answer("entries", Some(total), |(_, json)| json.clone()))
+    let rows = Rows::new(users, &page, List::Users, |user| (user.inserted_at, user.id.as_str()));
+    let sets = preferences::included(&cx, rows.rows.iter().map(|user| user.id.as_str())).await?;
+    Ok(rows.answer("entries", Some(total), |user| {
+        let mut json = user.to_json();
+        if let Some(sets) = &sets {
+            json["preferences"] = sets[&user.id].clone().into();
+        }
+        json
+    }))
 }
 
 /// F-USR-18, F-AMB-63.
