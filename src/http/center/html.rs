@@ -44,8 +44,9 @@ ul>li{border-bottom:1px solid var(--line)}\
 .switch input{flex:none;width:1.4rem;height:1.4rem;margin:.1rem 0 0;accent-color:var(--accent)}\
 .switch b{display:block;font-weight:600}\
 .switch small{display:block;font-size:.9rem;color:var(--soft)}\
-fieldset{border:0;margin:0;padding:1rem 0 0;min-width:0}\
-legend{padding:0;font-weight:600}\
+.switch:has(:disabled){cursor:default}\
+fieldset{border:0;margin:0;padding:0 0 .5rem;min-width:0}\
+legend{padding:1rem 0 0;font-weight:600}\
 fieldset>p{margin:0;font-size:.9rem;color:var(--soft)}\
 fieldset .switch{padding:.6rem 0}\
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.6rem 1.5rem;border:1px solid var(--on-accent);\
@@ -120,9 +121,12 @@ fn switch(out: &mut String, center: &Center, choice: &Choice<'_>, stand: Stand, 
 pub(super) fn unsubscribed(center: &Center, vars: &Map<String, Value>, is_back: bool) -> Page {
     let mut main = String::new();
     let title = if is_back { center.labels.get("subscribed_again") } else { &center.unsubscribed.title };
-    let _ = write!(main, "<h1 role=\"status\">{}</h1>", escaped(title));
+    let _ = write!(main, "<div role=\"status\"><h1>{}</h1>", escaped(title));
     if !is_back {
         let _ = write!(main, "<p>{}</p>", escaped(&center.unsubscribed.body));
+    }
+    main.push_str("</div>");
+    if !is_back {
         let again = escaped(center.labels.get("subscribe_again"));
         let _ = write!(main, "<form method=\"post\"><button name=\"subscribe\" value=\"1\">{again}</button></form>");
     }
