@@ -23,7 +23,7 @@ nav ul{list-style:none;margin:0 0 .75rem;padding:0 0 0 .75rem}\
 nav summary{cursor:pointer;font-weight:600;padding:.25rem 0}\
 nav a{display:block;padding:.2rem 0;font-size:.9rem;color:var(--soft);text-decoration:none}\
 nav a:hover{color:var(--accent);text-decoration:underline}\
-main{padding:2rem clamp(1rem,4vw,4rem) 6rem;max-width:60rem}\
+main{padding:2rem clamp(1rem,4vw,4rem) 6rem;max-width:60rem;overflow-wrap:anywhere}\
 h1{margin:0 0 .5rem;line-height:1.2}\
 h2{margin:3.5rem 0 0;padding-bottom:.4rem;border-bottom:2px solid var(--line)}\
 h3{margin:2.5rem 0 .25rem}\
@@ -32,11 +32,11 @@ p{margin:.4rem 0}\
 a{color:var(--accent)}\
 code,pre{font:.875em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\
 pre{margin:.6rem 0;padding:.75rem 1rem;background:var(--panel);border-radius:.4rem;overflow-x:auto}\
-.at{font-weight:600;overflow-wrap:anywhere}\
+.at{font-weight:600}\
 .verb{display:inline-block;min-width:4.2rem;color:var(--accent)}\
 .quiet{color:var(--soft);font-size:.9rem}\
 dl{margin:0;border-top:1px solid var(--line)}\
-dt{padding-top:.4rem;overflow-wrap:anywhere}\
+dt{padding-top:.4rem}\
 dd{margin:0;padding:0 0 .4rem;border-bottom:1px solid var(--line);color:var(--soft);font-size:.9rem}\
 main details{margin:.25rem 0}\
 main summary{cursor:pointer}\
