@@ -5,6 +5,7 @@
 
 mod api;
 mod autobahn;
+mod browser;
 mod bus;
 mod calendar;
 mod cli;

@@ -133,7 +133,7 @@ fn run(script: &str, server: &Process) {
 }
 
 /// The same with more in the script's environment.
-fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
+pub fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
     let home = home();
     assert!(
         home.join("node_modules").is_dir(),

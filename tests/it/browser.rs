@@ -1,0 +1,52 @@
+//! What is shown in browsers, in a real one: scripts in `browser/`, run by Node, which drive Chromium.
+//!
+//! Pictures of each state are kept in `target/screenshots`.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::process::{CHANNEL, Process};
+use crate::sdk::run_with;
+
+#[test]
+fn the_hosted_pages_have_no_barriers() {
+    let mut server = Process::laid_out(&format!(
+        r##"
+[environments.development.vars]
+app_name = "Acme"
+branding = {{ logo_url = "https://acme.example/logo.svg", primary_color = "#0B5FFF", primary_color_contrast = "#FFFFFF", dark = {{ logo_url = "https://acme.example/night.svg", primary_color = "#9DB8FF", primary_color_contrast = "#0B1020" }} }}
+
+[environments.development.preference_center]
+enabled = true
+rows = [
+    {{ type = "category", identifier = "news", name = "News", description = "What is new, once a month" }},
+    {{ type = "workflow", identifier = "invoice", name = "Invoices", description = "When one is due", channel_types = ["email", "sms"] }},
+    {{ type = "channel", identifier = "{CHANNEL}", name = "The bell", description = "In the corner of every page" }},
+    {{ type = "channel_types", name = "Ways to reach you", description = "For all that we tell", channel_types = ["email", "sms", "push", "chat"] }},
+    {{ type = "commercial_subscribed", name = "Offers", description = "Now and then, and never more than twice a year, unless it is a leap year" }},
+]
+"##
+    ));
+    let offer = server.directory().join("workflows/offer");
+    std::fs::create_dir_all(&offer).unwrap();
+    let body = "[No more offers]({{ vars.commercial_unsubscribe_url }})";
+    let step = json!({"type": "channel", "ref": "in_app_feed_1", "channel_key": "in-app-feed",
+        "template": {"markdown_body": body, "action_url": "/offer"}});
+    let workflow = json!({"name": "Offer", "settings": {"is_commercial": true}, "steps": [step]});
+    std::fs::write(offer.join("workflow.json"), workflow.to_string()).unwrap();
+    server.run();
+    run("pages.test.mjs", &server);
+}
+
+#[test]
+fn the_reference_has_no_barriers() {
+    run("reference.test.mjs", &Process::start(""));
+}
+
+/// Runs a script of scenarios; when one fails, this does, with what the script said.
+fn run(script: &str, server: &Process) {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in a directory").join("screenshots");
+    let built = built.to_str().expect("the path is text");
+    run_with(&format!("../browser/{script}"), server, &[("SDK_TEST_SCREENSHOTS", built)]);
+}
