@@ -207,9 +207,9 @@ impl MessageFilter {
     }
 
     /// The column by which messages are found, and what it holds: by it are found the fewest among which the filter's are known
-    /// to be. `recipient` is the one they must have, by key.
-    fn way<'a>(&'a self, recipient: Option<&'a str>) -> Option<(&'static str, &'a str)> {
-        let of_trigger = self.workflow_run.as_deref().map(|workflow_run| ("m.workflow_run", workflow_run));
+    /// to be. `recipient` is the one they must have, by key, and `trigger` what they must come of.
+    fn way<'a>(&'a self, recipient: Option<&'a str>, trigger: Option<&'a str>) -> Option<(&'static str, &'a str)> {
+        let of_trigger = trigger.map(|trigger| ("m.workflow_run", trigger));
         let of_one = recipient.map(|recipient| ("m.recipient", recipient));
         let of_tenant = self.tenant.as_deref().map(|tenant| ("m.tenant", tenant));
         of_trigger.or(of_one).or(of_tenant)
@@ -263,16 +263,17 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Message>, Error> {
-        let recipient = match (&filter.recipient, &filter.run) {
-            (Some(recipient), _) => Some(recipient.key()),
-            // What a run has told is among what its recipient was told. Of one that is forgotten it is not known who that was.
-            (None, Some(run)) => self.recipient_of_run(env, run).await?,
+        let recipient = filter.recipient.as_ref().map(RecipientRef::key);
+        let trigger = match (&filter.workflow_run, &filter.run) {
+            (Some(trigger), _) => Some(trigger.clone()),
+            // What a run has told is among what its trigger told. Of one that is forgotten it is not known which that was.
+            (None, Some(run)) => self.trigger_of_run(env, run).await?,
             (None, None) => None,
         };
         let (place, order) =
             (("m.inserted_at", "m.id"), if matches!(at, Some(Edge::Before(_))) { "ASC" } else { "DESC" });
         let (mut clause, mut first) = (Where::default(), String::new());
-        match (&filter.ids, filter.way(recipient.as_deref())) {
+        match (&filter.ids, filter.way(recipient.as_deref(), trigger.as_deref())) {
             // At most fifty, which are sorted.
             (Some(ids), _) => {
                 clause.any_of("m.id", ids);

@@ -121,9 +121,9 @@ impl Store {
         self.scan(sql, params, run).await
     }
 
-    /// Whose run this is, by key; none if there is no such run in the environment.
-    pub(super) async fn recipient_of_run(&self, env: Env, id: &str) -> Result<Option<String>, Error> {
-        let sql = "SELECT recipient FROM runs WHERE id = ?1 AND +env = ?2";
+    /// The trigger that this run comes of; none if there is no such run in the environment.
+    pub(super) async fn trigger_of_run(&self, env: Env, id: &str) -> Result<Option<String>, Error> {
+        let sql = "SELECT workflow_run FROM runs WHERE id = ?1 AND +env = ?2";
         self.query_one(sql, &params![id, env], |row| row.string(0)).await
     }
 

@@ -81,7 +81,7 @@ impl Store {
         recipients: &[&str],
     ) -> Result<Vec<(String, String, Value, Time)>, Error> {
         let sql = "SELECT recipient, set_id, body, updated_at FROM preference_sets \
-                   WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2)) ORDER BY set_id";
+                   WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2))";
         let list = serde_json::to_string(recipients).unwrap_or_default();
         let row = |row: &Row<'_>| Ok((row.string(0)?, row.string(1)?, row.json(2)?, row.time(3)?));
         self.query(sql, &params![env, list], row).await

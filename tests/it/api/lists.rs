@@ -59,13 +59,17 @@ fn has(narrowed: &[&str], name: &str) -> bool {
     narrowed.iter().any(|one| one.starts_with(name))
 }
 
+/// Whether a trigger is named, or a run, which comes of one.
+fn of_trigger(narrowed: &[&str]) -> bool {
+    has(narrowed, "workflow_run_id") || has(narrowed, "workflow_recipient_run_id")
+}
+
 /// Whatever is asked for, the fewest messages it is known to be among are gone through.
 fn messages(narrowed: &[&str]) -> Way {
     let is_sent = has(narrowed, "status[]=sent") || has(narrowed, "status[]=delivered");
     match () {
         () if has(narrowed, "message_ids") => Way::Named(MESSAGE_IDS),
-        () if has(narrowed, "workflow_run_id") => Way::Along(&["messages_by_workflow_run"]),
-        () if has(narrowed, "workflow_recipient_run_id") => Way::Along(&["messages_by_recipient"]),
+        () if of_trigger(narrowed) => Way::Along(&["messages_by_workflow_run"]),
         () if has(narrowed, "tenant") => Way::Along(&["messages_by_tenant"]),
         () if has(narrowed, "status[]") && !is_sent => Way::Along(&["messages_unsent"]),
         () => Way::Along(&["messages_by_time"]),
@@ -74,7 +78,7 @@ fn messages(narrowed: &[&str]) -> Way {
 
 fn messages_of_one(narrowed: &[&str]) -> Way {
     match () {
-        () if has(narrowed, "message_ids") || has(narrowed, "workflow_run_id") => messages(narrowed),
+        () if has(narrowed, "message_ids") || of_trigger(narrowed) => messages(narrowed),
         () => Way::Along(&["messages_by_recipient"]),
     }
 }
