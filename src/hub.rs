@@ -57,6 +57,7 @@ use crate::verbs::door::{Admitted, Barred};
 use crate::wire::phoenix::Vsn;
 use crate::wire::query::Query;
 
+use channels::guides::Showing;
 use gate::Gate;
 use outbox::{End, Fault, Link, Silence};
 use passes::{Passes, Standing};
@@ -142,6 +143,8 @@ pub(crate) struct Inner {
     open: AtomicUsize,
     is_draining: AtomicBool,
     emptied: Notify,
+    /// Said by the sweep about once a second.
+    swept: Arc<Notify>,
 }
 
 impl Hub {
@@ -151,6 +154,7 @@ impl Hub {
         let house = Arc::downgrade(&core);
         registry.settle(house);
         registry.pass(core.clock.steady());
+        let begun_at = core.clock.now();
         let inner = Arc::new(Inner {
             core,
             registry,
@@ -163,10 +167,11 @@ impl Hub {
             open: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
             emptied: Notify::new(),
+            swept: Arc::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner), settings.sweep));
         tokio::spawn(write_sightings(Arc::downgrade(&inner)));
-        tokio::spawn(tell_of_guides(Arc::downgrade(&inner), inner.core.catalog.guides_to_come()));
+        tokio::spawn(tell_of_guides(Arc::downgrade(&inner), inner.core.catalog.guides_to_come(), begun_at));
         Hub { inner }
     }
 
@@ -415,6 +420,7 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
         }
         if part % INSPECTED_EVERY == 0 {
             inner.inspect_passes().await;
+            inner.swept.notify_one();
         }
         inner.nudge(&inner.links[part]);
     }
@@ -431,15 +437,32 @@ async fn write_sightings(inner: Weak<Inner>) {
     }
 }
 
-/// Tells whoever listens of guides that are different, for as long as there is a hub.
-async fn tell_of_guides(inner: Weak<Inner>, mut guides: watch::Receiver<Arc<Guides>>) {
-    let mut before = Arc::clone(&guides.borrow_and_update());
-    while guides.changed().await.is_ok() {
-        let after = Arc::clone(&guides.borrow_and_update());
+/// Tells whoever listens of guides that are different, for as long as there is a hub: their files have changed, or the
+/// time of one has come or passed.
+async fn tell_of_guides(inner: Weak<Inner>, mut guides: watch::Receiver<Arc<Guides>>, begun_at: Time) {
+    let mut before = Showing { guides: Arc::clone(&guides.borrow_and_update()), at: begun_at };
+    loop {
+        // The sweep only sees to it that a clock which is set, or has stood still with its machine, delays nothing.
+        let (turn, swept) = match inner.upgrade() {
+            Some(inner) => (until_turn(&before, inner.core.clock.now()), Arc::clone(&inner.swept)),
+            None => return,
+        };
+        tokio::select! {
+            changed = guides.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(turn.unwrap_or_default()), if turn.is_some() => {}
+            () = swept.notified() => {}
+        }
         let Some(inner) = inner.upgrade() else { return };
+        let after = Showing { guides: Arc::clone(&guides.borrow_and_update()), at: inner.core.clock.now() };
         inner.registry.gallery().tell(&inner.core, &before, &after).await;
         before = after;
     }
+}
+
+/// How long it is, as of `now`, until guides are shown otherwise than they were; none if they will never be by themselves.
+fn until_turn(before: &Showing, now: Time) -> Option<Duration> {
+    let turn = before.guides.turn_after(before.at)?;
+    Some(Duration::from_micros(turn.micros().saturating_sub(now.micros()).max(0).unsigned_abs()))
 }
 
 /// Sends every message back, over the same machinery as a client's socket: for the protocol's test suite.

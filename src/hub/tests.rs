@@ -78,6 +78,10 @@ async fn house_swept(is_enhanced: bool, sweep: Duration) -> House {
 }
 
 async fn house_with(is_enhanced: bool, settings: Settings) -> House {
+    house_by(Clock::manual(NOW), is_enhanced, settings).await
+}
+
+async fn house_by(clock: Clock, is_enhanced: bool, settings: Settings) -> House {
     let directory = std::env::temp_dir().join(format!("bellwire-hub-{}", Uuid::new_v4()));
     std::fs::create_dir_all(&directory).unwrap();
     let store = Store::open(&directory.join("test.db")).unwrap();
@@ -108,7 +112,7 @@ async fn house_with(is_enhanced: bool, settings: Settings) -> House {
     let core = Arc::new(Core {
         store,
         bus: Bus::local(move |event| listener.heard(event)),
-        clock: Clock::manual(NOW),
+        clock,
         waker: Waker::default(),
         outside: Default::default(),
         catalog: Catalog::new(vec![environment], channels, Vec::new()),
@@ -209,6 +213,7 @@ impl House {
         inner.registry.pass(now);
         inner.registry.end_bursts(now);
         inner.inspect_passes().await;
+        inner.swept.notify_one();
         inner.links.iter().for_each(|shard| inner.nudge(shard));
     }
 
@@ -644,6 +649,89 @@ async fn who_listens_to_guides_is_told_as_their_files_change() {
         tokio::task::yield_now().await;
     }
     assert_eq!(house.hub.inner.registry.gallery().len(), 0, "who is gone is forgotten");
+}
+
+/// A guide of `ann`'s that is shown from one instant to another.
+fn timed_guide(from: Time, until: Time) -> Guide {
+    let document = json!({
+        "name": "Tour",
+        "channel_key": channel(GUIDES, ChannelKind::InAppGuide).key,
+        "active_from": from,
+        "active_until": until,
+        "target_property_conditions": {"all": [{"variable": "data.name", "operator": "equal_to", "argument": "ann"}]},
+        "steps": [{"ref": "step_1", "schema_key": "card"}],
+    });
+    Guide::parse("tour", &document).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_to_guides_is_told_when_the_time_of_one_comes_and_when_it_passes() {
+    let house = house(false).await;
+    let (mut ann, mut bob) = (house.client().await, house.client().await);
+    let topic = format!("guides:{GUIDES}");
+    for (client, user) in [(&mut ann, "ann"), (&mut bob, "bob")] {
+        client.say(json!(["7", "7", topic, "phx_join", {"user_id": user, "data": {"name": user}}])).await;
+        client.next().await;
+    }
+    let guides = Guides::new(vec![timed_guide(NOW.plus_seconds(10), NOW.plus_seconds(20))], Order::default());
+    house.core.declare_guides(&guides).await.unwrap();
+    house.core.catalog.replace_guides(guides);
+    for client in [&mut ann, &mut bob] {
+        let told = client.next().await;
+        assert_eq!(
+            (&told[3], &told[4]["data"]["guide_group"]["display_sequence"]),
+            (&json!("guide_group.added"), &json!([]))
+        );
+    }
+    for (is_active, sequence) in [(true, json!(["tour"])), (false, json!([]))] {
+        house.core.clock.advance(10_000_000 - 1);
+        house.sweep().await;
+        ann.quiet().await;
+        house.core.clock.advance(1);
+        house.sweep().await;
+        for (client, is_meant) in [(&mut ann, true), (&mut bob, false)] {
+            let told = client.next().await;
+            assert_eq!(
+                (&told[3], &told[4]["data"]["guide"]["key"]),
+                (&json!("guide.updated"), &json!("tour")),
+                "F-SOC-22"
+            );
+            assert_eq!(told[4]["data"]["eligible"], is_active && is_meant, "F-GDE-11 F-SOC-22");
+            let told = client.next().await;
+            assert_eq!(told[3], "guide_group.updated", "F-SOC-22");
+            assert_eq!(told[4]["data"]["guide_group"]["display_sequence"], sequence, "F-GDE-05");
+        }
+    }
+    // It is over: nothing is to come.
+    house.after_a_while().await;
+    ann.quiet().await;
+    bob.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_a_guide_needs_no_sweep_to_come() {
+    let settings = Settings { sweep: Duration::from_secs(3600), ..Settings::default() };
+    let house = house_by(Clock::kept(NOW), false, settings).await;
+    let mut ann = house.client().await;
+    ann.say(json!(["7", "7", format!("guides:{GUIDES}"), "phx_join", {"user_id": "ann", "data": {"name": "ann"}}]))
+        .await;
+    ann.next().await;
+    let from = house.core.clock.now().plus_micros(400_000);
+    let guides = Guides::new(vec![timed_guide(from, from.plus_seconds(3600))], Order::default());
+    house.core.declare_guides(&guides).await.unwrap();
+    house.core.catalog.replace_guides(guides);
+    assert_eq!(ann.next().await[3], "guide_group.added");
+    let told = ann.next().await;
+    assert_eq!((&told[3], &told[4]["data"]["eligible"]), (&json!("guide.updated"), &json!(true)), "F-SOC-22");
+    assert!(house.core.clock.now() >= from, "not before its time");
+    // Whoever has waited for one instant waits for another that comes earlier meanwhile.
+    let until = house.core.clock.now().plus_micros(400_000);
+    house.core.catalog.replace_guides(Guides::new(vec![timed_guide(from, until)], Order::default()));
+    for eligible in [true, false] {
+        assert_eq!(ann.next().await[3], "guide_group.updated");
+        let told = ann.next().await;
+        assert_eq!((&told[3], &told[4]["data"]["eligible"]), (&json!("guide.updated"), &json!(eligible)), "F-SOC-22");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -277,6 +277,13 @@ impl Guides {
         self.declared.values().filter(move |guide| guide.channel == channel)
     }
 
+    /// When the time of one of them comes or passes next, behind `now`.
+    pub fn turn_after(&self, now: Time) -> Option<Time> {
+        let switched_on = self.all().filter(|guide| guide.is_active);
+        let turns = switched_on.flat_map(|guide| [guide.active_from, guide.active_until]).flatten();
+        turns.filter(|at| *at > now).min()
+    }
+
     /// Whether the guide with this key waits for no other.
     pub fn is_unthrottled(&self, key: &str) -> bool {
         self.order.unthrottled.iter().any(|unthrottled| unthrottled == key)
@@ -541,6 +548,25 @@ mod tests {
         document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let read = Guide::parse("tour", &document);
         read.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    #[test]
+    fn the_next_turn_is_that_of_whichever_guide_comes_or_goes_first() {
+        let at = |minute: i64| Time::parse(&format!("2026-09-21T10:{minute:02}:00Z")).unwrap();
+        let timed = |key: &str, more: Value| Guide { key: key.to_owned(), ..read(more).unwrap() };
+        let guides = Guides::new(
+            vec![
+                timed("first", json!({"active_from": at(10), "active_until": at(40)})),
+                timed("second", json!({"active_until": at(20)})),
+                timed("off", json!({"active": false, "active_from": at(15)})),
+                timed("always", json!({})),
+            ],
+            Order::default(),
+        );
+        let turns = [(5, Some(at(10))), (10, Some(at(20))), (20, Some(at(40))), (40, None)];
+        for (now, turn) in turns {
+            assert_eq!(guides.turn_after(at(now)), turn, "{now}");
+        }
     }
 
     #[test]

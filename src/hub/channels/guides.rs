@@ -1,9 +1,10 @@
-//! What a joined channel of guides is told: which guides have come, changed or gone because their files have (F-SOC-22).
+//! What a joined channel of guides is told: which guides have come, changed or gone because their files have, or because
+//! their time has come or passed (F-SOC-22).
 //!
 //! Guides are the same for all but for whom they are meant: each member's are looked at anew. Whoever is too slow to be
 //! told finds them as they are when it fetches next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -13,8 +14,10 @@ use uuid::Uuid;
 
 use crate::engine::guides::{Asked, Found, Guidance, guidance};
 use crate::hub::outbox::Link;
+use crate::model::channel::{Channel, ChannelKind};
 use crate::model::guide::Guides;
 use crate::model::recipient::{tenant_id_fault, user_id_fault};
+use crate::model::time::Time;
 use crate::store::{self, Env};
 use crate::verbs::Core;
 use crate::wire::json::{MAX_DEPTH, depth_at_most};
@@ -92,26 +95,42 @@ impl Gallery {
     }
 
     /// Tells everybody what is different now.
-    pub(crate) async fn tell(&self, core: &Core, before: &Guides, after: &Guides) {
+    pub(crate) async fn tell(&self, core: &Core, before: &Showing, after: &Showing) {
+        let is_ordered_anew = before.guides.order.version != after.guides.order.version;
+        let of_channels: HashMap<Uuid, _> = core
+            .catalog
+            .channels()
+            .iter()
+            .map(|channel| (channel.id, (channel, changes(before, after, &channel.key))))
+            .filter(|(_, (channel, changes))| {
+                let is_for_guides = channel.kind == ChannelKind::InAppGuide;
+                is_for_guides && (is_ordered_anew || !changes.is_empty())
+            })
+            .collect();
+        if of_channels.is_empty() {
+            return;
+        }
+        let is_new = before.guides.all().next().is_none();
         // The members first: none is let in or out while the map is held.
         let members: Vec<(Uuid, Arc<Member>)> =
             self.members.iter().map(|entry| (entry.key().1, Arc::clone(entry.value()))).collect();
-        for (channel, member) in members {
-            if let Err(error) = member.tell(core, channel, before, after).await {
-                error!(socket.id = member.link.id, channel.id = %channel, %error, "guides could not be read to tell a socket of them");
+        for (id, member) in members {
+            let Some((channel, changes)) = of_channels.get(&id) else { continue };
+            if let Err(error) = member.tell(core, channel, changes, is_new).await {
+                error!(socket.id = member.link.id, channel.id = %id, %error, "guides could not be read to tell a socket of them");
             }
         }
     }
 }
 
 impl Member {
-    async fn tell(&self, core: &Core, channel: Uuid, before: &Guides, after: &Guides) -> Result<(), store::Error> {
-        let Some(channel) = core.catalog.channels().iter().find(|known| known.id == channel) else { return Ok(()) };
-        let changes = changes(before, after, &channel.key);
-        let is_ordered_anew = before.order.version != after.order.version;
-        if changes.is_empty() && !is_ordered_anew {
-            return Ok(());
-        }
+    async fn tell(
+        &self,
+        core: &Core,
+        channel: &Channel,
+        changes: &Changes<'_>,
+        is_new: bool,
+    ) -> Result<(), store::Error> {
         let Target { user, tenant, data, is_forced } = &self.target;
         let asked =
             Asked { env: self.env, channel, user, tenant: tenant.as_deref(), data, kind: None, is_forced: true };
@@ -122,12 +141,11 @@ impl Member {
         };
         let mut pushes = Vec::new();
         for (key, change) in changes {
-            let found = guides.iter().find(|found| found.guide.key == key);
-            pushes.extend(told(key, change, found, *is_forced).map(|(event, data)| push(event, data)));
+            let found = guides.iter().find(|found| found.guide.key == *key);
+            pushes.extend(told(key, *change, found, *is_forced).map(|(event, data)| push(event, data)));
         }
         if let Some(group) = group {
             // It lists whatever is active, and official clients show nothing that it does not list.
-            let is_new = before.all().next().is_none();
             let event = if is_new { "guide_group.added" } else { "guide_group.updated" };
             pushes.push(push(event, json!({"guide_group": group})));
         }
@@ -136,6 +154,15 @@ impl Member {
     }
 }
 
+/// Guides as they are shown at a time.
+pub(crate) struct Showing {
+    pub(crate) guides: Arc<Guides>,
+    pub(crate) at: Time,
+}
+
+/// What became of guides, by key.
+type Changes<'a> = BTreeMap<&'a str, Change>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Added,
@@ -143,16 +170,19 @@ enum Change {
     Removed,
 }
 
-/// What became of the guides of a channel, by key.
-fn changes<'a>(before: &'a Guides, after: &'a Guides, channel: &'a str) -> BTreeMap<&'a str, Change> {
+/// What became of the guides of a channel.
+fn changes<'a>(before: &'a Showing, after: &'a Showing, channel: &'a str) -> Changes<'a> {
     let mut changes = BTreeMap::new();
+    let (Showing { guides: before, at: earlier }, Showing { guides: after, at: now }) = (before, after);
     for guide in before.of_channel(channel) {
         changes.insert(guide.key.as_str(), Change::Removed);
     }
     for guide in after.of_channel(channel) {
         let old = before.get(&guide.key).filter(|old| old.channel == guide.channel);
         let is_same = old.is_some_and(|old| {
-            old.version == guide.version && before.is_unthrottled(&old.key) == after.is_unthrottled(&guide.key)
+            old.version == guide.version
+                && before.is_unthrottled(&old.key) == after.is_unthrottled(&guide.key)
+                && old.is_active(*earlier) == guide.is_active(*now)
         });
         match old {
             Some(_) if is_same => drop(changes.remove(guide.key.as_str())),
@@ -180,28 +210,28 @@ mod tests {
     use super::*;
     use crate::model::guide::{Guide, Order};
 
-    fn guides(all: &[(&str, &str, &str)], unthrottled: &[&str]) -> Guides {
+    fn showing(all: &[(&str, &str, &str)], unthrottled: &[&str]) -> Showing {
         let read = |(key, name, channel): &(&str, &str, &str)| {
             let steps = json!([{"ref": "step_1", "schema_key": "card"}]);
             Guide::parse(key, &json!({"name": name, "channel_key": channel, "steps": steps})).unwrap()
         };
         let order = Order::parse(&json!({"display_sequence_unthrottled": unthrottled})).unwrap();
-        Guides::new(all.iter().map(read).collect(), order)
+        Showing { guides: Arc::new(Guides::new(all.iter().map(read).collect(), order)), at: Time::default() }
     }
 
     #[test]
     fn what_becomes_of_guides_is_told_channel_by_channel() {
         let before =
-            guides(&[("same", "A", "one"), ("other", "A", "one"), ("gone", "A", "one"), ("moved", "A", "one")], &[]);
+            showing(&[("same", "A", "one"), ("other", "A", "one"), ("gone", "A", "one"), ("moved", "A", "one")], &[]);
         let after =
-            guides(&[("same", "A", "one"), ("other", "B", "one"), ("new", "A", "one"), ("moved", "A", "two")], &[]);
+            showing(&[("same", "A", "one"), ("other", "B", "one"), ("new", "A", "one"), ("moved", "A", "two")], &[]);
         let expected =
             [("gone", Change::Removed), ("moved", Change::Removed), ("new", Change::Added), ("other", Change::Updated)];
         assert_eq!(changes(&before, &after, "one"), BTreeMap::from(expected), "F-SOC-22");
         assert_eq!(changes(&before, &after, "two"), BTreeMap::from([("moved", Change::Added)]), "F-SOC-22");
         assert!(changes(&after, &after, "one").is_empty());
-        let hurried = guides(&[("same", "A", "one")], &["same"]);
-        let calm = guides(&[("same", "A", "one")], &[]);
+        let hurried = showing(&[("same", "A", "one")], &["same"]);
+        let calm = showing(&[("same", "A", "one")], &[]);
         assert_eq!(
             changes(&calm, &hurried, "one"),
             BTreeMap::from([("same", Change::Updated)]),
