@@ -70,20 +70,21 @@ impl Head {
                 unseen: self.active.unseen + self.archived.unseen,
             },
         };
-        Counts { total: counts.narrowed(status), ..counts }
+        counts.narrowed(status)
     }
 }
 
 impl Counts {
-    /// The total once `status` narrows it (F-FED-36).
-    fn narrowed(self, status: Status) -> i64 {
-        match status {
+    /// What they are once `status` narrows the total (F-FED-36).
+    pub fn narrowed(self, status: Status) -> Counts {
+        let total = match status {
             Status::All => self.total,
             Status::Unread => self.unread,
             Status::Read => self.total - self.unread,
             Status::Unseen => self.unseen,
             Status::Seen => self.total - self.unseen,
-        }
+        };
+        Counts { total, ..self }
     }
 }
 
@@ -141,6 +142,11 @@ impl Filter {
             && self.trigger_data.is_empty()
             && self.inserted_at == Bounds::default()
             && self.allowed == Tenants::Any
+    }
+
+    /// The filter without its status: what the other counts of a badge are of (F-FED-36).
+    pub fn widened(&self) -> Filter {
+        Filter { status: Status::All, ..self.clone() }
     }
 
     /// Whether `message` belongs, status included.
