@@ -1,5 +1,9 @@
 //! The payload of a join: which feeds a client shows on one topic, and with which options.
 
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::json::{MAX_DEPTH, depth_at_most};
@@ -7,6 +11,8 @@ use crate::model::invalid::Invalid;
 
 /// The key under which our own clients speak (it is no option of a feed and no client reference).
 const BELLWIRE: &str = "bellwire";
+/// Below that key: filters beside the feed's own.
+const VIEWS: &str = "views";
 
 /// Names of feed options, of today and of older clients: a payload that has one of them is flat.
 const OPTIONS: [&str; 22] = [
@@ -41,8 +47,10 @@ pub struct Join {
     pub clients: Vec<(String, Map<String, Value>)>,
     /// The options of a client that names none (F-SOC-28); empty if it has none.
     pub flat: Option<Map<String, Value>>,
-    /// What one of our own clients says.
+    /// What one of our own clients says, but its views.
     pub bellwire: Option<Map<String, Value>>,
+    /// The options of each view that our own client shows beside its feed, by its name for it, as they were named.
+    pub views: Vec<(String, Map<String, Value>)>,
 }
 
 impl Join {
@@ -53,18 +61,23 @@ impl Join {
         }
         let mut members: Map<String, Value> = serde_json::from_str(payload)
             .map_err(|error| Invalid::new("", format!("The payload of a join is a JSON object: {error}.")))?;
-        let bellwire = take_bellwire(&mut members)?;
-        if members.is_empty() && bellwire.is_some() {
-            return Ok(Join { bellwire, ..Join::default() });
+        let mut bellwire = take_bellwire(&mut members)?;
+        let views = match bellwire.as_mut().and_then(|options| options.remove(VIEWS)) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(_) => views(payload)?,
+        };
+        let ours = Join { bellwire, views, ..Join::default() };
+        if members.is_empty() && ours.bellwire.is_some() {
+            return Ok(ours);
         }
         if !is_keyed(&members) {
-            return Ok(Join { flat: Some(members), bellwire, ..Join::default() });
+            return Ok(Join { flat: Some(members), ..ours });
         }
         let options = |(name, value)| match value {
             Value::Object(options) => Some((name, options)),
             _ => None,
         };
-        Ok(Join { clients: members.into_iter().filter_map(options).collect(), flat: None, bellwire })
+        Ok(Join { clients: members.into_iter().filter_map(options).collect(), ..ours })
     }
 }
 
@@ -73,6 +86,49 @@ fn take_bellwire(members: &mut Map<String, Value>) -> Result<Option<Map<String, 
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(options)) => Ok(Some(options)),
         Some(_) => Err(Invalid::new(BELLWIRE, "An object is expected here.")),
+    }
+}
+
+/// The views that a payload names, in its order, which a [`Map`] does not keep.
+fn views(payload: &str) -> Result<Vec<(String, Map<String, Value>)>, Invalid> {
+    #[derive(Deserialize)]
+    struct Payload {
+        bellwire: Ours,
+    }
+    #[derive(Deserialize)]
+    struct Ours {
+        views: Named,
+    }
+    let fault = |error: serde_json::Error| {
+        Invalid::new("bellwire.views", format!("Views are an object, of each view's options by its name: {error}."))
+    };
+    serde_json::from_str(payload).map(|Payload { bellwire }| bellwire.views.0).map_err(fault)
+}
+
+/// An object's members, in their order.
+struct Named(Vec<(String, Map<String, Value>)>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Named;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object of objects")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Named(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -138,6 +194,27 @@ mod tests {
         assert!(flat.bellwire.is_some() && flat.flat.is_some());
         let null = join(r#"{"bellwire":null}"#);
         assert!(null.bellwire.is_none() && null.flat.is_some());
+    }
+
+    #[test]
+    fn views_are_read_in_the_order_in_which_they_are_named() {
+        let views = |payload: &str| {
+            let join = join(payload);
+            assert!(join.bellwire.as_ref().is_none_or(|options| !options.contains_key("views")));
+            join.views.into_iter().map(|(name, options)| (name, Value::from(options).to_string())).collect::<Vec<_>>()
+        };
+        let named = |name: &str, options: &str| (name.to_owned(), options.to_owned());
+        let two = r#"{"bellwire":{"since":4,"views":{"b":{"status":"unread"},"a":{}}}}"#;
+        assert_eq!(views(two), [named("b", r#"{"status":"unread"}"#), named("a", "{}")]);
+        assert_eq!(views(r#"{"client_a":{},"bellwire":{"views":{"b":{}}}}"#), [named("b", "{}")]);
+        for none in [r#"{"bellwire":{"views":null}}"#, r#"{"bellwire":{"views":{}}}"#, r#"{"bellwire":{}}"#] {
+            assert_eq!(views(none), [], "{none}");
+        }
+        assert!(join(r#"{"views":{"a":{}}}"#).views.is_empty(), "a client may be called so");
+        for fault in [r#"[]"#, r#""a""#, "7", r#"{"a":null}"#, r#"{"a":[]}"#] {
+            let refused = Join::parse(&format!(r#"{{"bellwire":{{"views":{fault}}}}}"#));
+            assert!(refused.is_err_and(|fault| fault.path == "bellwire.views"), "{fault}");
+        }
     }
 
     #[test]
