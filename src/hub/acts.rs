@@ -11,12 +11,12 @@ use super::registry::Registry;
 use super::session::{Enter, GuidesEntry, Out, Request, Session, What, refuse};
 use super::socket::Busy;
 use super::topic::Joining;
-use crate::model::feed::Counts;
 use crate::sign::access::Grant;
 use crate::verbs::Error;
 use crate::verbs::door::Caller;
 use crate::verbs::mark::Reach;
-use crate::wire::news;
+use crate::wire::cursor::Page;
+use crate::wire::news::{self, Figures};
 use crate::wire::phoenix::{self, Push, Vsn};
 
 /// How often a delta is made anew because its socket was told of more meanwhile.
@@ -155,16 +155,19 @@ impl Asking {
     async fn answer(&self, vsn: Vsn) -> Result<(), Error> {
         match &self.request.what {
             What::Since(since) => self.fetch_since(vsn, *since).await,
-            What::Page(page) => {
-                let response = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
-                    Some(own) => own.page(&*self.house, &self.request.name, page).await?,
-                    None => return Ok(()),
-                };
-                self.link.answer(self.reply(vsn, &response));
-                Ok(())
-            }
+            What::Page { view, page } => self.fetch_page(vsn, view.as_deref(), page).await,
             What::Mark { .. } | What::MarkAll { .. } => self.mark(vsn).await,
         }
+    }
+
+    async fn fetch_page(&self, vsn: Vsn, view: Option<&str>, page: &Page) -> Result<(), Error> {
+        let Some(joined) = self.view() else { return Ok(()) };
+        let Some(own) = &joined.own else { return Ok(()) };
+        match own.page(&*self.house, &self.request.name, view, page).await? {
+            Some(response) => self.link.answer(self.reply(vsn, &response)),
+            None => self.refuse(vsn, "The join named no view that is called so.", "invalid_params"),
+        }
+        Ok(())
     }
 
     fn view(&self) -> Option<Arc<super::channels::feed::View>> {
@@ -194,14 +197,15 @@ impl Asking {
         let (mark, marked) = match &self.request.what {
             What::Mark { mark, ids, metadata } => (*mark, Marked::Ids(ids.clone(), metadata.clone())),
             What::MarkAll { mark, filter } => (*mark, Marked::All(Arc::clone(filter))),
-            What::Since(_) | What::Page(_) => return Ok(()),
+            What::Since(_) | What::Page { .. } => return Ok(()),
         };
         let head = Arc::clone(&self.house).mark(name.clone(), mark, marked, reach).await?;
-        let counts = match self.view().as_ref().and_then(|view| view.own.as_ref()) {
-            Some(own) => own.counts(&*self.house, &head).await?,
-            None => Counts::default(),
+        let joined = self.view();
+        let figures = match joined.as_ref().and_then(|view| view.own.as_ref()) {
+            Some(own) => own.figures(&*self.house, &head).await?,
+            None => Figures::default(),
         };
-        let frame = self.reply(vsn, &news::marked(head.version, counts));
+        let frame = self.reply(vsn, &news::marked(head.version, &figures));
         match registry.topic(name) {
             // The delta that brings the mark comes before the answer to it.
             Some(topic) if topic.answer_after(&self.link, head.version, frame.clone()) => registry.catch_up(topic),

@@ -52,12 +52,12 @@ pub(crate) trait House: Send + Sync + 'static {
     fn head<'a>(&'a self, name: &'a Name) -> Waiting<'a, Result<Head, Error>>;
     /// How the feed stands, and what changed in it since a version if one is named.
     fn read<'a>(&'a self, name: &'a Name, since: Option<i64>) -> Waiting<'a, Result<Reading, Error>>;
-    /// What changed in the feed, as a reader sees it; none when it must start anew.
+    /// What changed in the feed, as a reader with these filters sees it; none when it must start anew.
     fn delta<'a>(
         &'a self,
         name: &'a Name,
         showing: Showing<'a>,
-        filter: &'a Filter,
+        filters: &'a [&'a Filter],
         changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>>;
     /// One page of the feed, whose head was read before.
@@ -133,10 +133,10 @@ impl House for Core {
         &'a self,
         name: &'a Name,
         showing: Showing<'a>,
-        filter: &'a Filter,
+        filters: &'a [&'a Filter],
         changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>> {
-        Box::pin(self.feed_delta(name.env, &name.user, showing, filter, changes))
+        Box::pin(self.feed_delta(name.env, &name.user, showing, filters, changes))
     }
 
     fn page<'a>(

@@ -115,9 +115,20 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) enum What {
     Since(Option<i64>),
-    Page(Page),
-    Mark { mark: Mark, ids: Vec<String>, metadata: Option<Map<String, Value>> },
-    MarkAll { mark: Mark, filter: Arc<Filter> },
+    /// A page of the feed, or of the view that is named.
+    Page {
+        view: Option<String>,
+        page: Page,
+    },
+    Mark {
+        mark: Mark,
+        ids: Vec<String>,
+        metadata: Option<Map<String, Value>>,
+    },
+    MarkAll {
+        mark: Mark,
+        filter: Arc<Filter>,
+    },
 }
 
 /// What a refused push is answered: a sentence and a code.
@@ -446,7 +457,15 @@ fn object(payload: &str) -> Result<Map<String, Value>, Refused> {
 
 fn fetch(payload: &str) -> Result<What, Refused> {
     let payload = object(payload)?;
+    let view = match payload.get("view") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(_) => return Err(invalid("`view` is the name of a view")),
+    };
     if payload.contains_key("since") {
+        if view.is_some() {
+            return Err(invalid("what changed since a version is of all views: leave `view` out"));
+        }
         return since(&payload).map(What::Since).map_err(invalid);
     }
     let size = match payload.get("page_size") {
@@ -455,7 +474,7 @@ fn fetch(payload: &str) -> Result<What, Refused> {
     };
     let word = |name: &str| payload.get(name).and_then(Value::as_str);
     let page = Page::new(size, word("after"), word("before"), List::Feed);
-    page.map(What::Page).map_err(|fault| invalid(fault.to_string()))
+    page.map(|page| What::Page { view, page }).map_err(|fault| invalid(fault.to_string()))
 }
 
 #[cfg(test)]

@@ -828,6 +828,113 @@ async fn our_own_client_fetches_pages_and_what_it_missed() {
     ann.quiet().await;
 }
 
+fn of_views(views: &[(&str, [i64; 3])]) -> Value {
+    let counts =
+        |(name, [total, unread, unseen]): &(&str, [i64; 3])| ((*name).into(), counts(*total, *unread, *unseen));
+    Value::Object(views.iter().map(counts).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_views_of_a_join_are_told_with_every_change_what_belongs_to_none_is_gone() {
+    let house = house(false).await;
+    let first = house.notify_in("ann", Some("acme")).await;
+    let (mut own, mut acme) = (house.client().await, house.client().await);
+    let views = json!({"unread": {"status": "unread"}, "archive": {"archived": "only"}});
+    own.join("1", "ann", json!({"bellwire": {"status": "unread", "views": views}})).await;
+    let snapshot = own.next().await[4].clone();
+    assert_eq!(snapshot["counts"], counts(1, 1, 1));
+    assert_eq!(snapshot["views"], of_views(&[("unread", [1, 1, 1]), ("archive", [0, 0, 0])]));
+    let views = json!({"acme": {"tenant": "acme", "has_tenant": true}, "all": {}});
+    acme.join("1", "ann", json!({"bellwire": {"status": "unread", "views": views}})).await;
+    assert_eq!(acme.next().await[4]["views"], of_views(&[("acme", [1, 1, 1]), ("all", [1, 1, 1])]));
+
+    // Where counters tell, a new item needs no look at the database.
+    let looks = house.figure("bellwire_catch_ups_total");
+    acme.say(json!(["1", "2", topic("ann"), "phx_leave", {}])).await;
+    (acme.next().await, acme.next().await);
+    let second = house.notify("ann").await;
+    let delta = own.next().await[4].clone();
+    assert_eq!((&delta["items"][0]["id"], &delta["removed"]), (&json!(second), &json!([])));
+    assert_eq!(delta["views"], of_views(&[("unread", [2, 2, 2]), ("archive", [0, 0, 0])]));
+    assert_eq!(house.figure("bellwire_catch_ups_total"), looks);
+    acme.join("3", "ann", json!({"bellwire": {"since": 1, "status": "unread", "views": views}})).await;
+    let delta = acme.next().await[4].clone();
+    assert_eq!(delta["items"][0]["id"], json!(second), "what it missed");
+    assert_eq!(delta["views"], of_views(&[("acme", [1, 1, 1]), ("all", [2, 2, 2])]));
+
+    // What is read leaves the feed of this one, and stays with the other, which shows all in a view.
+    own.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "read", "ids": [first]}])).await;
+    let delta = own.next().await[4].clone();
+    assert_eq!((&delta["items"], &delta["removed"]), (&json!([]), &json!([first])));
+    let after = of_views(&[("unread", [1, 1, 2]), ("archive", [0, 0, 0])]);
+    assert_eq!((&delta["counts"], &delta["views"]), (&counts(1, 1, 2), &after));
+    let answer = own.next().await[4]["response"].clone();
+    assert_eq!((&answer["version"], &answer["counts"], &answer["views"]), (&json!(3), &counts(1, 1, 2), &after));
+    let delta = acme.next().await[4].clone();
+    assert_eq!((&delta["items"][0]["id"], &delta["removed"]), (&json!(first), &json!([])));
+    assert_eq!(delta["views"], of_views(&[("acme", [1, 0, 1]), ("all", [2, 1, 2])]));
+
+    // From the one view to the other.
+    house.mark(&first, Mark::Archived).await;
+    let delta = own.next().await[4].clone();
+    assert_eq!((&delta["items"][0]["id"], &delta["removed"]), (&json!(first), &json!([])));
+    assert_eq!(delta["views"], of_views(&[("unread", [1, 1, 1]), ("archive", [1, 0, 1])]));
+    let delta = acme.next().await[4].clone();
+    assert_eq!((&delta["items"], &delta["removed"]), (&json!([]), &json!([first])));
+
+    // A page of a view, beside the same counts; and what changed, of all views.
+    for (reference, payload, found) in [
+        ("3", json!({"view": "archive"}), &first),
+        ("4", json!({"view": "unread", "page_size": 1}), &second),
+        ("5", json!({"view": null}), &second),
+    ] {
+        own.say(json!(["1", reference, topic("ann"), "feed.fetch", payload])).await;
+        let page = own.next().await[4]["response"].clone();
+        let ids: Vec<&Value> = page["entries"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+        assert_eq!((ids, &page["counts"]), (vec![&json!(found)], &counts(1, 1, 1)), "{payload}");
+        assert_eq!(page["views"], of_views(&[("unread", [1, 1, 1]), ("archive", [1, 0, 1])]), "{payload}");
+    }
+    own.say(json!(["1", "6", topic("ann"), "feed.fetch", {"since": 3}])).await;
+    let delta = own.next().await[4]["response"].clone();
+    assert_eq!((&delta["items"][0]["id"], &delta["views"]["archive"]), (&json!(first), &counts(1, 0, 1)));
+    own.say(json!(["1", "7", topic("ann"), "feed.fetch", {"view": "else"}])).await;
+    let refused = own.next().await[4].clone();
+    let response = json!({"reason": "The join named no view that is called so.", "code": "invalid_params"});
+    assert_eq!(refused, json!({"status": "error", "response": response}));
+    // Everything that it shows is read again.
+    own.say(json!(["1", "8", topic("ann"), "feed.fetch", {"since": 77}])).await;
+    let reset = own.next().await[4]["response"].clone();
+    assert_eq!((&reset["reset"], &reset["views"]["archive"]), (&json!(true), &counts(1, 0, 1)));
+    own.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_stand_in_the_order_in_which_they_are_named_and_older_clients_see_none() {
+    let house = house(false).await;
+    let mut ann = house.client().await;
+    let head = format!(r#"["1","1","{}","phx_join","#, topic("ann"));
+    for (views, told) in [
+        (r#","views":{"b":{"status":"read"},"a":{},"c":{}}"#, Some(["\"b\":{", "\"a\":{", "\"c\":{"])),
+        (r#","views":{}"#, None),
+        ("", None),
+    ] {
+        ann.stream.send(Ws::text(format!(r#"{head}{{"bellwire":{{"since":null{views}}}}}]"#))).await.unwrap();
+        let snapshot = loop {
+            let Some(Ok(Ws::Text(text))) = ann.stream.next().await else { panic!("no snapshot") };
+            if text.contains("feed.snapshot") {
+                break text;
+            }
+        };
+        match told {
+            Some(names) => {
+                let rest = snapshot.split_once(r#""views":{"#).expect("views").1;
+                assert!(names.map(|name| rest.find(name).expect("a view")).is_sorted(), "{snapshot}");
+            }
+            None => assert!(!snapshot.contains("views"), "{snapshot}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_marks_only_what_it_may() {
     let house = house(true).await;
@@ -860,9 +967,11 @@ async fn a_token_for_a_tenant_is_not_told_the_ids_of_another_tenants_items() {
         own.push(house.notify_in("ann", None).await);
     }
     let mut ann = house.client_of(&json!({"sub": "ann", "grants": grants})).await;
-    ann.join("1", "ann", json!({"bellwire": {"since": null}})).await;
+    let views = json!({"archive": {"archived": "only"}, "read": {"status": "read", "archived": "include"}});
+    ann.join("1", "ann", json!({"bellwire": {"since": null, "views": views}})).await;
     let snapshot = ann.next().await[4].clone();
     assert_eq!((&snapshot["version"], &snapshot["counts"]), (&json!(6), &counts(4, 4, 4)), "F-GRN-13");
+    assert_eq!(snapshot["views"], of_views(&[("archive", [0, 0, 0]), ("read", [0, 4, 4])]), "F-GRN-13");
 
     // Of each tenant one item is archived and one removed, live and for whoever resumes.
     for ids in [&foreign[..1], &own[..2]] {
@@ -880,11 +989,16 @@ async fn a_token_for_a_tenant_is_not_told_the_ids_of_another_tenants_items() {
         let frame = ann.next().await;
         assert!(foreign.iter().all(|id| !frame.to_string().contains(id)), "F-GRN-13 {frame}");
         if frame[3] == "phx_reply" {
-            break frame[4]["response"]["removed"].clone();
+            break frame[4]["response"].clone();
         }
     };
-    let told: BTreeSet<&str> = resumed.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
-    assert_eq!(told, own.iter().map(String::as_str).collect(), "what is hers is told");
+    let told = |list: &Value, id: fn(&Value) -> &Value| -> BTreeSet<String> {
+        list.as_array().unwrap().iter().map(|one| id(one).as_str().unwrap().to_owned()).collect()
+    };
+    let mine = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(told(&resumed["removed"], |id| id), mine(&own[2..]), "what is hers is told");
+    assert_eq!(told(&resumed["items"], |item| &item["id"]), mine(&own[..2]), "what is in her archive is there");
+    assert_eq!(resumed["views"], of_views(&[("archive", [2, 2, 2]), ("read", [0, 2, 2])]), "F-GRN-13");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -640,6 +640,24 @@ mod tests {
     }
 
     #[test]
+    fn who_shows_the_same_shares_every_frame() {
+        let topic = topic();
+        let views = [
+            r#""a":{},"b":{}"#,
+            r#""a":{},"b":{}"#,
+            r#""b":{},"a":{}"#,
+            r#""a":{}"#,
+            r#""a":{},"b":{"status":"read"}"#,
+        ];
+        for (number, views) in views.into_iter().enumerate() {
+            let payload = format!(r#"{{"bellwire":{{"views":{{{views}}}}}}}"#);
+            topic.enter(head(0), joining(&link(number as u64), &payload, None), NOW);
+        }
+        let sizes: Vec<usize> = topic.lock().groups.iter().map(|group| group.members.len()).collect();
+        assert_eq!(sizes, [2, 1, 1, 1]);
+    }
+
+    #[test]
     fn what_changed_while_one_joined_is_owed_to_it() {
         let (topic, ann) = (topic(), link(1));
         topic.begin_join();

@@ -28,7 +28,7 @@ pub struct View {
 pub struct Delta {
     /// A JSON array of whole feed items, new or changed.
     pub items: String,
-    /// A JSON array of ids that are gone, or that have left the filter.
+    /// A JSON array of ids that are gone, or that have left the filters.
     pub removed: String,
 }
 
@@ -52,14 +52,17 @@ impl View {
 }
 
 impl Delta {
-    /// What a reader with this filter sees of `changes`; none when it must start anew.
-    pub(crate) fn of(showing: Showing<'_>, filter: &Filter, changes: Changes, reader: &str) -> Option<Delta> {
+    /// What a reader with these filters sees of `changes`: an item that belongs to any of them is there. None when it must
+    /// start anew.
+    pub(crate) fn of(showing: Showing<'_>, filters: &[&Filter], changes: Changes, reader: &str) -> Option<Delta> {
         let Changes::Since { changed, removed } = changes else { return None };
-        let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|message| filter.matches(message));
+        let is_shown = |message: &Message| filters.iter().any(|filter| filter.matches(message));
+        let (kept, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(is_shown);
         let left = left.iter().map(|message| (message.id.as_str(), message.tenant.as_deref()));
         let removed = removed.iter().map(|removal| (removal.id.as_str(), removal.tenant.as_deref()));
         // An item keeps its tenant: one of a tenant that the reader does not see was never shown, and is not named.
-        let seen = left.chain(removed).filter(|(_, tenant)| filter.matches_tenant(*tenant));
+        let is_seen = |tenant: Option<&str>| filters.iter().any(|filter| filter.matches_tenant(tenant));
+        let seen = left.chain(removed).filter(|(_, tenant)| is_seen(*tenant));
         let gone: Vec<&str> = seen.map(|(id, _)| id).collect();
         let removed = serde_json::to_string(&gone).unwrap_or_else(|_| "[]".to_owned());
         Some(Delta { items: items(showing, &kept, reader), removed })
@@ -104,18 +107,18 @@ impl Core {
         Ok(View::of(showing, head, counts, &page, *size, &reader))
     }
 
-    /// What changed in a feed, as a reader with this filter sees it; none when it must start anew.
+    /// What changed in a feed, as a reader with these filters sees it; none when it must start anew.
     pub async fn feed_delta(
         &self,
         env: Env,
         recipient: &str,
         showing: Showing<'_>,
-        filter: &Filter,
+        filters: &[&Filter],
         changes: Changes,
     ) -> Result<Option<Delta>, Error> {
         let shows_any = matches!(&changes, Changes::Since { changed, .. } if !changed.is_empty());
         let reader = self.reader(env, recipient, showing.mode, shows_any).await?;
-        Ok(Delta::of(showing, filter, changes, &reader))
+        Ok(Delta::of(showing, filters, changes, &reader))
     }
 
     /// The reader's own record as JSON, for activities to embed: empty where none are shown.

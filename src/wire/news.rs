@@ -20,11 +20,41 @@ pub fn write_counts(out: &mut String, counts: Counts) {
     _ = write!(out, r#"{{"total_count":{total},"unread_count":{unread},"unseen_count":{unseen}}}"#);
 }
 
+/// What one of our own clients is told to count: its feed, and each of its views.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures<'a> {
+    pub counts: Counts,
+    /// By the client's names for them, in its order.
+    pub views: Vec<(&'a str, Counts)>,
+}
+
+impl Figures<'_> {
+    /// Appends `,"counts":{..}`, and `,"views":{..}` for a client that has any.
+    fn write(&self, out: &mut String) {
+        out.push_str(r#","counts":"#);
+        write_counts(out, self.counts);
+        for (at, (name, counts)) in self.views.iter().enumerate() {
+            out.push_str(if at > 0 { "," } else { r#","views":{"# });
+            quote(out, name);
+            out.push(':');
+            write_counts(out, *counts);
+        }
+        if !self.views.is_empty() {
+            out.push('}');
+        }
+    }
+
+    /// How long it is at most, about.
+    fn len(&self) -> usize {
+        160 + self.views.len() * 112
+    }
+}
+
 /// The payload of [`DELTA`]; `items` and `removed` are JSON arrays.
-pub fn delta(since: i64, version: i64, counts: Counts, items: &str, removed: &str) -> String {
-    let mut out = String::with_capacity(items.len() + removed.len() + 160);
-    _ = write!(out, r#"{{"since":{since},"version":{version},"counts":"#);
-    write_counts(&mut out, counts);
+pub fn delta(since: i64, version: i64, figures: &Figures<'_>, items: &str, removed: &str) -> String {
+    let mut out = String::with_capacity(items.len() + removed.len() + figures.len());
+    _ = write!(out, r#"{{"since":{since},"version":{version}"#);
+    figures.write(&mut out);
     for (name, array) in [(r#","items":"#, items), (r#","removed":"#, removed)] {
         out.push_str(name);
         out.push_str(array);
@@ -34,11 +64,11 @@ pub fn delta(since: i64, version: i64, counts: Counts, items: &str, removed: &st
 }
 
 /// The payload of [`SNAPSHOT`], also a page on request; `is_reset` says that it stands where a delta was asked for.
-pub fn snapshot(is_reset: bool, version: i64, counts: Counts, entries: &str, page_info: &str) -> String {
-    let mut out = String::with_capacity(entries.len() + page_info.len() + 160);
+pub fn snapshot(is_reset: bool, version: i64, figures: &Figures<'_>, entries: &str, page_info: &str) -> String {
+    let mut out = String::with_capacity(entries.len() + page_info.len() + figures.len());
     out.push_str(if is_reset { r#"{"reset":true,"version":"# } else { r#"{"version":"# });
-    _ = write!(out, r#"{version},"counts":"#);
-    write_counts(&mut out, counts);
+    _ = write!(out, "{version}");
+    figures.write(&mut out);
     for (name, json) in [(r#","entries":"#, entries), (r#","page_info":"#, page_info)] {
         out.push_str(name);
         out.push_str(json);
@@ -48,9 +78,9 @@ pub fn snapshot(is_reset: bool, version: i64, counts: Counts, entries: &str, pag
 }
 
 /// What a mark is answered: the feed's version and counts once it counts.
-pub fn marked(version: i64, counts: Counts) -> String {
-    let mut out = format!(r#"{{"version":{version},"counts":"#);
-    write_counts(&mut out, counts);
+pub fn marked(version: i64, figures: &Figures<'_>) -> String {
+    let mut out = format!(r#"{{"version":{version}"#);
+    figures.write(&mut out);
     out.push('}');
     out
 }
@@ -111,6 +141,21 @@ mod tests {
             }),
             "F-SOC-13 F-SOC-14 F-SOC-15 F-SOC-16"
         );
+    }
+
+    #[test]
+    fn views_stand_beside_the_counts_in_their_order_and_only_where_there_are_any() {
+        let one = r#"{"total_count":3,"unread_count":2,"unseen_count":1}"#;
+        let none = Figures { counts: ONE, views: Vec::new() };
+        assert_eq!(marked(4, &none), format!(r#"{{"version":4,"counts":{one}}}"#));
+        let figures = Figures { counts: ONE, views: vec![("un\"read", WHOLE), ("all", ONE)] };
+        let views =
+            format!(r#""views":{{"un\"read":{{"total_count":9,"unread_count":8,"unseen_count":7}},"all":{one}}}"#);
+        assert_eq!(marked(4, &figures), format!(r#"{{"version":4,"counts":{one},{views}}}"#));
+        let told = format!(r#"{{"since":3,"version":4,"counts":{one},{views},"items":[],"removed":[]}}"#);
+        assert_eq!(delta(3, 4, &figures, "[]", "[]"), told);
+        let told = format!(r#"{{"reset":true,"version":4,"counts":{one},{views},"entries":[],"page_info":{{}}}}"#);
+        assert_eq!(snapshot(true, 4, &figures, "[]", "{}"), told);
     }
 
     #[test]

@@ -19,11 +19,14 @@ use crate::verbs::door::Caller;
 use crate::verbs::feed::{Showing, items};
 use crate::wire::cursor::{MAX_PAGE_SIZE, Page};
 use crate::wire::join::Join;
-use crate::wire::news;
+use crate::wire::news::{self, Figures};
 use crate::wire::phoenix::{Push, Topic};
 
 /// Feeds that one join may name.
 pub(crate) const MOST_CLIENTS: usize = 32;
+/// Views that one join may name beside our own client's feed, and characters of their names.
+const MOST_VIEWS: usize = 8;
+const MOST_VIEW_CHARS: usize = 32;
 
 /// A feed as topics name it: whose, on which channel, where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,13 +69,14 @@ pub(crate) struct View {
 enum Badge {
     None,
     /// Feeds, each by the client's name for it (F-SOC-09).
-    Clients(Box<[Client]>),
+    Clients(Box<[Named]>),
     /// One feed without a name (F-SOC-28).
     Flat(Arc<Filter>),
 }
 
+/// A filter by the client's name for it.
 #[derive(Debug, PartialEq)]
-struct Client {
+struct Named {
     name: Box<str>,
     filter: Arc<Filter>,
 }
@@ -83,6 +87,8 @@ pub(crate) struct Own {
     pub(crate) filter: Arc<Filter>,
     pub(crate) mode: Mode,
     page_size: usize,
+    /// What else it shows of the feed: it is told of whatever belongs to any of them, and the counts of each.
+    views: Box<[Named]>,
 }
 
 /// What a view is told of one change, as far as that needs no database.
@@ -107,7 +113,7 @@ impl View {
         if join.clients.len() > MOST_CLIENTS {
             return Err(format!("a join names at most {MOST_CLIENTS} feeds"));
         }
-        let own = join.bellwire.as_ref().map(|options| Own::read(options, caller, plain)).transpose()?;
+        let own = join.bellwire.as_ref().map(|options| Own::read(options, &join.views, caller, plain)).transpose()?;
         let since = join.bellwire.as_ref().map(since).transpose()?.flatten();
         let badge = match join.flat {
             Some(options) => Badge::Flat(filter(&options, caller, plain)?),
@@ -121,7 +127,7 @@ impl View {
 
     /// The names that the client gave its feeds.
     pub(crate) fn clients(&self) -> impl Iterator<Item = &str> {
-        let clients: &[Client] = if let Badge::Clients(clients) = &self.badge { clients } else { &[] };
+        let clients: &[Named] = if let Badge::Clients(clients) = &self.badge { clients } else { &[] };
         clients.iter().map(|client| &*client.name)
     }
 
@@ -227,7 +233,7 @@ impl View {
 
     /// The filters whose counts a `new-message` for these feeds carries.
     fn filters(&self, concerned: u32) -> impl Iterator<Item = &Arc<Filter>> {
-        let (flat, clients): (_, &[Client]) = match &self.badge {
+        let (flat, clients): (_, &[Named]) = match &self.badge {
             Badge::None => (None, &[]),
             Badge::Flat(filter) => (Some(filter), &[]),
             Badge::Clients(clients) => (Some(&self.whole), clients),
@@ -240,25 +246,18 @@ impl View {
         self.filters(concerned).all(|filter| filter.is_counted())
     }
 
-    /// The counts of these feeds, each distinct filter counted once.
+    /// The counts of these feeds.
     async fn counts(
         &self,
         house: &dyn House,
         head: &Head,
         concerned: u32,
     ) -> Result<impl Fn(&Filter) -> Counts, Error> {
-        let mut counted: Vec<(Filter, Counts)> = Vec::new();
+        let mut tally = Tally::default();
         for filter in self.filters(concerned) {
-            let wide = Filter { status: Status::All, ..(**filter).clone() };
-            if !counted.iter().any(|(known, _)| *known == wide) {
-                let counts = house.counts(head, &wide).await?;
-                counted.push((wide, counts));
-            }
+            tally.count(house, head, filter).await?;
         }
-        Ok(move |filter: &Filter| {
-            let wide = Filter { status: Status::All, ..filter.clone() };
-            counted.iter().find(|(known, _)| *known == wide).map_or(Counts::default(), |(_, counts)| *counts)
-        })
+        Ok(move |filter: &Filter| tally.known(&filter.widened()).unwrap_or_default())
     }
 
     fn new_message(&self, name: &Name, concerned: u32, counts: impl Fn(&Filter) -> Counts) -> Option<Arc<Push>> {
@@ -275,8 +274,37 @@ impl View {
     }
 }
 
+/// Counts under filters without their status, each counted once.
+#[derive(Default)]
+struct Tally(Vec<(Filter, Counts)>);
+
+impl Tally {
+    fn known(&self, wide: &Filter) -> Option<Counts> {
+        self.0.iter().find(|(known, _)| known == wide).map(|(_, counts)| *counts)
+    }
+
+    /// The counts under a filter, its status included.
+    async fn count(&mut self, house: &dyn House, head: &Head, filter: &Filter) -> Result<Counts, Error> {
+        let wide = filter.widened();
+        let counts = match self.known(&wide) {
+            Some(counts) => counts,
+            None => {
+                let counts = house.counts(head, &wide).await?;
+                self.0.push((wide, counts));
+                counts
+            }
+        };
+        Ok(counts.narrowed(filter.status))
+    }
+}
+
 impl Own {
-    fn read(options: &Map<String, Value>, caller: &Caller, plain: &Arc<Filter>) -> Result<Own, String> {
+    fn read(
+        options: &Map<String, Value>,
+        views: &[(String, Map<String, Value>)],
+        caller: &Caller,
+        plain: &Arc<Filter>,
+    ) -> Result<Own, String> {
         let page_size = match options.get("page_size") {
             None | Some(Value::Null) => MAX_PAGE_SIZE,
             Some(size) => match size.as_u64().and_then(|size| usize::try_from(size).ok()) {
@@ -285,7 +313,21 @@ impl Own {
             },
         };
         let mode = mode(options, Mode::Compact).map_err(|fault| fault.to_string())?;
-        Ok(Own { filter: filter(options, caller, plain)?, mode, page_size })
+        let views = read_views(views, caller, plain)?;
+        Ok(Own { filter: filter(options, caller, plain)?, mode, page_size, views })
+    }
+
+    /// The filters of the feed and of each view.
+    fn filters(&self) -> impl Iterator<Item = &Filter> {
+        std::iter::once(&*self.filter).chain(self.views.iter().map(|view| &*view.filter))
+    }
+
+    /// The filter of a page: of the view that is named, or of the feed. None if no view is called so.
+    fn filter_of(&self, view: Option<&str>) -> Option<&Filter> {
+        match view {
+            None => Some(&self.filter),
+            Some(name) => self.views.iter().find(|view| *view.name == *name).map(|view| &*view.filter),
+        }
     }
 
     fn showing<'a>(&self, house: &'a dyn House, name: &Name) -> Result<Showing<'a>, Error> {
@@ -295,19 +337,32 @@ impl Own {
 
     /// The delta of one new item; none when it needs the database.
     fn item(&self, house: &dyn House, name: &Name, head: &Head, message: &Message) -> Option<Arc<Push>> {
-        if !self.filter.is_counted() || self.mode != Mode::Compact {
+        if self.mode != Mode::Compact || !self.filters().all(Filter::is_counted) {
             return None;
         }
-        let shown = if self.filter.matches(message) { std::slice::from_ref(message) } else { &[] };
+        let is_shown = self.filters().any(|filter| filter.matches(message));
+        let shown = if is_shown { std::slice::from_ref(message) } else { &[] };
         let items = items(self.showing(house, name).ok()?, shown, "");
-        let counts = head.counts(self.filter.archived, self.filter.status);
-        let payload = news::delta(head.version - 1, head.version, counts, &items, "[]");
+        let counts = |filter: &Filter| head.counts(filter.archived, filter.status);
+        let views = self.views.iter().map(|view| (&*view.name, counts(&view.filter))).collect();
+        let figures = Figures { counts: counts(&self.filter), views };
+        let payload = news::delta(head.version - 1, head.version, &figures, &items, "[]");
         Some(Arc::new(Push::new(&name.topic(), news::DELTA, &payload)))
     }
 
     /// The counts that our own clients are told.
-    pub(crate) async fn counts(&self, house: &dyn House, head: &Head) -> Result<Counts, Error> {
-        house.counts(head, &self.filter).await
+    pub(crate) async fn figures(&self, house: &dyn House, head: &Head) -> Result<Figures<'_>, Error> {
+        self.figures_beside(Tally::default(), house, head).await
+    }
+
+    /// The same where some are known.
+    async fn figures_beside(&self, mut known: Tally, house: &dyn House, head: &Head) -> Result<Figures<'_>, Error> {
+        let counts = known.count(house, head, &self.filter).await?;
+        let mut views = Vec::with_capacity(self.views.len());
+        for Named { name, filter } in &self.views {
+            views.push((&**name, known.count(house, head, filter).await?));
+        }
+        Ok(Figures { counts, views })
     }
 
     /// The delta since a version, for which the feed was read, or the feed as it stands: the version reached, the event
@@ -321,26 +376,73 @@ impl Own {
         is_fetch: bool,
     ) -> Result<(i64, &'static str, String), Error> {
         let showing = self.showing(house, name)?;
+        let filters: Vec<&Filter> = self.filters().collect();
         if let (Some(since), Some(changes)) = (since, changes)
-            && let Some(delta) = house.delta(name, showing, &self.filter, changes).await?
+            && let Some(delta) = house.delta(name, showing, &filters, changes).await?
         {
-            let counts = self.counts(house, &head).await?;
-            let payload = news::delta(since, head.version, counts, &delta.items, &delta.removed);
+            let figures = self.figures(house, &head).await?;
+            let payload = news::delta(since, head.version, &figures, &delta.items, &delta.removed);
             return Ok((head.version, news::DELTA, payload));
         }
         let first = Page { size: self.page_size, at: None };
-        let page = house.page(name, head, showing, &self.filter, &first).await?;
-        let payload = news::snapshot(is_fetch, page.head.version, page.counts, &page.entries, &page.page_info);
-        Ok((page.head.version, news::SNAPSHOT, payload))
+        let (version, payload) = self.snapshot(house, name, head, (&self.filter, &first), is_fetch).await?;
+        Ok((version, news::SNAPSHOT, payload))
     }
 
-    /// One page, as a `feed.fetch` asks for it.
-    pub(crate) async fn page(&self, house: &dyn House, name: &Name, page: &Page) -> Result<String, Error> {
-        let showing = self.showing(house, name)?;
+    /// One page of the feed, or of a view, as a `feed.fetch` asks for it; none if no view is called so.
+    pub(crate) async fn page(
+        &self,
+        house: &dyn House,
+        name: &Name,
+        view: Option<&str>,
+        page: &Page,
+    ) -> Result<Option<String>, Error> {
+        let Some(filter) = self.filter_of(view) else { return Ok(None) };
         let head = house.head(name).await?;
-        let view = house.page(name, head, showing, &self.filter, page).await?;
-        Ok(news::snapshot(false, view.head.version, view.counts, &view.entries, &view.page_info))
+        self.snapshot(house, name, head, (filter, page), false).await.map(|(_, payload)| Some(payload))
     }
+
+    /// A page under one of the filters, beside the counts under all: the version that it has, and its payload.
+    async fn snapshot(
+        &self,
+        house: &dyn House,
+        name: &Name,
+        head: Head,
+        (filter, page): (&Filter, &Page),
+        is_reset: bool,
+    ) -> Result<(i64, String), Error> {
+        let found = house.page(name, head, self.showing(house, name)?, filter, page).await?;
+        let mut known = Tally::default();
+        if filter.status == Status::All {
+            known.0.push((filter.clone(), found.counts));
+        }
+        let figures = self.figures_beside(known, house, &found.head).await?;
+        let payload = news::snapshot(is_reset, found.head.version, &figures, &found.entries, &found.page_info);
+        Ok((found.head.version, payload))
+    }
+}
+
+/// The views of our own client. One that the token does not cover is refused, as its feed is: the client says what it shows.
+fn read_views(
+    named: &[(String, Map<String, Value>)],
+    caller: &Caller,
+    plain: &Arc<Filter>,
+) -> Result<Box<[Named]>, String> {
+    if named.len() > MOST_VIEWS {
+        return Err(format!("a join names at most {MOST_VIEWS} views"));
+    }
+    let mut views: Vec<Named> = Vec::with_capacity(named.len());
+    for (name, options) in named {
+        if !(1..=MOST_VIEW_CHARS).contains(&name.chars().count()) {
+            return Err(format!("the name of a view has from 1 to {MOST_VIEW_CHARS} characters"));
+        }
+        if views.iter().any(|view| *view.name == **name) {
+            return Err(format!("the view `{name}` is named twice"));
+        }
+        let filter = filter(options, caller, plain).map_err(|fault| format!("the view `{name}`: {fault}"))?;
+        views.push(Named { name: name.as_str().into(), filter });
+    }
+    Ok(views.into())
 }
 
 /// The version our own client has; none asks for the feed as it stands.
@@ -358,10 +460,10 @@ pub(crate) fn since(options: &Map<String, Value>) -> Result<Option<i64>, String>
 /// covers none, the join is refused.
 fn clients(named: &[(String, Map<String, Value>)], caller: &Caller, plain: &Arc<Filter>) -> Result<Badge, String> {
     let read = |(name, options): &(String, Map<String, Value>)| {
-        filter(options, caller, plain).map(|filter| Client { name: name.as_str().into(), filter })
+        filter(options, caller, plain).map(|filter| Named { name: name.as_str().into(), filter })
     };
     let (covered, refused): (Vec<_>, Vec<_>) = named.iter().map(read).partition(Result::is_ok);
-    let covered: Box<[Client]> = covered.into_iter().flatten().collect();
+    let covered: Box<[Named]> = covered.into_iter().flatten().collect();
     match refused.into_iter().find_map(Result::err) {
         Some(reason) if covered.is_empty() => Err(reason),
         Some(reason) => {

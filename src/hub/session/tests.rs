@@ -279,7 +279,10 @@ fn our_own_pushes_are_read_or_refused_with_a_reason() {
     for (event, payload, expected) in [
         ("feed.fetch", json!({"since": 41}), "ask Since(Some(41))"),
         ("feed.fetch", json!({"since": null}), "ask Since(None)"),
-        ("feed.fetch", json!({"page_size": 500}), "ask Page(Page { size: 50, at: None })"),
+        ("feed.fetch", json!({"page_size": 500}), "ask Page { view: None, page: Page { size: 50, at: None } }"),
+        ("feed.fetch", json!({"view": "all"}), r#"ask Page { view: Some("all"), page: Page { size: 50, at: None } }"#),
+        ("feed.fetch", json!({"view": 7}), "`view` is the name of a view"),
+        ("feed.fetch", json!({"view": "all", "since": 7}), "leave `view` out"),
         ("feed.fetch", json!({"since": -1}), "since is the version"),
         ("feed.fetch", json!({"after": "x"}), "not a cursor"),
         ("feed.fetch", json!({"page_size": "2"}), "page_size is a whole number"),
@@ -301,6 +304,45 @@ fn our_own_pushes_are_read_or_refused_with_a_reason() {
         assert!(told.len() == 1 && told[0].contains(expected), "F-STA-18 {event} {payload}: {told:?}");
         let is_refused = !expected.starts_with("ask");
         assert_eq!(told[0].contains(r#""code":"invalid_params""#), is_refused, "{told:?}");
+    }
+}
+
+#[test]
+fn the_views_of_a_join_are_few_named_and_within_what_the_token_lets_see() {
+    let acme = "https://api.knock.app/v1/tenants/acme";
+    let limited = json!({"sub": "ann", "grants": {acme: {"feed/read": []}}});
+    let enter = |token: Option<&Value>, views: Value| {
+        let mut stage = token.map_or_else(Stage::open, |token| Stage::of(token.clone()));
+        let options = json!({"tenant": "acme", "has_tenant": true, "views": views});
+        stage.told(json!(["1", "1", topic("ann"), "phx_join", {"bellwire": options}])).remove(0)
+    };
+    let many = |count: usize| (0..count).map(|number| (format!("view_{number}"), json!({}))).collect::<Map<_, _>>();
+    for views in
+        [json!({}), json!(many(8)), json!({"x": {"status": "unread", "page_size": 0}}), json!({"ö".repeat(32): {}})]
+    {
+        assert_eq!(enter(None, views.clone()), "join ann as Some(\"1\")", "{views}");
+    }
+    for (views, reason) in [
+        (json!(many(9)), "a join names at most 8 views"),
+        (json!({"": {}}), "the name of a view has from 1 to 32 characters"),
+        (json!({"ö".repeat(33): {}}), "the name of a view has from 1 to 32 characters"),
+        (json!({"a": {"status": "odd"}}), "the view `a`: status: status must be one of"),
+        (json!({"a": null}), "Views are an object"),
+        (json!(["a"]), "Views are an object"),
+    ] {
+        let told = enter(None, views.clone());
+        assert!(told.contains(r#""status":"error""#) && told.contains(reason), "{views} {told}");
+    }
+    let twice = format!(r#"["1","1","{}","phx_join",{{"bellwire":{{"views":{{"a":{{}},"a":{{}}}}}}}}]"#, topic("ann"));
+    let mut stage = Stage::open();
+    let told = stage.session.hear(&twice, &stage.catalog, &stage.plain).into_iter().map(word).collect::<Vec<_>>();
+    assert!(told[0].contains("the view `a` is named twice"), "{told:?}");
+
+    let within = json!({"a": {"tenant": "acme", "has_tenant": true}});
+    assert_eq!(enter(Some(&limited), within), "join ann as Some(\"1\")", "F-GRN-12");
+    for view in [json!({}), json!({"tenant": "other"})] {
+        let told = enter(Some(&limited), json!({"a": view}));
+        assert!(told.contains(r#""status":"error""#), "F-GRN-12 {view} {told}");
     }
 }
 

@@ -111,6 +111,8 @@ fn everything_happens_in_some_life() {
         "feed.delta",
         r#""reset":true"#,
         "new-message",
+        r#""views":{"archive":"#,
+        r#""views":{"acme":"#,
         "the feed cannot be read now",
         r#""code":"internal_error""#,
         "has drained",

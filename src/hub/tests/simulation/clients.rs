@@ -35,9 +35,14 @@ pub(super) struct Own {
     /// How it asks for its feed, and what that means.
     options: &'static str,
     filter: Filter,
+    /// What else it shows of it, by its names.
+    views: &'static str,
+    view_filters: Vec<(&'static str, Filter)>,
     pub(super) version: Option<i64>,
+    /// All of its feed, and of its views what it was told of.
     pub(super) items: BTreeMap<String, Stamps>,
     counts: Counts,
+    view_counts: Vec<(String, Counts)>,
     /// Every item it was ever told of.
     ever: BTreeSet<String>,
     /// Since when it has asked what changed, by its reference.
@@ -111,11 +116,24 @@ impl Item<'_> {
     }
 }
 
+/// Counts by the names of views.
+#[derive(Default)]
+struct OfViews(Vec<(String, Counts)>);
+
+impl<'de> Deserialize<'de> for OfViews {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OfViews, D::Error> {
+        let figures = <BTreeMap<String, Figures>>::deserialize(deserializer)?;
+        Ok(OfViews(figures.into_iter().map(|(name, figures)| (name, figures.into())).collect()))
+    }
+}
+
 #[derive(Deserialize)]
 struct Delta<'a> {
     since: i64,
     version: i64,
     counts: Figures,
+    #[serde(default)]
+    views: OfViews,
     #[serde(borrow)]
     items: Vec<Item<'a>>,
     removed: Vec<&'a str>,
@@ -125,6 +143,8 @@ struct Delta<'a> {
 struct Snapshot<'a> {
     version: i64,
     counts: Figures,
+    #[serde(default)]
+    views: OfViews,
     #[serde(borrow)]
     entries: Vec<Item<'a>>,
 }
@@ -167,7 +187,7 @@ impl Client {
                 own.fetch = None;
                 own.marks.clear();
                 let since = own.version.map_or("null".to_owned(), |version| version.to_string());
-                format!(r#"{{"bellwire":{{"since":{since}{}}}}}"#, own.options)
+                format!(r#"{{"bellwire":{{"since":{since}{}{}}}}}"#, own.options, own.views)
             }
             Kind::Stock(stock) => {
                 let named = stock.bells.iter().map(|bell| format!(r#""{}":{{{}}}"#, bell.name, bell.options));
@@ -206,12 +226,31 @@ impl Own {
             2 => ("", Archived::Exclude, Status::All),
             _ => (r#","status":"unread""#, Archived::Exclude, Status::Unread),
         };
+        let of = |archived: Archived, status: Status| Filter { archived, status, ..Filter::default() };
+        let (views, view_filters) = match variant / 4 % 5 {
+            0 | 1 => ("", Vec::new()),
+            2 => (
+                r#","views":{"archive":{"archived":"only"},"unread":{"status":"unread"}}"#,
+                vec![("archive", of(Archived::Only, Status::All)), ("unread", of(Archived::Exclude, Status::Unread))],
+            ),
+            3 => (
+                r#","views":{"acme":{"tenant":"acme","has_tenant":true}}"#,
+                vec![("acme", Filter { tenant: Some("acme".into()), has_tenant: Some(true), ..Filter::default() })],
+            ),
+            _ => (
+                r#","views":{"read":{"archived":"include","status":"read"}}"#,
+                vec![("read", of(Archived::Include, Status::Read))],
+            ),
+        };
         Own {
             options,
-            filter: Filter { archived, status, ..Filter::default() },
+            filter: of(archived, status),
+            views,
+            view_filters,
             version: None,
             items: BTreeMap::new(),
             counts: Counts::default(),
+            view_counts: Vec::new(),
             ever: BTreeSet::new(),
             fetch: None,
             marks: BTreeSet::new(),
@@ -250,7 +289,7 @@ impl Own {
     }
 
     fn snapshot(&mut self, payload: &str) -> Result<(), String> {
-        let Snapshot { version, counts, entries } = read(payload)?;
+        let Snapshot { version, counts, views, entries } = read(payload)?;
         if self.version.is_some_and(|known| version < known) {
             return Err(format!("a snapshot goes back from {:?} to {version}", self.version));
         }
@@ -260,7 +299,7 @@ impl Own {
         if self.items.len() != length {
             return Err("a snapshot names an item twice".to_owned());
         }
-        (self.version, self.counts) = (Some(version), counts.into());
+        (self.version, self.counts, self.view_counts) = (Some(version), counts.into(), views.0);
         Ok(())
     }
 
@@ -288,6 +327,7 @@ impl Own {
         self.version = Some(delta.version);
         let Figures { total_count, unread_count, unseen_count } = delta.counts;
         self.counts = Counts { total: total_count, unread: unread_count, unseen: unseen_count };
+        self.view_counts.clone_from(&delta.views.0);
         Ok(())
     }
 
@@ -303,10 +343,19 @@ impl Own {
             interacted: stamp(item.interacted_at),
             archived: stamp(item.archived_at),
         };
+        // Of its views it was told only what has changed since it last began anew.
+        let is_in_view = |item: &Message| self.view_filters.iter().any(|(_, filter)| filter.matches(item));
+        let is_shown =
+            |item: &&Message| self.filter.matches(item) || (is_in_view(item) && self.items.contains_key(&item.id));
         let truth: BTreeMap<String, Stamps> =
-            items.iter().filter(|item| self.filter.matches(item)).map(|item| (item.id.clone(), stamps(item))).collect();
+            items.iter().filter(is_shown).map(|item| (item.id.clone(), stamps(item))).collect();
         if self.items != truth {
             return Some(format!("it shows {:?}, the truth is {truth:?}", self.items));
+        }
+        let views: Vec<_> =
+            self.view_filters.iter().map(|(name, filter)| ((*name).to_owned(), counts(filter))).collect();
+        if self.view_counts != views {
+            return Some(format!("its views count {:?}, the truth is {views:?}", self.view_counts));
         }
         let counts = counts(&self.filter);
         (self.counts != counts).then(|| format!("it counts {:?}, the truth is {counts:?}", self.counts))

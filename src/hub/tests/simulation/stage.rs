@@ -272,10 +272,10 @@ impl House for Stage {
         &'a self,
         _name: &'a Name,
         showing: Showing<'a>,
-        filter: &'a Filter,
+        filters: &'a [&'a Filter],
         changes: Changes,
     ) -> Waiting<'a, Result<Option<Delta>, Error>> {
-        Box::pin(async move { Ok(Delta::of(showing, filter, changes, "")) })
+        Box::pin(async move { Ok(Delta::of(showing, filters, changes, "")) })
     }
 
     fn page<'a>(
