@@ -1,73 +1,93 @@
-// <bellwire-bell>: a bell with a badge, and the list behind it.
+// <bellwire-bell>: a bell with a badge. What opens behind it is in bell/, and comes when the page has time for it.
 
-import { bellStyle } from "./bell-style.js";
-import { h, icon, ago } from "./dom.js";
-import { Feed } from "./feed.js";
-import { safeUrl, sanitize } from "./sanitize.js";
-import { Socket } from "./socket.js";
+import { h, icon, sheet } from "./dom.js";
+import { ALL, Feed } from "./feed.js";
+import { directionOf, fill, load, messagesOf } from "./locale.js";
+import { STYLE } from "./style.js";
+
+export { Feed };
 
 /** @typedef {import("./feed.js").FeedItem} FeedItem */
-/** @typedef {import("./feed.js").Block} Block */
+/** @typedef {import("./locale.js").Messages} Messages */
+/** @typedef {import("./bell/panel.js").Panel} Panel */
+/** @typedef {{name: string, label?: string, filter?: Record<string, any>}} Tab `filter` has the feed options of the REST API. */
+/**
+ * What a bell's panel sees of it.
+ * @typedef {object} Setting
+ * @property {Feed|null} feed
+ * @property {Messages} texts
+ * @property {string} locale
+ * @property {Required<Tab>[]} tabs
+ * @property {{host: string, publicKey: string, user: string, tenant: string|null, token: () => Promise<string|null>}} access
+ */
 
 const BELL = ["M6 8a6 6 0 0 1 12 0c0 7 3 9 3 9H3s3-2 3-9", "M10.3 21a1.94 1.94 0 0 0 3.4 0"];
-const BOX = ["M3 4h18v4H3z", "M5 8v12h14V8", "M10 12h4"];
-const TONES = 5;
-const TICK_MS = 30_000;
+/** What is said to those who hear the page, they hear once in a while, whatever arrives. */
+const ANNOUNCE_MS = 1_000;
+/** More items than these are let go of when the panel closes. */
+const MOST_KEPT = 500;
+
+/** @type {Record<string, Record<string, any>>} */
+const USUAL = { unread: { status: "unread" }, archived: { archived: "only" } };
+
+const sheetOfBell = sheet(STYLE);
+
+/** On a server there are no elements: there it only must not break. @type {typeof HTMLElement} */
+const Base = globalThis.HTMLElement ?? class {};
 
 /**
- * Attributes: `host` (the server; the page's own by default), `public-key`, `user`, `token`, `channel`,
- * `inline` (the list stands open below the bell), `target` (where links open), `theme` (`light`, `dark`; the page's by default).
- * Properties: `refreshToken` (asked for a new user token), `feed`, `socket`.
- * Events: `frame` (as the socket's), `item-click` {item} and `action-click` {item, button}, both cancelable.
+ * Attributes: `host` (the server; the page's own by default), `public-key`, `user`, `token`, `channel`, `tenant`;
+ * `lang` (or the page's), `theme` (`light`, `dark`; the page's by default), `inline` (the panel stands open below the bell),
+ * `target` (where links open), `tabs` (`all unread archived` by default; empty for none); `toasts`, `sound` (an address, or empty for a
+ * chime), `title-badge`, `notifications` (of the browser; shows a button to allow them), `preferences` (shows a button for them);
+ * `no-share` (a socket for this tab alone), `no-store` (no copy in this browser).
+ *
+ * Properties: `refreshToken` (asked for a new user token), `tabs` (a list of `Tab`), `messages` (texts to use instead), `feed`.
+ *
+ * Events: `item` {item} (has just come; cancelled, it shows no toast), `item-click` {item, link} and `action-click` {item, button} (cancelled,
+ * they lead nowhere), `counts` (as the feed's), `refused` {as, reason, code}.
  */
-export class BellwireBell extends HTMLElement {
-  static observedAttributes = ["host", "public-key", "user", "token", "channel"];
+export class BellwireBell extends Base {
+  static observedAttributes = ["host", "public-key", "user", "token", "channel", "tenant", "lang", "tabs", "preferences", "inline"];
 
-  // A page may set it before this module has defined the element.
+  // A page may set these before this module has defined the element.
   /** @type {(() => Promise<string>|string)|undefined} */ refreshToken = /** @type {any} */ (this).refreshToken;
-  /** @type {Socket|null} */ socket = null;
+  /** @type {Tab[]|undefined} */ tabs = /** @type {any} */ (this).tabs;
+  /** @type {Partial<Messages>|undefined} */ messages = /** @type {any} */ (this).messages;
   /** @type {Feed|null} */ feed = null;
 
-  #parts = skeleton();
-  /** @type {Map<string, {item: FeedItem, node: HTMLElement}>} */ #cells = new Map();
+  /** @type {ReturnType<typeof skeleton>} */ #parts = /** @type {any} */ (null);
+  /** @type {Messages} */ #texts = messagesOf();
+  /** @type {Panel|null} */ #panel = null;
+  /** Counts the starts: what was begun for an earlier one is not carried on. */ #turn = 0;
+  /** @type {Promise<Panel|null>|null} */ #coming = null;
   /** @type {AbortController|null} */ #alive = null;
-  /** @type {any} */ #ticker;
+  /** @type {any} */ #announcement;
+  #news = 0;
   #isOpen = false;
+  #isPlanned = false;
   #hasRestartPlanned = false;
-
-  constructor() {
-    super();
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [bellStyle()];
-    const { bar, panel, bell, readAll, more, list, status } = this.#parts;
-    root.append(bar, panel, status);
-    bell.addEventListener("click", () => (this.#isOpen ? this.close() : this.open()));
-    readAll.addEventListener("click", () => void this.feed?.markAll("read"));
-    more.addEventListener("click", () => void this.feed?.loadMore());
-    list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#walk(event));
-    panel.addEventListener("pointerenter", () => this.#markSeen());
-    root.addEventListener("keydown", (event) => {
-      if (/** @type {KeyboardEvent} */ (event).key !== "Escape" || !this.#isOpen || this.hasAttribute("inline")) return;
-      this.close();
-      bell.focus();
-    });
-  }
 
   connectedCallback() {
     this.#alive = new AbortController();
     const { signal } = this.#alive;
+    if (!this.shadowRoot) {
+      const root = this.attachShadow({ mode: "open" });
+      this.#parts = skeleton();
+      root.append(this.#parts.frame);
+      root.adoptedStyleSheets = [sheetOfBell()];
+      this.#parts.bell.addEventListener("click", () => (this.#isOpen && !this.#isInline ? this.close() : void this.open()));
+    }
     document.addEventListener("pointerdown", (event) => {
-      if (!this.hasAttribute("inline") && !event.composedPath().includes(this)) this.close();
+      if (!this.#isInline && !event.composedPath().includes(this)) this.close();
     }, { signal });
-    this.#ticker = setInterval(() => this.#refreshTimes(), TICK_MS);
     this.#start();
-    if (this.hasAttribute("inline")) this.open();
   }
 
   disconnectedCallback() {
     this.#alive?.abort();
-    clearInterval(this.#ticker);
     this.#end();
+    if (this.hasAttribute("title-badge")) titleBadge(0);
   }
 
   attributeChangedCallback() {
@@ -83,255 +103,171 @@ export class BellwireBell extends HTMLElement {
     });
   }
 
-  open() {
+  /** Opens the panel; resolves when it is there. */
+  async open() {
     this.#isOpen = true;
-    this.#parts.panel.hidden = false;
     this.#parts.bell.setAttribute("aria-expanded", "true");
-    if (this.hasAttribute("inline")) return;
-    // It hangs from the bell's right end, unless that would push it out of the window.
-    const { panel } = this.#parts;
-    panel.classList.toggle("rightward", this.getBoundingClientRect().right < panel.offsetWidth);
-    panel.focus();
-    this.#markSeen();
+    const panel = await this.#fetchPanel();
+    if (this.#isOpen) panel?.open(!this.#isInline);
   }
 
   close() {
+    if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#parts.panel.hidden = true;
-    this.#parts.bell.setAttribute("aria-expanded", "false");
+    const { bell } = this.#parts;
+    bell.setAttribute("aria-expanded", "false");
+    if (this.#panel?.close()) bell.focus();
+    if (this.feed && this.feed.items.length > MOST_KEPT) void this.feed.trim();
   }
 
-  #start() {
-    const [apiKey, user, channel] = ["public-key", "user", "channel"].map((name) => this.getAttribute(name) ?? "");
-    if (!apiKey || !user || !channel) return this.#render();
-    this.socket = new Socket({
-      host: this.getAttribute("host") || location.origin,
-      apiKey,
-      userToken: this.getAttribute("token") ?? undefined,
-      refreshToken: this.refreshToken && (() => this.refreshToken?.() ?? ""),
-    });
-    this.feed = new Feed(this.socket, { channel, user });
-    this.socket.addEventListener("frame", (event) => this.#repeat(event));
-    this.socket.addEventListener("state", () => this.#render());
-    this.feed.addEventListener("change", () => this.#render());
-    this.feed.addEventListener("item", (event) => this.#arrived(/** @type {CustomEvent} */ (event).detail));
-    this.feed.addEventListener("refused", (event) => this.#say(/** @type {CustomEvent} */ (event).detail.reason));
-    this.feed.start();
-    this.socket.connect();
-  }
-
-  #end() {
-    const { feed, socket } = this;
-    this.feed = this.socket = null;
-    feed?.stop();
-    socket?.disconnect();
-    this.#render();
-  }
-
-  /** @param {Event} event */
-  #repeat(event) {
-    this.dispatchEvent(new CustomEvent("frame", { detail: /** @type {CustomEvent} */ (event).detail }));
-  }
-
-  #render() {
-    const { badge, bell, readAll, more, empty, ghosts, note } = this.#parts;
-    const { items = [], counts, status = "idle", hasMore = false, isLoadingMore = false, version = null, problem = "" } = this.feed ?? {};
-    const unread = counts?.unread_count ?? 0;
-    badge.textContent = unread > 99 ? "99+" : String(unread);
-    badge.hidden = unread === 0;
-    bell.setAttribute("aria-label", unread ? `Notifications, ${unread} unread` : "Notifications");
-    readAll.disabled = unread === 0;
-    more.hidden = !hasMore;
-    more.disabled = isLoadingMore;
-    more.textContent = isLoadingMore ? "Loading…" : "Show older";
-    const isLoading = version === null && (status === "connecting" || status === "syncing");
-    ghosts.hidden = !isLoading;
-    empty.hidden = version === null || items.length > 0;
-    note.textContent = explain(status, problem, this.socket?.state === "idle");
-    note.hidden = !note.textContent;
-    note.classList.toggle("bad", status === "refused" || status === "stopped");
-    this.#renderList(items);
-  }
-
-  /** Keeps the nodes of items that did not change, with their focus and scroll. @param {FeedItem[]} items */
-  #renderList(items) {
-    const { list } = this.#parts;
-    const ids = new Set(items.map((item) => item.id));
-    for (const [id, cell] of this.#cells) {
-      if (ids.has(id)) continue;
-      if (cell.node.matches(":focus-within")) neighbour(cell.node)?.focus();
-      cell.node.remove();
-      this.#cells.delete(id);
-    }
-    let place = list.firstElementChild;
-    for (const item of items) {
-      let cell = this.#cells.get(item.id);
-      if (!cell) {
-        cell = { item, node: this.#cell(item) };
-        this.#cells.set(item.id, cell);
-      } else if (cell.item !== item) {
-        if (cell.item.blocks !== item.blocks && JSON.stringify(cell.item.blocks) !== JSON.stringify(item.blocks)) cell.node.replaceChildren(...this.#cell(item).childNodes);
-        cell.item = item;
-      }
-      paintState(cell.node, item);
-      if (cell.node === place) place = place.nextElementSibling;
-      else list.insertBefore(cell.node, place);
-    }
-  }
-
-  /** @param {FeedItem} item */
-  #cell(item) {
-    const { id } = item;
-    const now = () => this.#cells.get(id)?.item ?? item;
-    const target = this.getAttribute("target") ?? undefined;
-    const link = safeUrl(item.blocks.find((block) => block.name === "action_url")?.rendered);
-    const dot = h("button", { class: "dot", type: "button" });
-    const archive = h("button", { class: "archive", type: "button", title: "Archive", "aria-label": "Archive" }, icon(16, ...BOX));
-    dot.addEventListener("click", () => void this.feed?.mark(now().read_at ? "unread" : "read", [id]));
-    archive.addEventListener("click", () => void this.feed?.mark("archived", [id]));
-    const blocks = item.blocks.filter((block) => block.name !== "action_url").map((block) => this.#block(block, now, target));
-    const node = h("article", { class: "item", tabIndex: 0, "aria-labelledby": `body-${id}` },
-      face(item),
-      h("div", { class: "body", id: `body-${id}` }, ...blocks, h("div", { class: "foot" }, h("time", { dateTime: item.inserted_at, title: new Date(item.inserted_at).toLocaleString() }, ago(item.inserted_at, Date.now())))),
-      link && h("a", { class: "cover", href: link, target: target ?? "", rel: "noopener", tabIndex: -1, "aria-label": "Open" }),
-      dot, archive);
-    node.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#clicked(event, now(), link));
-    node.addEventListener("animationend", (/** @type {AnimationEvent} */ event) => event.animationName === "glow" && node.classList.remove("arrives"));
-    node.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key !== "Enter" || event.target !== node) return;
-      (node.querySelector(".cover") ?? node).click();
-    });
-    return node;
-  }
-
-  /** @param {Block} block @param {() => FeedItem} item @param {string|undefined} target */
-  #block(block, item, target) {
-    if (block.type === "button_set") return this.#buttons(block, item, target);
-    const content = block.type === "markdown" ? sanitize(block.rendered ?? "", target) : block.rendered ?? "";
-    return h("div", { class: "block" }, content);
-  }
-
-  /** @param {Block} block @param {() => FeedItem} item @param {string|undefined} target */
-  #buttons(block, item, target) {
-    const links = (block.buttons ?? []).map((button, index) => {
-      const href = safeUrl(button.action);
-      const style = index === 0 ? "action first" : "action";
-      const node = href
-        ? h("a", { class: style, href, target: target ?? "", rel: "noopener" }, button.label)
-        : h("button", { class: style, type: "button" }, button.label);
-      node.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-        event.stopPropagation();
-        if (!this.#offer("action-click", { item: item(), button })) event.preventDefault();
-        void this.feed?.mark("interacted", [item().id], { type: "button_click", name: button.name, label: button.label, action: button.action });
-      });
-      return node;
-    });
-    return h("div", { class: "actions" }, ...links);
-  }
-
-  /** @param {MouseEvent} event @param {FeedItem} item @param {string|null} link */
-  #clicked(event, item, link) {
-    const target = /** @type {Element} */ (event.target);
-    if (target.closest("button") || (target.closest("a") && !target.closest(".cover"))) return;
-    if (!this.#offer("item-click", { item })) event.preventDefault();
-    void this.feed?.mark("interacted", [item.id], { type: "cell_click", action: link ?? "" });
-  }
-
-  /** Tells the page first; false if it will handle the click itself. @param {string} name @param {object} detail */
-  #offer(name, detail) {
+  /** Tells the page first; false if it will handle the matter itself. @param {string} name @param {object} detail */
+  offer(name, detail) {
     return this.dispatchEvent(new CustomEvent(name, { detail, cancelable: true, bubbles: true, composed: true }));
   }
 
-  /** @param {FeedItem} item */
-  #arrived(item) {
-    const { bell } = this.#parts;
-    bell.classList.remove("rings");
-    void bell.offsetWidth; // starts the animation anew
-    bell.classList.add("rings");
-    this.#cells.get(item.id)?.node.classList.add("arrives");
-    this.#say("New notification");
-    if (this.#isOpen && !this.hasAttribute("inline") && document.visibilityState === "visible") this.#markSeen();
+  get #isInline() {
+    return this.hasAttribute("inline");
   }
 
-  #markSeen() {
-    if (this.feed && this.#isOpen && this.feed.counts.unseen_count > 0) void this.feed.markAll("seen");
+  get #locale() {
+    return this.getAttribute("lang") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
   }
 
-  /** @param {string} text */
-  #say(text) {
-    this.#parts.status.textContent = text;
+  /** @param {string} name */
+  #named(name) {
+    return this.getAttribute(name) ?? "";
   }
 
-  #refreshTimes() {
-    for (const { item, node } of this.#cells.values()) {
-      const time = node.querySelector("time");
-      if (time) time.textContent = ago(item.inserted_at, Date.now());
+  /** @returns {Required<Tab>[]} */
+  get #tabs() {
+    const named = (this.getAttribute("tabs") ?? "all unread archived").split(/[\s,]+/).filter(Boolean).map((name) => /** @type {Tab} */ ({ name }));
+    return (this.tabs ?? named).map(({ name, label, filter }) => ({
+      name, label: label ?? this.#texts[/** @type {keyof Messages} */ (name)] ?? name, filter: filter ?? USUAL[name] ?? {},
+    }));
+  }
+
+  #start() {
+    this.#turn++;
+    this.#parts.frame.dir = directionOf(this.#locale);
+    this.#parts.frame.lang = this.#locale;
+    const [host, publicKey, user, channel] = [this.#named("host") || location.origin, ...["public-key", "user", "channel"].map((name) => this.#named(name))];
+    if (publicKey && user && channel) {
+      const tenant = this.getAttribute("tenant");
+      const views = this.#tabs.filter(({ name }) => name !== ALL).map(({ name, filter }) => [name, filter]);
+      const feed = (this.feed = new Feed({
+        host, publicKey, user, channel,
+        token: this.getAttribute("token") ?? undefined,
+        refreshToken: this.refreshToken && (() => this.refreshToken?.() ?? ""),
+        filters: tenant === null ? {} : { tenant },
+        views: views.length ? Object.fromEntries(views) : undefined,
+        share: !this.hasAttribute("no-share"),
+        keep: !this.hasAttribute("no-store"),
+      }));
+      feed.addEventListener("change", () => this.#plan());
+      feed.addEventListener("item", (event) => this.#arrived(/** @type {CustomEvent} */ (event).detail));
+      feed.addEventListener("refused", (event) => {
+        const { detail } = /** @type {CustomEvent} */ (event);
+        this.#panel?.refused(detail);
+        this.offer("refused", detail);
+      });
+      void feed.start();
+    }
+    this.#draw();
+    if (this.#isInline || this.#isOpen) void this.open();
+    else (globalThis.requestIdleCallback ?? setTimeout)(() => void this.#fetchPanel());
+  }
+
+  #end() {
+    this.#turn++;
+    this.#panel?.stop();
+    this.#panel = this.#coming = null;
+    this.feed?.stop();
+    this.feed = null;
+  }
+
+  /** The panel, made when it is wanted first. */
+  #fetchPanel() {
+    return (this.#coming ??= this.#makePanel(this.#turn));
+  }
+
+  /** @param {number} turn @returns {Promise<Panel|null>} */
+  async #makePanel(turn) {
+    try {
+      const [{ Panel }, texts] = await Promise.all([import("./bell/panel.js"), load(this.#locale, this.messages)]);
+      if (turn !== this.#turn) return null;
+      this.#texts = texts;
+      const token = async () => (await this.refreshToken?.()) ?? this.getAttribute("token");
+      const access = { host: this.#named("host") || location.origin, publicKey: this.#named("public-key"), user: this.#named("user"), tenant: this.getAttribute("tenant"), token };
+      this.#panel = new Panel(this, { feed: this.feed, texts, locale: this.#locale, tabs: this.#tabs, access });
+      this.#parts.frame.append(...this.#panel.nodes);
+      this.#draw();
+      return this.#panel;
+    } catch (error) {
+      console.error("bellwire-bell: its panel did not load.", error);
+      if (turn === this.#turn) this.#coming = null;
+      return null;
     }
   }
 
-  /** @param {KeyboardEvent} event */
-  #walk(event) {
-    const nodes = /** @type {HTMLElement[]} */ ([...this.#parts.list.querySelectorAll(".item")]);
-    const here = nodes.findIndex((node) => node.matches(":focus-within"));
-    const step = /** @type {Record<string, number>} */ ({ ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: nodes.length - 1 })[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    nodes[Math.max(0, Math.min(step, nodes.length - 1))]?.focus();
+  /** Draws once a frame, whatever comes. */
+  #plan() {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    const draw = () => {
+      this.#isPlanned = false;
+      if (this.feed) this.#draw();
+    };
+    // A page that nobody sees has no frames, and still a title.
+    if (document.visibilityState === "visible") requestAnimationFrame(draw);
+    else setTimeout(draw, 100);
+  }
+
+  #draw() {
+    const { badge, bell } = this.#parts;
+    const { title, unreadCount } = this.#texts;
+    const unread = this.feed?.counts.unread_count ?? 0;
+    badge.textContent = shortened(unread);
+    badge.hidden = !unread;
+    bell.setAttribute("aria-label", unread ? `${title}, ${fill(unreadCount, unread)}` : title);
+    if (this.hasAttribute("title-badge")) titleBadge(unread);
+    this.#panel?.draw();
+    this.dispatchEvent(new CustomEvent("counts", { detail: this.feed?.counts }));
+  }
+
+  /** @param {FeedItem} item */
+  async #arrived(item) {
+    const { bell, spoken } = this.#parts;
+    bell.classList.remove("rings");
+    void bell.offsetWidth; // starts the animation anew
+    bell.classList.add("rings");
+    this.#news++;
+    this.#announcement ??= setTimeout(() => {
+      spoken.textContent = fill(this.#texts.fresh, this.#news);
+      this.#announcement = undefined;
+      this.#news = 0;
+    }, ANNOUNCE_MS);
+    if (this.offer("item", { item })) (await this.#fetchPanel())?.arrived(item);
   }
 }
 
 function skeleton() {
-  const badge = h("span", { class: "badge", hidden: true, "aria-hidden": "true" });
-  const bell = h("button", { class: "bell", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false", "aria-label": "Notifications" }, icon(22, ...BELL), badge);
-  const readAll = h("button", { class: "quiet", type: "button", disabled: true }, "Mark all as read");
-  const note = h("div", { class: "note", role: "status", hidden: true });
-  const ghosts = h("div", { class: "ghosts", "aria-hidden": "true" }, ...[0, 1, 2].map(() => h("div", { class: "ghost" }, h("i"), h("i"), h("i"))));
-  const empty = h("div", { class: "empty", hidden: true }, icon(36, ...BELL), h("strong", {}, "All quiet"), "What concerns you will show up here.");
-  const more = h("button", { class: "more", type: "button", hidden: true }, "Show older");
-  const list = h("div", { role: "feed", "aria-labelledby": "title" });
-  const scroll = h("div", { class: "list" }, list, ghosts, empty, more);
-  const head = h("div", { class: "head" }, h("h2", { id: "title" }, "Notifications"), readAll);
-  const panel = h("div", { class: "panel", role: "dialog", "aria-labelledby": "title", tabIndex: -1, hidden: true }, head, note, scroll);
-  const bar = h("div", { class: "bar" }, h("slot"), bell);
-  const status = h("span", { class: "spoken", role: "status" });
-  return { badge, bell, readAll, note, ghosts, empty, more, list, panel, bar, status };
+  const badge = h("span", { part: "badge", hidden: true, "aria-hidden": "true" });
+  const bell = h("button", { part: "bell", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" }, icon(22, ...BELL), badge);
+  const spoken = h("span", { class: "spoken", role: "status" });
+  const frame = h("div", { class: "frame" }, h("div", { class: "bar" }, h("slot"), bell), spoken);
+  return { badge, bell, spoken, frame };
 }
 
-/** @param {HTMLElement} node @param {FeedItem} item */
-function paintState(node, item) {
-  const isRead = item.read_at !== null;
-  node.classList.toggle("read", isRead);
-  const label = isRead ? "Mark as unread" : "Mark as read";
-  const dot = node.querySelector(".dot");
-  dot?.setAttribute("aria-label", label);
-  dot?.setAttribute("title", label);
+/** @param {number} count */
+function shortened(count) {
+  return count > 99 ? "99+" : String(count);
 }
 
-/** @param {Element} node @returns {HTMLElement|null} */
-function neighbour(node) {
-  const near = [node.nextElementSibling, node.previousElementSibling].find((other) => other?.matches(".item"));
-  return /** @type {HTMLElement|null} */ (near ?? null);
+/** Puts a number before the page's title, or takes it away. @param {number} count */
+function titleBadge(count) {
+  const plain = document.title.replace(/^\(\d+\+?\) /, "");
+  const title = count ? `(${shortened(count)}) ${plain}` : plain;
+  if (title !== document.title) document.title = title;
 }
 
-/** @param {FeedItem} item */
-function face(item) {
-  const actor = item.actors?.[0];
-  const name = String(actor?.name ?? actor?.properties?.name ?? "");
-  const avatar = safeUrl(actor?.avatar ?? actor?.properties?.avatar);
-  if (avatar) return h("div", { class: "face" }, h("img", { src: avatar, alt: "", loading: "lazy", referrerPolicy: "no-referrer" }));
-  const key = name || item.source?.key || "";
-  const tone = [...key].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0), 0) % TONES;
-  const initials = name.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase();
-  return h("div", { class: `face tone${tone}`, "aria-hidden": "true" }, initials || icon(18, ...BELL));
-}
-
-/** @param {string} status @param {string} problem @param {boolean} isHungUp */
-function explain(status, problem, isHungUp) {
-  if (status === "offline") return isHungUp ? "Offline." : "Offline. Trying again.";
-  if (status === "refused") return `The server refused this feed${problem ? `: ${problem}` : "."}`;
-  if (status === "stopped") return problem || "Disconnected.";
-  if (status === "idle") return "Disconnected.";
-  return "";
-}
-
-if (!customElements.get("bellwire-bell")) customElements.define("bellwire-bell", BellwireBell);
+if (globalThis.customElements && !customElements.get("bellwire-bell")) customElements.define("bellwire-bell", BellwireBell);

@@ -61,7 +61,7 @@ function message(error) {
 /** @param {DemoFacts} facts */
 function snippet(facts) {
   return [
-    `<script type="module" src="${location.origin}/widget/bell.js"></script>`,
+    `<script type="module" src="${location.origin}/bell.js"></script>`,
     `<bellwire-bell host="${location.origin}" public-key="${facts.public_key}"`,
     `  channel="${facts.channel}"`,
     `  user="${facts.user}" token="${facts.user_token}">`,
@@ -83,11 +83,10 @@ function showDevices(facts) {
 /** @param {DemoFacts} facts @param {string} name @param {HTMLElement} chrome */
 function device(facts, name, chrome) {
   const bell = /** @type {BellwireBell} */ (document.createElement("bellwire-bell"));
-  const attributes = { "public-key": facts.public_key, user: facts.user, token: facts.user_token, channel: facts.channel, inline: "", target: "_blank" };
+  const attributes = { "public-key": facts.public_key, user: facts.user, token: facts.user_token, channel: facts.channel, inline: "", target: "_blank", "no-share": "", "no-store": "" };
   for (const [key, value] of Object.entries(attributes)) bell.setAttribute(key, value);
   bell.refreshToken = async () => (await (await fetch(CONFIG)).json()).user_token;
   bell.append(h("span", { class: "name" }, name));
-  bell.addEventListener("frame", (event) => showFrame(name, /** @type {CustomEvent} */ (event).detail));
   const lamp = h("span", { class: "lamp" });
   const plug = h("button", { class: "small", type: "button" }, "Go offline");
   const box = h("section", { class: `device ${name.toLowerCase()}`, "aria-label": name }, chrome, bell, h("div", { class: "state" }, lamp, plug));
@@ -98,8 +97,11 @@ function device(facts, name, chrome) {
 
 /** @param {BellwireBell} bell @param {string} name @param {HTMLElement} lamp @param {HTMLButtonElement} plug */
 function watch(bell, name, lamp, plug) {
-  const { feed, socket } = bell;
-  if (!feed || !socket) return;
+  const { feed } = bell;
+  if (!feed) return;
+  // Each of these bells has a socket of its own, as on a device of its own.
+  const { socket } = /** @type {import("./line.js").DirectLine} */ (feed.line);
+  socket.addEventListener("frame", (event) => showFrame(name, /** @type {CustomEvent} */ (event).detail));
   const show = () => {
     lamp.dataset.status = feed.status;
     lamp.textContent = feed.version === null ? feed.status : `${feed.status}, version ${feed.version}`;
@@ -111,7 +113,6 @@ function watch(bell, name, lamp, plug) {
     show();
   });
   feed.addEventListener("change", show);
-  socket.addEventListener("state", show);
   feed.addEventListener("item", () => rang(name));
   show();
 }

@@ -2,7 +2,7 @@
 
 /**
  * @param {string} name
- * @param {Record<string, any>} [props] properties; a name with a dash, `role` or `class` is set as an attribute
+ * @param {Record<string, any>} [props] properties; a name with a dash, `role` or `class` is set as an attribute; `part` is a class, too
  * @param {...(Node|string|null|undefined|false)} children
  * @returns {any}
  */
@@ -10,7 +10,9 @@ export function h(name, props = {}, ...children) {
   const element = /** @type {any} */ (document.createElement(name));
   for (const [key, value] of Object.entries(props)) {
     if (value === undefined || value === null) continue;
-    if (key.includes("-") || key === "role" || key === "class") element.setAttribute(key, String(value));
+    if (key === "part") element.part = value, element.classList.add(value);
+    else if (key === "class" && value) element.classList.add(...value.split(" "));
+    else if (key.includes("-") || key === "role") element.setAttribute(key, String(value));
     else element[key] = value;
   }
   element.append(...children.filter((child) => child || child === ""));
@@ -41,4 +43,16 @@ export function ago(time, now, locale) {
   const units = [["minute", 60], ["hour", 3600], ["day", 86_400], ["week", 604_800], ["month", 2_629_800], ["year", 31_557_600]];
   const [unit, size] = units.findLast(([, size]) => -seconds >= size * 0.95) ?? units[0];
   return format.format(Math.round(seconds / size), unit);
+}
+
+/** One style sheet of this text for the whole page, made when it is wanted first. @param {string} css */
+export function sheet(css) {
+  /** @type {CSSStyleSheet|undefined} */ let made;
+  return () => {
+    if (!made) {
+      made = new CSSStyleSheet();
+      made.replaceSync(css);
+    }
+    return made;
+  };
 }

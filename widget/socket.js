@@ -16,10 +16,9 @@
  * @property {string} [userToken]
  * @property {() => Promise<string>|string} [refreshToken] Asked for a new token shortly before the old one ends.
  *
- * @typedef {object} Listener What a channel offers its socket.
+ * @typedef {object} Listener Whom the socket is for.
  * @property {string} topic
- * @property {() => void} opened
- * @property {() => void} closed
+ * @property {() => void} moved The socket's state has changed.
  * @property {(joinRef: string|null, event: string, payload: any) => void} receive
  */
 
@@ -91,7 +90,7 @@ export function tokenEnd(token, now, isFresh) {
 /**
  * One connection to the server, dialled again for as long as it is wanted.
  *
- * Events: `state` (detail: SocketState) and `frame` (detail: {direction: "in"|"out", at: number, frame: Frame}).
+ * Event: `frame` (detail: {direction: "in"|"out", at: number, frame: Frame}).
  * Nothing here throws or rejects later: a request always resolves to a Reply.
  */
 export class Socket extends EventTarget {
@@ -100,7 +99,7 @@ export class Socket extends EventTarget {
 
   /** @type {SocketOptions} */ #options;
   /** @type {WebSocket|null} */ #ws = null;
-  /** @type {Set<Listener>} */ #listeners = new Set();
+  /** @type {Listener} */ #listener;
   /** @type {Map<string, {settle: (reply: Reply) => void, timer: any}>} */ #waiting = new Map();
   #nextRef = 1;
   #turn = 0;
@@ -115,9 +114,10 @@ export class Socket extends EventTarget {
   /** @type {any} */ #tokenTimer;
   /** @type {AbortController|null} */ #wakeListeners = null;
 
-  /** @param {SocketOptions} options */
-  constructor(options) {
+  /** @param {SocketOptions} options @param {Listener} listener */
+  constructor(options, listener) {
     super();
+    this.#listener = listener;
     this.#options = { ...options };
     this.#tokenEndsAt = tokenEnd(options.userToken, Date.now(), false);
   }
@@ -140,17 +140,6 @@ export class Socket extends EventTarget {
     this.#wakeListeners?.abort();
     this.#drop(1000);
     this.#become("idle");
-  }
-
-  /** @param {Listener} listener */
-  attach(listener) {
-    this.#listeners.add(listener);
-    if (this.isOpen) listener.opened();
-  }
-
-  /** @param {Listener} listener */
-  detach(listener) {
-    this.#listeners.delete(listener);
   }
 
   /** The server says over how long its clients are to spread their return, should it go. @param {unknown} said */
@@ -216,7 +205,6 @@ export class Socket extends EventTarget {
     this.#beatTimer = setTimeout(() => this.#beat(ANSWER_MS), HEARTBEAT_MS);
     this.#planTokenRenewal();
     this.#become("open");
-    for (const listener of [...this.#listeners]) listener.opened();
   }
 
   /** @param {number} code @param {string} reason */
@@ -259,14 +247,13 @@ export class Socket extends EventTarget {
       ws.close(code);
     }
     for (const { settle } of [...this.#waiting.values()]) settle({ status: "lost", response: {} });
-    if (ws) for (const listener of [...this.#listeners]) listener.closed();
   }
 
   /** @param {SocketState} state */
   #become(state) {
     if (state === this.state) return;
     this.state = state;
-    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+    this.#listener.moved();
   }
 
   /** @param {Frame} frame */
@@ -288,9 +275,7 @@ export class Socket extends EventTarget {
       const status = payload?.status === "ok" ? "ok" : "error";
       return this.#waiting.get(String(ref))?.settle({ status, response: payload?.response ?? {} });
     }
-    for (const listener of [...this.#listeners]) {
-      if (listener.topic === topic) listener.receive(joinRef, event, payload ?? {});
-    }
+    if (topic === this.#listener.topic) this.#listener.receive(joinRef, event, payload ?? {});
   }
 
   /** @param {"in"|"out"} direction @param {Frame} frame */

@@ -26,17 +26,19 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const CONFIG: &str = "/demo/config";
 const TRIGGER: &str = "/demo/trigger";
 
-/// What is served as it is: path, type, content.
-const FILES: [(&str, &str, &[u8]); 9] = [
-    ("/widget/demo.css", CSS, include_bytes!("../../widget/demo.css")),
-    ("/widget/demo.js", JS, include_bytes!("../../widget/demo.js")),
-    ("/widget/bell.js", JS, include_bytes!("../../widget/bell.js")),
-    ("/widget/bell-style.js", JS, include_bytes!("../../widget/bell-style.js")),
-    ("/widget/channel.js", JS, include_bytes!("../../widget/channel.js")),
-    ("/widget/dom.js", JS, include_bytes!("../../widget/dom.js")),
-    ("/widget/feed.js", JS, include_bytes!("../../widget/feed.js")),
-    ("/widget/sanitize.js", JS, include_bytes!("../../widget/sanitize.js")),
-    ("/widget/socket.js", JS, include_bytes!("../../widget/socket.js")),
+/// What is served as it is: path, type, content. Scripts as `npm run build` leaves them.
+const FILES: [(&str, &str, &[u8]); 11] = [
+    ("/demo.css", CSS, include_bytes!("../../widget/demo.css")),
+    ("/demo.js", JS, include_bytes!("../../widget/dist/demo.js")),
+    ("/bell.js", JS, include_bytes!("../../widget/dist/bell.js")),
+    ("/feed.js", JS, include_bytes!("../../widget/dist/feed.js")),
+    ("/bell/panel.js", JS, include_bytes!("../../widget/dist/bell/panel.js")),
+    ("/bell/preferences.js", JS, include_bytes!("../../widget/dist/bell/preferences.js")),
+    ("/bell/lang/ar.js", JS, include_bytes!("../../widget/dist/bell/lang/ar.js")),
+    ("/bell/lang/de.js", JS, include_bytes!("../../widget/dist/bell/lang/de.js")),
+    ("/bell/lang/es.js", JS, include_bytes!("../../widget/dist/bell/lang/es.js")),
+    ("/bell/lang/fr.js", JS, include_bytes!("../../widget/dist/bell/lang/fr.js")),
+    ("/bell/lang/ja.js", JS, include_bytes!("../../widget/dist/bell/lang/ja.js")),
 ];
 const DEMO: &[u8] = include_bytes!("../../widget/demo.html");
 const ABOUT: &str = concat!(
@@ -213,10 +215,10 @@ fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full
 mod tests {
     use super::*;
 
-    /// The names of the modules that `source` imports.
+    /// The addresses of what `source` imports, from its own on, without what follows a `?`.
     fn imports(source: &str) -> Vec<&str> {
-        let lines = source.lines().filter(|line| line.starts_with("import ") || line.starts_with("export "));
-        lines.filter_map(|line| line.split_once("\"./")?.1.split('"').next()).collect()
+        let quoted = source.split("\"./").skip(1).filter_map(|rest| rest.split('"').next());
+        quoted.filter_map(|path| path.split('?').next()).filter(|path| path.ends_with(".js")).collect()
     }
 
     #[test]
@@ -229,9 +231,10 @@ mod tests {
             .filter(|path| path.starts_with('/'))
             .map(str::to_owned)
             .collect();
-        for (_, _, content) in FILES {
+        for (at, _, content) in FILES {
             let source = std::str::from_utf8(content).expect("text");
-            loaded.extend(imports(source).iter().map(|name| format!("/widget/{name}")));
+            let (folder, _) = at.rsplit_once('/').expect("it begins with one");
+            loaded.extend(imports(source).iter().map(|name| format!("{folder}/{name}")));
         }
         assert!(loaded.len() > 8, "{loaded:?}");
         for path in loaded {

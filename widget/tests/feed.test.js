@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
 import { Feed } from "../feed.js";
-import { Socket, backoff, tokenEnd } from "../socket.js";
+import { DirectLine } from "../line.js";
+import { backoff, tokenEnd } from "../socket.js";
 
 const TOPIC = "feeds:c:u";
 
@@ -69,7 +70,7 @@ const item = (id, minute, more) => ({
 /** @param {number} total @param {number} [unread] @param {number} [unseen] */
 const counts = (total, unread = total, unseen = unread) => ({ total_count: total, unread_count: unread, unseen_count: unseen });
 
-/** @type {Socket} */ let socket;
+/** @type {import("../socket.js").Socket} */ let socket;
 /** @type {Feed} */ let feed;
 const ids = () => feed.items.map(({ id }) => id);
 const wire = () => Wire.all[Wire.all.length - 1];
@@ -77,11 +78,7 @@ const wire = () => Wire.all[Wire.all.length - 1];
 beforeEach(async () => {
   Wire.all = [];
   /** @type {any} */ (globalThis).WebSocket = Wire;
-  socket = new Socket({ host: "http://server", apiKey: "pk", userToken: "t" });
-  feed = new Feed(socket, { channel: "c", user: "u" });
-  feed.start();
-  socket.connect();
-  await settled();
+  await begin();
   wire().accept();
   await wire().answer("phx_join", { version: 5 });
   await wire().push("feed.snapshot", { version: 5, counts: counts(9, 3), entries: [item("b", 2), item("a", 1)], page_info: { after: "x" } });
@@ -91,6 +88,15 @@ afterEach(() => {
   feed.stop();
   socket.disconnect();
 });
+
+/** @param {object} [more] */
+async function begin(more) {
+  const line = new DirectLine({ host: "http://server", apiKey: "pk", userToken: "t" }, TOPIC);
+  socket = line.socket;
+  feed = new Feed({ host: "http://server", publicKey: "pk", channel: "c", user: "u", ...more }, line);
+  await feed.start();
+  await settled();
+}
 
 async function reconnect() {
   socket.disconnect();
@@ -139,7 +145,7 @@ test("a delta of the past changes nothing", async () => {
 test("a version too old starts the list anew", async () => {
   await wire().push("feed.delta", { since: 90, version: 91, counts: counts(1), items: [], removed: [] });
   await wire().answer("feed.fetch", { reset: true, version: 91, counts: counts(1), entries: [item("n", 9)], page_info: { after: null } });
-  assert.deepEqual([ids(), feed.version, feed.hasMore], [["n"], 91, false]);
+  assert.deepEqual([ids(), feed.version, feed.view().hasMore], [["n"], 91, false]);
 });
 
 test("a changed item older than the last page waits for its page", async () => {
@@ -148,7 +154,7 @@ test("a changed item older than the last page waits for its page", async () => {
   const more = feed.loadMore();
   await wire().answer("feed.fetch", { version: 6, counts: counts(9), entries: [item("old", 0)], page_info: { after: null } });
   assert.equal(await more, true);
-  assert.deepEqual([ids(), feed.hasMore], [["b", "a", "old"], false]);
+  assert.deepEqual([ids(), feed.view().hasMore], [["b", "a", "old"], false]);
 });
 
 test("a mark shows at once and stays shown between its reply and its delta", async () => {

@@ -71,8 +71,8 @@ fn the_demo_page_has_what_it_needs_and_is_there_in_development_only() {
     let dir = Dir::new("demo");
     let mut server = dir.start(&DEV);
     let (status, page) = server.get("/");
-    assert!(status == 200 && page.contains("/widget/demo.js"), "{page}");
-    assert_eq!(server.get("/widget/bell.js").0, 200);
+    assert!(status == 200 && page.contains("/demo.js"), "{page}");
+    assert_eq!(server.get("/bell.js").0, 200);
     let (status, facts) = server.get("/demo/config");
     let facts: Value = serde_json::from_str(&facts).expect("JSON");
     assert_eq!((status, &facts["user"]), (200, &json!("dana")));

@@ -1,0 +1,348 @@
+// What a feed speaks through: one topic on a socket of its own, or on one that all tabs of a browser share.
+
+import { Socket, backoff } from "./socket.js";
+
+/** @typedef {import("./socket.js").Reply} Reply */
+/** @typedef {import("./socket.js").SocketOptions} SocketOptions */
+/**
+ * @typedef {"idle"|"connecting"|"joining"|"joined"|"refused"|"offline"|"stopped"} LineState
+ *
+ * @typedef {object} Line
+ * Events: `state`, and `message` (detail: {event, payload}).
+ * @property {LineState} state
+ * @property {string} problem Why it is refused or stopped, for a person to read.
+ * @property {Record<string, any>} answer The server's answer to the latest join.
+ * @property {boolean} isRelayed Whether another tab has joined: then the join's own news went there.
+ * @property {boolean} isWatched Whether somebody sees this page, or another of its tabs.
+ * @property {(payload: () => object) => void} open The payload is asked for at every join.
+ * @property {() => void} close
+ * @property {(event: string, payload: object, timeout?: number) => Promise<Reply>} push
+ * @property {EventTarget["addEventListener"]} addEventListener
+ * @property {EventTarget["removeEventListener"]} removeEventListener
+ */
+
+/** @type {Reply} */ const LOST = { status: "lost", response: {} };
+
+/** A tab that is seen waits this long for one that is not to say something, before it speaks for itself. */
+const PATIENCE_MS = 2_000;
+const RELAY_MS = 12_000;
+const REJOIN_CEILING_MS = 60_000;
+
+const isVisible = () => typeof document === "undefined" || document.visibilityState === "visible";
+
+/** One topic on a socket of its own: joined, joined again after every loss, left once. @implements {Line} */
+export class DirectLine extends EventTarget {
+  isRelayed = false;
+  /** @type {LineState} */ state = "idle";
+  /** @type {Record<string, any>} */ answer = {};
+  /** @type {string} */ topic;
+  /** @type {Socket} */ socket;
+
+  /** @type {() => object} */ #payload = () => ({});
+  /** @type {string|null} */ #joinRef = null;
+  #attempt = 0;
+  #hasBeenOpen = false;
+  /** @type {any} */ #timer;
+
+  /** @param {SocketOptions} options @param {string} topic */
+  constructor(options, topic) {
+    super();
+    this.topic = topic;
+    this.socket = new Socket(options, this);
+  }
+
+  get problem() {
+    return this.state === "stopped" ? this.socket.problem : this.state === "refused" ? this.answer.reason ?? "" : "";
+  }
+
+  get isWatched() {
+    return isVisible();
+  }
+
+  /** @param {() => object} payload */
+  open(payload) {
+    this.#payload = payload;
+    this.#become("connecting");
+    this.socket.connect();
+  }
+
+  close() {
+    if (this.state === "joined") void this.#leave();
+    this.#joinRef = null;
+    this.#become("idle");
+    this.socket.disconnect();
+  }
+
+  /** @param {string} event @param {object} payload @param {number} [timeout] @returns {Promise<Reply>} */
+  push(event, payload, timeout) {
+    if (this.state !== "joined") return Promise.resolve(LOST);
+    return this.socket.request([this.#joinRef, this.socket.ref(), this.topic, event, payload], timeout);
+  }
+
+  /** The socket's state has changed. */
+  moved() {
+    if (this.state === "idle") return;
+    const { state } = this.socket;
+    clearTimeout(this.#timer);
+    this.#joinRef = null;
+    this.#hasBeenOpen ||= state === "open";
+    if (state === "open") {
+      this.#attempt = 0;
+      void this.#join();
+    } else this.#become(state === "stopped" ? state : state === "connecting" && !this.#hasBeenOpen ? state : "offline");
+  }
+
+  /** @param {string|null} joinRef @param {string} event @param {any} payload */
+  receive(joinRef, event, payload) {
+    if (joinRef !== null && joinRef !== this.#joinRef) return;
+    if (event !== "phx_error" && event !== "phx_close") {
+      this.dispatchEvent(new CustomEvent("message", { detail: { event, payload } }));
+      return;
+    }
+    // We asked for neither: whatever ended it, the feed is still wanted.
+    if (this.state !== "joined") return;
+    this.#become("joining");
+    this.#joinLater();
+  }
+
+  async #join() {
+    clearTimeout(this.#timer);
+    const ref = (this.#joinRef = this.socket.ref());
+    this.#become("joining");
+    const { status, response } = await this.socket.request([ref, ref, this.topic, "phx_join", this.#payload()]);
+    if (ref !== this.#joinRef || status === "lost") return;
+    this.answer = response;
+    if (status === "ok") {
+      this.#attempt = 0;
+      this.socket.pace(response.reconnect_ms);
+      return this.#become("joined");
+    }
+    if (status === "timeout") void this.#leave();
+    else this.#become("refused");
+    this.#joinLater();
+  }
+
+  #joinLater() {
+    this.#timer = setTimeout(() => this.socket.state === "open" && this.#join(), backoff(this.#attempt++, Math.random(), REJOIN_CEILING_MS));
+  }
+
+  #leave() {
+    return this.socket.request([this.#joinRef, this.socket.ref(), this.topic, "phx_leave", {}]);
+  }
+
+  /** @param {LineState} state */
+  #become(state) {
+    // A join that is answered anew is news, even if the state was the same before.
+    if (state === this.state && state !== "joined") return;
+    this.state = state;
+    this.dispatchEvent(new Event("state"));
+  }
+}
+
+/**
+ * One topic for all tabs of a browser: the tab that holds a lock speaks with the server, and the others through it.
+ * When it goes, the next has the lock in the same moment. What is said between them:
+ * `hello` (a tab is there, or has come into view), `state`, `message`, `ask` and `reply`.
+ * @implements {Line}
+ */
+export class SharedLine extends EventTarget {
+  /** @type {LineState} */ state = "idle";
+  problem = "";
+  /** @type {Record<string, any>} */ answer = {};
+  /** The line of the tab that leads; null in the others. @type {Line|null} */ leading = null;
+
+  /** @type {string} */ #name;
+  /** @type {() => Line} */ #dial;
+  /** @type {() => object} */ #payload = () => ({});
+  /** @type {BroadcastChannel|null} */ #air = null;
+  /** @type {AbortController|null} */ #life = null;
+  /** @type {(() => void)|null} */ #resign = null;
+  /** @type {Map<string, (reply: Reply) => void>} */ #asked = new Map();
+  /** Tabs that somebody sees, by their ids. @type {Set<string>} */ #watching = new Set();
+  #id = Math.random().toString(36).slice(2);
+  #next = 0;
+  /** @type {string|null} */ #leader = null;
+  #leaderIsSeen = false;
+  /** @type {any} */ #doubt;
+
+  /** Whether this browser can share. */
+  static get isPossible() {
+    return typeof BroadcastChannel !== "undefined" && typeof navigator !== "undefined" && "locks" in navigator;
+  }
+
+  /** @param {string} name the same in all tabs that share @param {() => Line} dial makes the line of the tab that leads */
+  constructor(name, dial) {
+    super();
+    this.#name = name;
+    this.#dial = dial;
+  }
+
+  get isRelayed() {
+    return !this.leading;
+  }
+
+  get isWatched() {
+    return isVisible() || this.#watching.size > 0;
+  }
+
+  /** @param {() => object} payload */
+  open(payload) {
+    this.#payload = payload;
+    this.#life = new AbortController();
+    const { signal } = this.#life;
+    this.#air = new BroadcastChannel(this.#name);
+    this.#air.onmessage = ({ data }) => this.#hear(data);
+    document.addEventListener("visibilitychange", () => this.#greet(), { signal });
+    window.addEventListener("pagehide", () => this.#say({ is: "hello", isSeen: false }), { signal });
+    this.#become("connecting");
+    this.#queueUp({ signal });
+    this.#greet();
+  }
+
+  close() {
+    this.#say({ is: "hello", isSeen: false });
+    clearTimeout(this.#doubt);
+    this.#life?.abort();
+    this.#stepDown();
+    this.#air?.close();
+    this.#air = null;
+    this.#settleAll();
+    this.#become("idle");
+  }
+
+  /** @param {string} event @param {object} payload @param {number} [timeout] @returns {Promise<Reply>} */
+  push(event, payload, timeout = RELAY_MS) {
+    if (this.leading) return this.leading.push(event, payload, timeout);
+    if (this.state !== "joined") return Promise.resolve(LOST);
+    return new Promise((resolve) => {
+      const id = `${this.#id}${this.#next++}`;
+      const settle = (/** @type {Reply} */ reply) => {
+        clearTimeout(timer);
+        this.#asked.delete(id);
+        resolve(reply);
+      };
+      const timer = setTimeout(() => settle({ status: "timeout", response: {} }), timeout);
+      this.#asked.set(id, settle);
+      this.#say({ is: "ask", id, event, payload });
+    });
+  }
+
+  /** @param {LockOptions} how */
+  #queueUp(how) {
+    const lead = () => new Promise((resolve) => this.#lead(() => resolve(undefined)));
+    // Rejects when this line is closed before its turn, or another tab has taken the lock away.
+    navigator.locks.request(this.#name, how, lead).catch(() => {
+      if (!this.#life || this.#life.signal.aborted) return;
+      this.#stepDown();
+      this.#queueUp({ signal: this.#life.signal });
+    });
+  }
+
+  /** @param {() => void} resign */
+  #lead(resign) {
+    if (this.#life?.signal.aborted) return resign();
+    clearTimeout(this.#doubt);
+    this.#resign = resign;
+    this.#leader = this.#id;
+    this.#settleAll();
+    const line = (this.leading = this.#dial());
+    line.addEventListener("state", () => line === this.leading && this.#tell());
+    line.addEventListener("message", (event) => {
+      const { detail } = /** @type {CustomEvent} */ (event);
+      this.#say({ is: "message", detail });
+      this.dispatchEvent(new CustomEvent("message", { detail }));
+    });
+    line.open(this.#payload);
+  }
+
+  #stepDown() {
+    const line = this.leading;
+    this.leading = null;
+    line?.close();
+    this.#resign?.();
+    this.#resign = null;
+  }
+
+  /** Tells all tabs how the line stands. */
+  #tell() {
+    const { state, problem, answer } = /** @type {Line} */ (this.leading);
+    this.#say({ is: "state", state, problem, answer, isSeen: isVisible() });
+    this.#become(state, problem, answer);
+  }
+
+  #greet() {
+    this.#say({ is: "hello", isSeen: isVisible() });
+    if (this.leading) return this.#tell();
+    this.#leaderIsSeen = false;
+    this.#doubtLeader();
+  }
+
+  /** Browsers slow down pages that nobody sees, to the point of silence: one that is seen takes the lead then. */
+  #doubtLeader() {
+    clearTimeout(this.#doubt);
+    this.#doubt = setTimeout(() => {
+      const isWell = this.#leaderIsSeen || (this.#leader && this.state === "joined");
+      if (!this.leading && !isWell && isVisible()) this.#queueUp({ steal: true });
+    }, PATIENCE_MS);
+  }
+
+  /** @param {any} said */
+  #hear(said) {
+    const { is, from } = said;
+    if (is === "hello") {
+      if (said.isSeen) this.#watching.add(from);
+      else this.#watching.delete(from);
+      if (this.leading) this.#tell();
+      return;
+    }
+    if (is === "ask") return void this.#relay(said);
+    if (this.leading) return;
+    if (is === "reply") return this.#asked.get(said.id)?.(said.reply);
+    if (is === "message") return void this.dispatchEvent(new CustomEvent("message", { detail: said.detail }));
+    if (from !== this.#leader) {
+      this.#settleAll();
+      this.#leader = from;
+      this.#say({ is: "hello", isSeen: isVisible() });
+    }
+    this.#leaderIsSeen = said.isSeen;
+    this.#become(said.state, said.problem, said.answer);
+    if (said.state !== "joined" && isVisible()) this.#doubtLeader();
+  }
+
+  /** @param {any} asked */
+  async #relay({ id, event, payload }) {
+    if (!this.leading) return;
+    const reply = await this.leading.push(event, payload);
+    this.#say({ is: "reply", id, reply });
+  }
+
+  /** What was asked of a leader that has gone may or may not have been done: it is asked again. */
+  #settleAll() {
+    for (const settle of [...this.#asked.values()]) settle(LOST);
+  }
+
+  /** @param {object} what */
+  #say(what) {
+    this.#air?.postMessage({ ...what, from: this.#id });
+  }
+
+  /** @param {LineState} state */
+  #become(state, problem = "", answer = {}) {
+    const isSame = state === this.state && JSON.stringify(answer) === JSON.stringify(this.answer);
+    [this.state, this.problem, this.answer] = [state, problem, answer];
+    if (!isSame || this.leading) this.dispatchEvent(new Event("state"));
+  }
+}
+
+/**
+ * The line of a feed: shared if it may be and the browser can.
+ * @param {SocketOptions & {share?: boolean}} options
+ * @param {string} topic
+ * @param {string} kind what tabs must have in common beside the feed, to share
+ * @returns {SharedLine|DirectLine}
+ */
+export function lineOf(options, topic, kind) {
+  const dial = () => new DirectLine(options, topic);
+  const isShared = options.share !== false && SharedLine.isPossible;
+  return isShared ? new SharedLine(`bellwire ${options.host} ${options.apiKey} ${topic} ${kind}`, dial) : dial();
+}
