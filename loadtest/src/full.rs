@@ -11,6 +11,7 @@ use bellwire::model::schedule::{Schedule, Timing};
 use bellwire::model::time::Time;
 use bellwire::model::trigger_data::TriggerData;
 use bellwire::store::batches::{Gathering, NewActivity, OpenBatch};
+use bellwire::store::feeds::Still;
 use bellwire::store::{Batch, Env, Error, Store};
 use bellwire::wire::json::Patch;
 use serde_json::{Map, Value, json};
@@ -305,7 +306,7 @@ impl Full<'_> {
         for (ids, mark) in [(&ids, Mark::Seen), (&few, Mark::Archived)] {
             for ids in ids.chunks(CHUNK as usize) {
                 let mut batch = Batch::new();
-                batch.mark_in_feed(head.id, ids, mark, None, now);
+                batch.mark_in_feed(head.id, ids, Still::default(), mark, None, now);
                 self.store.apply(batch).await?;
             }
         }

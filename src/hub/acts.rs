@@ -196,16 +196,16 @@ impl Asking {
         let reach = Reach { recipient: Some(name.user.to_string()), tenants, is_reader: true };
         let (mark, marked) = match &self.request.what {
             What::Mark { mark, ids, metadata } => (*mark, Marked::Ids(ids.clone(), metadata.clone())),
-            What::MarkAll { mark, filter } => (*mark, Marked::All(Arc::clone(filter))),
+            What::MarkAll { mark, everything } => (*mark, Marked::All(everything.clone())),
             What::Since(_) | What::Page { .. } => return Ok(()),
         };
-        let head = Arc::clone(&self.house).mark(name.clone(), mark, marked, reach).await?;
+        let (head, at) = Arc::clone(&self.house).mark(name.clone(), mark, marked, reach).await?;
         let joined = self.view();
         let figures = match joined.as_ref().and_then(|view| view.own.as_ref()) {
             Some(own) => own.figures(&*self.house, &head).await?,
             None => Figures::default(),
         };
-        let frame = self.reply(vsn, &news::marked(head.version, &figures));
+        let frame = self.reply(vsn, &news::marked(head.version, at, &figures));
         match registry.topic(name) {
             // The delta that brings the mark comes before the answer to it.
             Some(topic) if topic.answer_after(&self.link, head.version, frame.clone()) => registry.catch_up(topic),

@@ -19,7 +19,7 @@ use crate::store::feeds::Changes;
 use crate::store::jobs::Line;
 use crate::store::{self, Env};
 use crate::verbs::feed::{Delta, Showing, View};
-use crate::verbs::mark::Reach;
+use crate::verbs::mark::{Everything, Reach};
 use crate::verbs::{Core, Error};
 use crate::wire::cursor::Page;
 
@@ -32,7 +32,7 @@ pub(crate) type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Which of a feed's items are marked.
 pub(crate) enum Marked {
     Ids(Vec<String>, Option<serde_json::Map<String, serde_json::Value>>),
-    All(Arc<Filter>),
+    All(Everything),
 }
 
 /// What is around a hub.
@@ -71,7 +71,7 @@ pub(crate) trait House: Send + Sync + 'static {
     ) -> Waiting<'a, Result<View, Error>>;
     fn counts<'a>(&'a self, head: &'a Head, filter: &'a Filter) -> Waiting<'a, Result<Counts, Error>>;
 
-    /// Marks items of the feed, as far as `reach` covers them; the head afterwards. A mark that was begun is finished even
+    /// Marks items of the feed, as far as `reach` covers them; the head afterwards, and the instant of the mark. A mark that was begun is finished even
     /// if nobody waits for it any more: its news must reach the others.
     fn mark(
         self: Arc<Self>,
@@ -79,7 +79,7 @@ pub(crate) trait House: Send + Sync + 'static {
         mark: Mark,
         marked: Marked,
         reach: Reach,
-    ) -> Waiting<'static, Result<Head, Error>>;
+    ) -> Waiting<'static, Result<(Head, Time), Error>>;
 
     /// Has the registry do this in a task of its own.
     fn start(&self, registry: Registry, work: Work);
@@ -160,19 +160,20 @@ impl House for Core {
         mark: Mark,
         marked: Marked,
         reach: Reach,
-    ) -> Waiting<'static, Result<Head, Error>> {
+    ) -> Waiting<'static, Result<(Head, Time), Error>> {
         Box::pin(async move {
             let marking = tokio::spawn(async move {
+                let now = self.clock.now();
                 let channel = name.channel.to_string();
                 match marked {
                     Marked::Ids(ids, metadata) => {
-                        drop(Core::mark(&self, name.env, &ids, mark, metadata.as_ref(), &reach).await?);
+                        drop(self.mark_at(name.env, &ids, mark, metadata.as_ref(), &reach, now).await?);
                     }
-                    Marked::All(filter) => {
-                        self.mark_all(name.env, &channel, &name.user, &filter, mark).await?;
+                    Marked::All(everything) => {
+                        self.mark_all(name.env, &channel, &name.user, &everything, mark, now).await?;
                     }
                 }
-                Ok::<_, Error>(self.store.feed_head(name.env, &channel, &name.user).await?)
+                Ok::<_, Error>((self.store.feed_head(name.env, &channel, &name.user).await?, now))
             });
             marking.await.map_err(|_| Error::Store(store::Error::Closed))?
         })

@@ -9,13 +9,15 @@ use super::MALFORMED;
 use super::channels::feed::{Name, View, filter, granted, since};
 use super::channels::guides::Target;
 use crate::model::channel::ChannelKind;
-use crate::model::feed::Filter;
+use crate::model::feed::{Filter, Options as _};
 use crate::model::mark::{Mark, interaction_metadata};
 use crate::model::recipient::user_id_fault;
+use crate::model::time::Time;
 use crate::sign::access::Grant;
 use crate::store::Env;
 use crate::verbs::Catalog;
 use crate::verbs::door::Caller;
+use crate::verbs::mark::Everything;
 use crate::wire::cursor::{List, Page};
 use crate::wire::join::Join;
 use crate::wire::json::{MAX_DEPTH, depth_at_most};
@@ -127,7 +129,7 @@ pub(crate) enum What {
     },
     MarkAll {
         mark: Mark,
-        filter: Arc<Filter>,
+        everything: Everything,
     },
 }
 
@@ -393,15 +395,24 @@ impl Session {
         let mark = payload.get("as").and_then(Value::as_str).and_then(|name| name.parse().ok());
         let names = || Mark::ALL.map(Mark::name).join(", ");
         let mark: Mark = mark.ok_or_else(|| invalid(format!("`as` is one of {}", names())))?;
+        let marked_at = marked_at(&payload, mark)?;
         if payload.get("all") == Some(&Value::Bool(true)) {
-            let options = match payload.remove("filter") {
+            let mut options = match payload.remove("filter") {
                 None | Some(Value::Null) => Map::new(),
                 Some(Value::Object(options)) => options,
                 Some(_) => return Err(invalid("`filter` is an object of feed options")),
             };
+            // An item may have gone into the archive since, or by the mark itself.
+            if marked_at.is_some() && options.text("archived").is_none() {
+                options.insert("archived".to_owned(), "include".into());
+            }
             let read = filter(&options, &self.caller, plain).map_err(invalid)?;
             let allowed = granted(&self.caller, Grant::FeedWrite);
-            return Ok(What::MarkAll { mark, filter: Arc::new(Filter { allowed, ..(*read).clone() }) });
+            let filter = Arc::new(Filter { allowed, ..(*read).clone() });
+            return Ok(What::MarkAll { mark, everything: Everything { filter, marked_at } });
+        }
+        if marked_at.is_some() {
+            return Err(invalid("`marked_at` goes with `\"all\": true`: it undoes a mark of everything"));
         }
         let metadata = interaction_metadata(payload.remove("metadata")).map_err(|fault| invalid(fault.to_string()))?;
         let ids = match payload.remove("ids") {
@@ -446,6 +457,19 @@ pub(crate) fn refuse(
 
 fn invalid(reason: impl Into<String>) -> Refused {
     (reason.into(), "invalid_params")
+}
+
+/// The instant of the mark that is undone, if one is.
+fn marked_at(payload: &Map<String, Value>, mark: Mark) -> Result<Option<Time>, Refused> {
+    let at = match payload.get("marked_at") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(at) => at.as_str().and_then(Time::parse),
+    };
+    let at = at.ok_or_else(|| invalid("`marked_at` is what a mark was answered as `at`"))?;
+    if mark.is_positive() {
+        return Err(invalid(format!("`marked_at` says what is undone, and {} undoes nothing", mark.name())));
+    }
+    Ok(Some(at))
 }
 
 fn object(payload: &str) -> Result<Map<String, Value>, Refused> {

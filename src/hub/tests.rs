@@ -524,7 +524,8 @@ async fn what_is_revoked_is_gone_from_every_device() {
     // Once more it is no news; nor is what a device says of an item that it has not yet taken away.
     assert_eq!(house.core.revoke(1, std::slice::from_ref(&id)).await.unwrap(), 0);
     own.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "read", "ids": [id]}])).await;
-    assert_eq!(own.next().await[4]["response"], json!({"version": 3, "counts": counts(1, 1, 1)}));
+    let response = json!({"version": 3, "at": house.core.clock.now(), "counts": counts(1, 1, 1)});
+    assert_eq!(own.next().await[4]["response"], response);
     assert_eq!(house.core.store.message(1, &id).await.unwrap().unwrap().read_at, None);
     stock.quiet().await;
 }
@@ -765,7 +766,7 @@ async fn our_own_client_has_the_feed_live_marks_in_it_and_resumes() {
     let (delta, answer) = (one.next().await, one.next().await);
     assert_eq!(delta[4]["items"][0]["id"], json!(first));
     assert!(delta[4]["items"][0]["read_at"].is_string());
-    let response = json!({"version": 3, "counts": counts(2, 1, 2)});
+    let response = json!({"version": 3, "at": delta[4]["items"][0]["read_at"], "counts": counts(2, 1, 2)});
     assert_eq!(answer, json!(["1", "9", topic("ann"), "phx_reply", {"status": "ok", "response": response}]));
     let delta = two.next().await;
     assert_eq!((&delta[0], &delta[4]["version"], &delta[4]["counts"]), (&json!("5"), &json!(3), &counts(2, 1, 2)));
@@ -776,7 +777,8 @@ async fn our_own_client_has_the_feed_live_marks_in_it_and_resumes() {
     )
     .await;
     assert_eq!(one.next().await[4]["removed"], json!([first]));
-    assert_eq!(one.next().await[4]["response"], json!({"version": 4, "counts": counts(1, 1, 1)}));
+    let response = json!({"version": 4, "at": house.core.clock.now(), "counts": counts(1, 1, 1)});
+    assert_eq!(one.next().await[4]["response"], response);
     two.next().await;
 
     // Resume from where it was.
@@ -826,6 +828,54 @@ async fn our_own_client_fetches_pages_and_what_it_missed() {
     let refused = ann.next().await[4].clone();
     assert_eq!((&refused["status"], &refused["response"]["code"]), (&json!("error"), &json!("invalid_params")));
     ann.quiet().await;
+}
+
+/// One device reads everything, among it what it never loaded, and takes it back: also what went into the archive since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_of_everything_is_undone_by_the_instant_that_it_was_answered_with() {
+    let house = house(false).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(house.notify("ann").await);
+        house.core.clock.advance_seconds(1);
+    }
+    house.mark(&ids[0], Mark::Read).await;
+    house.core.clock.advance_seconds(1);
+    let mut ann = house.client().await;
+    ann.join("1", "ann", json!({"bellwire": {"page_size": 1}})).await;
+    assert_eq!(ann.next().await[4]["counts"], counts(4, 3, 4));
+    let mut ask = async |reference: &str, payload: Value| {
+        ann.say(json!(["1", reference, topic("ann"), "feed.mark", payload])).await;
+        loop {
+            let frame = ann.next().await;
+            if frame[1] == reference {
+                return frame[4]["response"].clone();
+            }
+        }
+    };
+    let marked = ask("2", json!({"as": "read", "all": true, "filter": {"status": "unread"}})).await;
+    assert_eq!((&marked["at"], &marked["counts"]), (&json!(house.core.clock.now()), &counts(4, 0, 4)));
+    house.core.clock.advance_seconds(1);
+    house.mark(&ids[1], Mark::Archived).await;
+    house.mark(&ids[2], Mark::Read).await;
+    let undone = ask("3", json!({"as": "unread", "all": true, "marked_at": marked["at"]})).await;
+    assert_eq!(undone["counts"], counts(3, 1, 3));
+    let read: Vec<bool> =
+        house.core.store.messages_by_ids(1, &ids).await.unwrap().iter().map(|item| item.read_at.is_some()).collect();
+    assert_eq!(read, [true, false, true, false], "read before, in the archive, read since, undone");
+    // What a filter leaves out is left out.
+    house.core.clock.advance_seconds(1);
+    let marked = ask("4", json!({"as": "archived", "all": true})).await;
+    assert_eq!(marked["counts"], counts(0, 0, 0));
+    let only_read = json!({"as": "unarchived", "all": true, "marked_at": marked["at"], "filter": {"status": "read"}});
+    assert_eq!(ask("5", only_read).await["counts"], counts(2, 0, 2));
+    let excluded =
+        json!({"as": "unarchived", "all": true, "marked_at": marked["at"], "filter": {"archived": "exclude"}});
+    assert_eq!(ask("6", excluded).await["counts"], counts(2, 0, 2));
+    assert_eq!(
+        ask("7", json!({"as": "unarchived", "all": true, "marked_at": marked["at"]})).await["counts"],
+        counts(3, 1, 3)
+    );
 }
 
 fn of_views(views: &[(&str, [i64; 3])]) -> Value {
@@ -950,7 +1000,8 @@ async fn a_token_marks_only_what_it_may() {
     ann.join("1", "ann", json!({"bellwire": {"since": 1}})).await;
     ann.next().await;
     ann.say(json!(["1", "2", topic("ann"), "feed.mark", {"as": "seen", "ids": [of_bob, "unknown"]}])).await;
-    assert_eq!(ann.next().await[4]["response"], json!({"version": 1, "counts": counts(1, 1, 1)}), "F-AUT-16 F-STA-21");
+    let response = json!({"version": 1, "at": house.core.clock.now(), "counts": counts(1, 1, 1)});
+    assert_eq!(ann.next().await[4]["response"], response, "F-AUT-16 F-STA-21");
     assert_eq!(house.core.store.messages_by_ids(1, &[of_bob]).await.unwrap()[0].seen_at, None, "F-AUT-16");
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::db::{Applied, Batch, Cell, Driver, Error, FeedKey, Row, Store};
+use super::db::{Applied, Batch, Cell, Driver, Error, FeedKey, Param, Row, Store};
 use super::dialect;
 use super::filter::{Where, status_condition};
 use super::messages::{COLUMNS, MESSAGE_COLUMNS, from_row};
@@ -42,6 +42,30 @@ pub enum Changes {
     TooOld,
     /// These messages are new or changed, those are gone.
     Since { changed: Vec<Message>, removed: Vec<Removal> },
+}
+
+/// What must hold of a message, beside that it is named, for a mark to reach it. It is asked where the message is found, and
+/// again where it is marked: it may have changed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Still {
+    pub status: Status,
+    /// It was given at this very instant what the mark takes back.
+    pub marked_at: Option<Time>,
+}
+
+impl Still {
+    /// The condition, behind others; the instant is the parameter of this number, and the last.
+    pub(super) fn holds(self, mark: Mark, number: usize) -> String {
+        let status = status_condition(self.status).map(|condition| format!(" AND {condition}"));
+        let instant = self.marked_at.map(|_| format!(" AND m.{} = ?{number}", mark.column()));
+        status.unwrap_or_default() + &instant.unwrap_or_default()
+    }
+
+    /// `params`, and the instant if there is one.
+    pub(super) fn bound(self, mut params: Vec<Param>) -> Vec<Param> {
+        params.extend(self.marked_at.map(Param::from));
+        params
+    }
 }
 
 /// A feed, and since which version it is asked what changed, if it is.
@@ -190,11 +214,13 @@ impl Store {
         Ok(Changes::Since { changed, removed }.within_limit())
     }
 
-    /// The ids of the feed's messages under `filter` at these places, oldest first: one chunk of a mark of all.
+    /// The ids of the feed's messages under `filter` at these places, oldest first: one chunk of a mark of all. Where a mark
+    /// is taken back that was given at one instant, only of those that were given it then.
     pub async fn feed_ids(
         &self,
         feed: i64,
         filter: &Filter,
+        taken_back: Option<(Mark, Time)>,
         places: RangeInclusive<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, String)>, Error> {
@@ -203,6 +229,9 @@ impl Store {
         condition.and("m.feed = ? AND m.seq BETWEEN ? AND ?", vec![feed.into(), first.into(), last.into()]);
         condition.feed_filter(filter);
         condition.status(filter.status);
+        if let Some((mark, at)) = taken_back {
+            condition.and(&format!("m.{} = ?", mark.column()), vec![at.into()]);
+        }
         let (clause, params) = condition.finish();
         let sql = format!("SELECT m.seq, m.id FROM messages m WHERE {clause} ORDER BY m.seq LIMIT {limit}");
         self.scan(sql, params, |row| Ok((row.int(0)?, row.string(1)?))).await
@@ -376,28 +405,39 @@ impl Batch {
         number
     }
 
-    /// Adds a mark on messages of one feed. Gives back the number of the feed's head afterwards; there is none where the
-    /// mark changed nothing (F-STA-17).
-    pub fn mark_in_feed(&mut self, feed: i64, ids: &[String], mark: Mark, data: Option<&str>, now: Time) -> usize {
+    /// Adds a mark on those messages of one feed of which this holds. Gives back the number of the feed's head afterwards;
+    /// there is none where the mark changed nothing (F-STA-17).
+    pub fn mark_in_feed(
+        &mut self,
+        feed: i64,
+        ids: &[String],
+        still: Still,
+        mark: Mark,
+        data: Option<&str>,
+        now: Time,
+    ) -> usize {
         self.feeds.push(FeedKey::Id(feed));
         let list = serde_json::to_string(ids).unwrap_or_default();
-        let chosen = format!("{CHOSEN}{}", changes(mark));
-        let number = self.returning(raised(&recounted(Some(mark), &chosen), &chosen), params![feed, list.as_str()]);
+        let chosen = |number: usize| format!("{CHOSEN}{}{}", changes(mark), still.holds(mark, number));
+        let raised = raised(&recounted(Some(mark), &chosen(3)), &chosen(3));
+        let number = self.returning(raised, still.bound(params![feed, list.as_str()]));
         self.push(
             format!(
                 "INSERT INTO message_events (message, id, type, data, inserted_at) \
                  SELECT m.id, j.value ->> 1, ?3, ?4, CAST(?5 AS BIGINT) FROM json_each(?2) j JOIN messages m ON m.id = j.value ->> 0 \
-                 WHERE +m.feed = ?1{} ON CONFLICT DO NOTHING",
-                changes(mark)
+                 WHERE +m.feed = ?1{}{} ON CONFLICT DO NOTHING",
+                changes(mark),
+                still.holds(mark, 6)
             ),
-            params![feed, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now],
+            still.bound(params![feed, event_pairs(ids, mark.name(), now), format!("message.{}", mark.name()), data, now]),
         );
         self.push(
             format!(
-                "UPDATE messages AS m SET {}, updated_at = ?3, version = (SELECT version FROM feeds WHERE id = ?1) WHERE {chosen}",
-                assignments(mark)
+                "UPDATE messages AS m SET {}, updated_at = ?3, version = (SELECT version FROM feeds WHERE id = ?1) WHERE {}",
+                assignments(mark),
+                chosen(4)
             ),
-            params![feed, list, now],
+            still.bound(params![feed, list, now]),
         );
         number
     }

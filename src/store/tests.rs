@@ -10,7 +10,7 @@ use super::batches::{Cancelled, Gathering, NewActivity, OpenBatch};
 use super::caps::Passing;
 use super::chunks::{Acts, End, Found, Lane};
 use super::collapse::Collapsing;
-use super::feeds::RESUME_LIMIT;
+use super::feeds::{RESUME_LIMIT, Still};
 use super::guides::Place;
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::merge::Merger;
@@ -89,7 +89,13 @@ async fn what_is_asked_most_is_found_by_an_index() {
 
     for mark in Mark::ALL {
         apply(&|batch| {
-            batch.mark_in_feed(1, &ids, mark, None, now);
+            batch.mark_in_feed(1, &ids, Still::default(), mark, None, now);
+        })
+        .await;
+        goes_by(&store, mark.name(), &[BY_ID, ROW]);
+        let still = Still { status: Status::Read, marked_at: Some(now) };
+        apply(&|batch| {
+            batch.mark_in_feed(1, &ids, still, mark, None, now);
         })
         .await;
         goes_by(&store, mark.name(), &[BY_ID, ROW]);
@@ -122,8 +128,10 @@ async fn what_is_asked_most_is_found_by_an_index() {
             goes_by(&store, "a feed's next page", &[way]);
         }
     }
-    store.feed_ids(1, &Filter::default(), 5..=9, 10).await.unwrap();
-    goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>? AND seq<?)"]);
+    for taken_back in [None, Some((Mark::Unread, now)), Some((Mark::Unarchived, now))] {
+        store.feed_ids(1, &Filter::default(), taken_back, 5..=9, 10).await.unwrap();
+        goes_by(&store, "a chunk of a feed", &["messages_by_feed (feed=? AND seq>? AND seq<?)"]);
+    }
     store.changes_alone(&head, 3).await.unwrap();
     let (new, changed) = ("messages_by_feed (feed=? AND seq>?)", "messages_changed (feed=? AND version>?)");
     let removed = "sqlite_autoindex_removals_1 (feed=? AND version>?)";
@@ -148,7 +156,14 @@ async fn what_is_asked_most_is_found_by_an_index() {
     let any = "waits_by_recipient (env=? AND recipient=?)";
     let waits = "waits_by_recipient (env=? AND recipient=? AND topic=?)";
     apply(&|batch| {
-        batch.signal_marks((1, "r", 1), &ids, Mark::Read, None, now);
+        batch.signal_marks(
+            (1, "r", 1),
+            &ids,
+            Still { marked_at: Some(now), ..Still::default() },
+            Mark::Read,
+            None,
+            now,
+        );
     })
     .await;
     goes_by(&store, "who waits for a mark", &[any, waits, BY_ID]);

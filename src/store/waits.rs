@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Env;
 use super::db::{Batch, Error, Store};
-use super::feeds::changes;
+use super::feeds::{Still, changes};
 use crate::model::mark::Mark;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::Run;
@@ -144,6 +144,7 @@ impl Batch {
         &mut self,
         (env, recipient, feed): (Env, &str, i64),
         ids: &[String],
+        still: Still,
         mark: Mark,
         data: Option<&str>,
         now: Time,
@@ -156,8 +157,8 @@ impl Batch {
         );
         self.count(
             (ANY, 2),
-            format!("{sql}{}", changes(mark)),
-            params![
+            format!("{sql}{}{}", changes(mark), still.holds(mark, 8)),
+            still.bound(params![
                 env,
                 recipient,
                 format!("message.{}", mark.name()),
@@ -165,7 +166,7 @@ impl Batch {
                 now,
                 data.unwrap_or("{}"),
                 feed
-            ],
+            ]),
         )
     }
 

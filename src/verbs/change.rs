@@ -13,7 +13,7 @@ use crate::model::recipient::RecipientRef;
 use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::store::chunks::Found;
-use crate::store::feeds::head_after;
+use crate::store::feeds::{Still, head_after};
 use crate::store::jobs::Line;
 use crate::store::{self, Applied, Batch, Env};
 
@@ -89,8 +89,22 @@ impl Change {
 
     /// Adds a mark on messages of one feed.
     pub fn mark(&mut self, feed: &FeedName, ids: &[String], mark: Mark, data: Option<&str>, now: Time) {
-        self.signals.push(self.batch.signal_marks((feed.env, &feed.recipient, feed.id), ids, mark, data, now));
-        let answer = self.batch.mark_in_feed(feed.id, ids, mark, data, now);
+        self.mark_still(feed, ids, Still::default(), mark, data, now);
+    }
+
+    /// Adds a mark on those messages of one feed of which this still holds.
+    pub fn mark_still(
+        &mut self,
+        feed: &FeedName,
+        ids: &[String],
+        still: Still,
+        mark: Mark,
+        data: Option<&str>,
+        now: Time,
+    ) {
+        let whose = (feed.env, feed.recipient.as_str(), feed.id);
+        self.signals.push(self.batch.signal_marks(whose, ids, still, mark, data, now));
+        let answer = self.batch.mark_in_feed(feed.id, ids, still, mark, data, now);
         self.touch(feed, answer);
     }
 

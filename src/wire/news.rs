@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::json::quote;
 use crate::model::feed::Counts;
+use crate::model::time::Time;
 
 /// The name of the event.
 pub const NEW_MESSAGE: &str = "new-message";
@@ -77,9 +78,9 @@ pub fn snapshot(is_reset: bool, version: i64, figures: &Figures<'_>, entries: &s
     out
 }
 
-/// What a mark is answered: the feed's version and counts once it counts.
-pub fn marked(version: i64, figures: &Figures<'_>) -> String {
-    let mut out = format!(r#"{{"version":{version}"#);
+/// What a mark is answered: the feed's version and counts once it counts, and the instant that items now hold.
+pub fn marked(version: i64, at: Time, figures: &Figures<'_>) -> String {
+    let mut out = format!(r#"{{"version":{version},"at":"{at}""#);
     figures.write(&mut out);
     out.push('}');
     out
@@ -147,11 +148,15 @@ mod tests {
     fn views_stand_beside_the_counts_in_their_order_and_only_where_there_are_any() {
         let one = r#"{"total_count":3,"unread_count":2,"unseen_count":1}"#;
         let none = Figures { counts: ONE, views: Vec::new() };
-        assert_eq!(marked(4, &none), format!(r#"{{"version":4,"counts":{one}}}"#));
+        let told = format!(r#"{{"version":4,"at":"1970-01-01T00:00:00.000007Z","counts":{one}}}"#);
+        assert_eq!(marked(4, Time::from_micros(7), &none), told);
         let figures = Figures { counts: ONE, views: vec![("un\"read", WHOLE), ("all", ONE)] };
         let views =
             format!(r#""views":{{"un\"read":{{"total_count":9,"unread_count":8,"unseen_count":7}},"all":{one}}}"#);
-        assert_eq!(marked(4, &figures), format!(r#"{{"version":4,"counts":{one},{views}}}"#));
+        assert_eq!(
+            snapshot(false, 4, &none, "[]", "{}"),
+            format!(r#"{{"version":4,"counts":{one},"entries":[],"page_info":{{}}}}"#)
+        );
         let told = format!(r#"{{"since":3,"version":4,"counts":{one},{views},"items":[],"removed":[]}}"#);
         assert_eq!(delta(3, 4, &figures, "[]", "[]"), told);
         let told = format!(r#"{{"reset":true,"version":4,"counts":{one},{views},"entries":[],"page_info":{{}}}}"#);

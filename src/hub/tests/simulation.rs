@@ -111,6 +111,7 @@ fn everything_happens_in_some_life() {
         "feed.delta",
         r#""reset":true"#,
         "new-message",
+        r#""as":"unread","all":true,"marked_at":"#,
         r#""views":{"archive":"#,
         r#""views":{"acme":"#,
         "the feed cannot be read now",

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bellwire::model::feed::{Archived, Filter, Status};
 use bellwire::model::mark::Mark;
 use bellwire::model::message::Message;
+use bellwire::model::time::Time;
 use bellwire::store::Batch;
-use bellwire::store::feeds::{Changes, RESUME_LIMIT, Removal};
-use bellwire::verbs::mark::CHUNK;
+use bellwire::store::feeds::{Changes, RESUME_LIMIT, Removal, Still};
+use bellwire::verbs::mark::{CHUNK, Everything, Reach};
 use bellwire::wire::cursor::{Cursor, Edge};
 use proptest::prelude::*;
 use serde_json::json;
@@ -41,6 +42,8 @@ async fn agrees_with_a_recount(world: &World) {
 enum Step {
     Mark(Mark, Vec<usize>),
     MarkAll(Mark),
+    /// Takes back what was given at the instant that the clock still shows.
+    Undo(Mark),
     /// In a tenant or in none, by an actor or by nobody.
     Add(bool, bool),
     /// One that takes the place of the last of its key, if that is unread.
@@ -75,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (mark(), which()).prop_map(|(mark, which)| Step::Mark(mark, which)),
         1 => mark().prop_map(Step::MarkAll),
+        1 => prop::sample::select(vec![Mark::Unseen, Mark::Unread, Mark::Unarchived]).prop_map(Step::Undo),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(tenant, actor)| Step::Add(tenant, actor)),
         3 => (0u8..3).prop_map(Step::Collapse),
         2 => which().prop_map(Step::Remove),
@@ -92,7 +96,12 @@ async fn take(world: &World, step: Step, there: &[String]) {
             core.mark(world.env, &chosen(&which), mark, None, &Default::default()).await.unwrap();
         }
         Step::MarkAll(mark) => {
-            core.mark_all(world.env, CHANNEL, "u", &Filter::default(), mark).await.unwrap();
+            core.mark_all(world.env, CHANNEL, "u", &Everything::default(), mark, core.clock.now()).await.unwrap();
+        }
+        Step::Undo(mark) => {
+            let filter = Filter { archived: Archived::Include, ..Filter::default() };
+            let everything = Everything { filter: filter.into(), marked_at: Some(core.clock.now()) };
+            core.mark_all(world.env, CHANNEL, "u", &everything, mark, core.clock.now()).await.unwrap();
         }
         Step::Add(in_tenant, has_actor) => {
             let actor = if has_actor { json!({"id": "ann", "name": "Ann"}) } else { json!(null) };
@@ -329,11 +338,134 @@ async fn everything_at_once_is_marked_in_chunks() {
     let world = world(1).await;
     world.copy("u", 2 * CHUNK).await;
     let before = world.head("u").await;
-    world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
+    world
+        .core
+        .mark_all(world.env, CHANNEL, "u", &Everything::default(), Mark::Read, world.core.clock.now())
+        .await
+        .unwrap();
     let head = world.head("u").await;
     assert_eq!((head.active.unread, head.active.total), (0, 2 * CHUNK as i64 + 1));
     assert_eq!(head.version, before.version + 3, "a version for each transaction");
     agrees_with_a_recount(&world).await;
+}
+
+/// Somebody reads everything and takes it back: unread is what was unread before, though they have never seen most of it,
+/// and nothing of what was marked before or since.
+#[tokio::test]
+async fn a_mark_of_everything_is_undone_where_it_marked_and_nowhere_else() {
+    for (given, back, archived) in [
+        (Mark::Read, Mark::Unread, Archived::Exclude),
+        (Mark::Seen, Mark::Unseen, Archived::Exclude),
+        (Mark::Archived, Mark::Unarchived, Archived::Exclude),
+    ] {
+        let world = world(4).await;
+        world.copy("u", CHUNK + 10).await;
+        world.trigger("greet", json!({"recipients": [{"id": "v"}]})).await.unwrap();
+        let feed = async || {
+            let filter = Filter { archived: Archived::Include, ..Filter::default() };
+            world.core.store.feed_page(&world.head("u").await, &filter, None, 2 * CHUNK).await.unwrap().messages
+        };
+        let ids: Vec<String> = feed().await.into_iter().map(|item| item.id).collect();
+        let stamp = |item: &Message| match given {
+            Mark::Read => item.read_at,
+            Mark::Seen => item.seen_at,
+            _ => item.archived_at,
+        };
+        let one = async |id: &String, mark: Mark| {
+            world.core.clock.advance(1);
+            world.core.mark(world.env, std::slice::from_ref(id), mark, None, &Reach::default()).await.unwrap();
+            world.core.clock.now()
+        };
+        let whole = async |user: &str, filter: Filter, mark: Mark, marked_at: Option<Time>, at: Time| {
+            let everything = Everything { filter: filter.into(), marked_at };
+            world.core.mark_all(world.env, CHANNEL, user, &everything, mark, at).await.unwrap()
+        };
+        let before = one(&ids[0], given).await;
+        one(&ids[1], Mark::Interacted).await;
+        world.core.clock.advance(1);
+        let at = world.core.clock.now();
+        let status = match given {
+            Mark::Read => Status::Unread,
+            Mark::Seen => Status::Unseen,
+            _ => Status::All,
+        };
+        let open = Filter { status, archived, ..Filter::default() };
+        whole("u", open.clone(), given, None, at).await;
+        whole("v", open, given, None, at).await;
+        let untouched = if given == Mark::Read { 2 } else { 1 };
+        let stamps = |items: Vec<Message>| {
+            items.into_iter().map(|item| (item.id.clone(), stamp(&item))).collect::<BTreeMap<_, _>>()
+        };
+        let marked = stamps(feed().await);
+        assert_eq!(marked.values().filter(|stamp| **stamp == Some(at)).count(), ids.len() - untouched, "one instant");
+        let since = one(&ids[2], given).await;
+        one(&ids[3], back).await;
+        let again = one(&ids[4], back).await;
+        assert!(again < one(&ids[4], given).await);
+        world.core.clock.advance(1);
+        let before_undo = world.head("u").await.version;
+        let all = Filter { archived: Archived::Include, ..Filter::default() };
+        whole("u", all.clone(), back, Some(at), world.core.clock.now()).await;
+        let undone = stamps(feed().await);
+        for (id, was) in &marked {
+            let expected = match was {
+                Some(stamp) if *stamp == at && !ids[2..5].contains(id) => None,
+                _ if *id == ids[2] => Some(since),
+                _ if *id == ids[3] => None,
+                _ if *id == ids[4] => Some(since.plus_micros(3)),
+                other => *other,
+            };
+            assert_eq!(undone[id], expected, "{given:?} {id}");
+        }
+        assert_eq!(undone[&ids[0]], Some(before), "what was marked before stays");
+        let foreign = world.core.store.messages(world.env, &Default::default(), None, 1_000).await.unwrap();
+        let foreign = foreign.iter().find(|item| item.recipient.id() == "v").unwrap();
+        assert_eq!(stamp(foreign), Some(at), "another's feed stays as it is");
+        if given == Mark::Read {
+            assert!(feed().await.iter().any(|item| item.id == ids[1] && item.interacted_at.is_some()));
+        }
+        let head = world.head("u").await;
+        assert_eq!(head.version, before_undo + 2, "a version for each transaction that changes anything");
+        agrees_with_a_recount(&world).await;
+        // Once more there is nothing left to undo; nor by any other instant.
+        for instant in [at, at.plus_micros(-3), at.plus_micros(9)] {
+            assert_eq!(
+                whole("u", all.clone(), back, Some(instant), world.core.clock.now()).await,
+                world.head("u").await
+            );
+        }
+        assert_eq!(world.head("u").await, head, "{given:?}");
+    }
+}
+
+/// What was found to be marked is marked only if it still is as it was found.
+#[tokio::test]
+async fn a_mark_leaves_alone_what_has_changed_since_it_was_found() {
+    let world = world(2).await;
+    let ids = ids(&world).await;
+    world.core.mark(world.env, &ids[..1], Mark::Read, None, &Default::default()).await.unwrap();
+    let (at, now) = (world.core.clock.now(), world.core.clock.now().plus_seconds(1));
+    let head = world.head("u").await;
+    let changed = async |still: Still, mark: Mark| {
+        let mut batch = Batch::new();
+        let number = batch.mark_in_feed(head.id, &ids, still, mark, None, now);
+        let applied = world.core.store.apply(batch).await.unwrap();
+        agrees_with_a_recount(&world).await;
+        let mut events = 0;
+        for id in &ids {
+            events += world.core.store.message_events(id).await.unwrap().len();
+        }
+        let feed = world.feed("u").await.into_iter();
+        let read: Vec<Option<Time>> = feed.map(|item| item.read_at).collect();
+        (!applied.rows(number).is_empty(), events, read)
+    };
+    let at_another = Still { marked_at: Some(at.plus_micros(1)), ..Still::default() };
+    assert_eq!(changed(at_another, Mark::Unread).await, (false, 1, vec![Some(at), None]));
+    let unread = Still { status: Status::Unread, ..Still::default() };
+    assert_eq!(changed(unread, Mark::Read).await, (true, 2, vec![Some(at), Some(now)]), "F-STA-16 of none but these");
+    assert_eq!(changed(unread, Mark::Read).await, (false, 2, vec![Some(at), Some(now)]));
+    let then = Still { marked_at: Some(at), ..Still::default() };
+    assert_eq!(changed(then, Mark::Unread).await, (true, 3, vec![None, Some(now)]));
 }
 
 #[tokio::test]
@@ -343,7 +475,7 @@ async fn a_mark_of_all_asks_for_no_more_than_was_there_when_it_began() {
     world.trigger("greet", json!({"recipients": [{"id": "u"}]})).await.unwrap();
     let places = |found: Vec<(i64, String)>| found.into_iter().map(|(place, _)| place).collect::<Vec<_>>();
     let asked = async |range, limit| {
-        places(world.core.store.feed_ids(head.id, &Filter::default(), range, limit).await.unwrap())
+        places(world.core.store.feed_ids(head.id, &Filter::default(), None, range, limit).await.unwrap())
     };
     assert_eq!(asked(0..=head.version, 2).await, [1, 2]);
     assert_eq!(asked(3..=head.version, 2).await, [3], "what came meanwhile was not meant");
@@ -377,7 +509,11 @@ async fn whoever_is_too_far_behind_starts_anew() {
         Changes::TooOld => panic!("as many as it may be behind"),
     }
     assert!(matches!(world.changes("u", head.version - limit - 1).await, Changes::TooOld), "one version more");
-    world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Seen).await.unwrap();
+    world
+        .core
+        .mark_all(world.env, CHANNEL, "u", &Everything::default(), Mark::Seen, world.core.clock.now())
+        .await
+        .unwrap();
     assert!(matches!(world.changes("u", head.version).await, Changes::TooOld), "one version, with more items");
     assert!(matches!(world.changes("nobody", 0).await, Changes::Since { .. }), "nothing ever happened there");
     assert!(matches!(world.changes("nobody", 1).await, Changes::TooOld), "a version from elsewhere");
@@ -390,7 +526,11 @@ fn a_page_is_read_in_place_only_where_the_counters_promise_a_short_way() {
     runtime.block_on(async {
         let world = world(1).await;
         let copies = world.copy("u", 2_499).await;
-        world.core.mark_all(world.env, CHANNEL, "u", &Filter::default(), Mark::Read).await.unwrap();
+        world
+            .core
+            .mark_all(world.env, CHANNEL, "u", &Everything::default(), Mark::Read, world.core.clock.now())
+            .await
+            .unwrap();
         world.core.mark(world.env, &copies[..10], Mark::Unread, None, &Default::default()).await.unwrap();
         world.core.mark(world.env, &copies[10..20], Mark::Archived, None, &Default::default()).await.unwrap();
         let head = world.head("u").await;
@@ -457,7 +597,7 @@ async fn a_change_of_one_feed_or_environment_reaches_no_other() {
     let (head, other_env) = (world.head("u").await, world.env + 1);
 
     apply(&|batch| {
-        batch.mark_in_feed(head.id, &every, Mark::Read, None, now);
+        batch.mark_in_feed(head.id, &every, Still::default(), Mark::Read, None, now);
     })
     .await;
     assert_eq!(

@@ -10,6 +10,7 @@ use bellwire::store::copy::copy;
 use bellwire::store::feeds::Changes;
 use bellwire::store::keys::ApiKeyRow;
 use bellwire::store::{Batch, Error, Place, Store};
+use bellwire::verbs::mark::Everything;
 use serde_json::json;
 
 use crate::support::postgres::{Server, Transaction, place, shared, url};
@@ -98,7 +99,9 @@ async fn nodes_that_change_the_same_feeds_at_once_lose_and_double_nothing() {
                     .unwrap();
                 for user in them {
                     if round % 3 == at % 3 {
-                        node.mark_all(world.env, CHANNEL, user, &Filter::default(), Mark::Read).await.unwrap();
+                        node.mark_all(world.env, CHANNEL, user, &Everything::default(), Mark::Read, node.clock.now())
+                            .await
+                            .unwrap();
                     } else {
                         let head = node.store.feed_head(world.env, CHANNEL, user).await.unwrap();
                         let page = node.store.feed_page(&head, &Filter::default(), None, 3).await.unwrap();
@@ -447,7 +450,11 @@ async fn changes_are_found_in_whatever_order_they_are_committed() {
     assert_eq!(since().await, [("ann".to_owned(), 1), ("bob".to_owned(), 2)]);
     late.commit().await;
     assert!(since().await.contains(&("ann".to_owned(), 2)), "it began before the last look, and ended after it");
-    world.core.mark_all(world.env, CHANNEL, "bob", &Filter::default(), Mark::Read).await.unwrap();
+    world
+        .core
+        .mark_all(world.env, CHANNEL, "bob", &Everything::default(), Mark::Read, world.core.clock.now())
+        .await
+        .unwrap();
     assert_eq!(since().await, [("bob".to_owned(), 3)], "a mark is a change");
     assert_eq!(since().await, []);
     let mut batch = Batch::new();

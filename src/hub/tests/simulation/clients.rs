@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::model::feed::{Archived, Counts, Filter, Status};
+use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::time::Time;
 
@@ -47,8 +48,10 @@ pub(super) struct Own {
     ever: BTreeSet<String>,
     /// Since when it has asked what changed, by its reference.
     pub(super) fetch: Option<(String, Option<i64>)>,
-    /// Marks that are not answered.
-    pub(super) marks: BTreeSet<String>,
+    /// Marks that are not answered: what each marks everything as, if it does.
+    pub(super) marks: BTreeMap<String, Option<Mark>>,
+    /// What it says to undo its last mark of everything.
+    pub(super) undo: Option<String>,
 }
 
 /// What was done with an item, and when.
@@ -253,7 +256,8 @@ impl Own {
             view_counts: Vec::new(),
             ever: BTreeSet::new(),
             fetch: None,
-            marks: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            undo: None,
         }
     }
 

@@ -4,13 +4,13 @@ use uuid::Uuid;
 
 use crate::bus::News;
 use crate::hub::channels::feed::Name;
-use crate::model::feed::{Counts, Filter, Head, Status};
+use crate::model::feed::{Archived, Counts, Filter, Head, Status};
 use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::recipient::RecipientRef;
 use crate::model::time::Time;
 use crate::store::changes::Seen;
-use crate::store::feeds::{Changes, FeedPage, Removal};
+use crate::store::feeds::{Changes, FeedPage, Removal, Still};
 
 /// Changes that a resume may span here: few, so that clients start anew now and then.
 pub(super) const RESUME_LIMIT: i64 = 12;
@@ -24,6 +24,9 @@ pub(super) enum Write {
     Mark {
         mark: Mark,
         ids: Vec<String>,
+        still: Still,
+        /// When it was given; none for when it is written.
+        at: Option<Time>,
     },
     Remove {
         ids: Vec<String>,
@@ -187,12 +190,12 @@ impl Feed {
                 news = News::Item(std::sync::Arc::new(item.clone()));
                 self.items.push(item);
             }
-            Write::Mark { mark, ids } => {
-                let mut is_any = false;
-                let chosen = |item: &&mut Message| ids.contains(&item.id) && is_changed_by(item, *mark);
+            Write::Mark { mark, ids, still, at } => {
+                let (mut is_any, at) = (false, at.unwrap_or(now));
+                let chosen = |item: &&mut Message| ids.contains(&item.id) && is_changed_by(item, *mark, *still);
                 for item in self.items.iter_mut().filter(chosen) {
-                    give(item, *mark, now);
-                    (item.version, item.updated_at, is_any) = (version, now, true);
+                    give(item, *mark, at);
+                    (item.version, item.updated_at, is_any) = (version, at, true);
                 }
                 is_any.then_some(())?;
             }
@@ -250,14 +253,16 @@ impl Feed {
     }
 }
 
-/// Taking back what was never given is no change (F-STA-17).
-fn is_changed_by(item: &Message, mark: Mark) -> bool {
-    match mark {
-        Mark::Unseen => item.seen_at.is_some(),
-        Mark::Unread => item.read_at.is_some(),
-        Mark::Unarchived => item.archived_at.is_some(),
-        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived | Mark::LinkClicked => true,
-    }
+/// Taking back what was never given is no change (F-STA-17), nor what was given at another instant than was said.
+fn is_changed_by(item: &Message, mark: Mark, still: Still) -> bool {
+    let status = Filter { status: still.status, archived: Archived::Include, ..Filter::default() };
+    let given = match mark {
+        Mark::Unseen => item.seen_at,
+        Mark::Unread => item.read_at,
+        Mark::Unarchived => item.archived_at,
+        Mark::Seen | Mark::Read | Mark::Interacted | Mark::Archived | Mark::LinkClicked => return status.matches(item),
+    };
+    given.is_some_and(|given| still.marked_at.is_none_or(|at| at == given)) && status.matches(item)
 }
 
 fn give(item: &mut Message, mark: Mark, now: Time) {
@@ -277,8 +282,9 @@ fn give(item: &mut Message, mark: Mark, now: Time) {
 }
 
 /// The ids under a filter, as a mark of all finds them.
-pub(super) fn ids_under(items: &[Message], filter: &Filter, version: i64) -> Vec<String> {
-    let is_meant = |item: &&Message| item.seq <= version && filter.matches(item);
+pub(super) fn ids_under(items: &[Message], filter: &Filter, (mark, still): (Mark, Still), version: i64) -> Vec<String> {
+    let is_changed = |item: &Message| still.marked_at.is_none() || is_changed_by(item, mark, still);
+    let is_meant = |item: &&Message| item.seq <= version && filter.matches(item) && is_changed(item);
     items.iter().filter(is_meant).map(|item| item.id.clone()).collect()
 }
 

@@ -21,10 +21,10 @@ use crate::model::channel::Channel;
 use crate::model::feed::{Counts, Filter, Head};
 use crate::model::mark::Mark;
 use crate::model::time::Time;
-use crate::store::feeds::Changes;
+use crate::store::feeds::{Changes, Still};
 use crate::store::{self, Env};
 use crate::verbs::feed::{Delta, Showing, View};
-use crate::verbs::mark::Reach;
+use crate::verbs::mark::{Everything, Reach};
 use crate::verbs::{Catalog, Error};
 use crate::wire::cursor::Page;
 
@@ -309,20 +309,22 @@ impl House for Stage {
         mark: Mark,
         marked: Marked,
         _reach: Reach,
-    ) -> Waiting<'static, Result<Head, Error>> {
+    ) -> Waiting<'static, Result<(Head, Time), Error>> {
         Box::pin(async move {
-            let feed = self.number(&name);
-            let ids = match marked {
-                Marked::Ids(ids, _) => ids,
-                Marked::All(filter) => {
+            let (feed, at) = (self.number(&name), self.now());
+            let (ids, still) = match marked {
+                Marked::Ids(ids, _) => (ids, Still::default()),
+                Marked::All(Everything { filter, marked_at }) => {
+                    let still = Still { status: filter.status, marked_at };
                     let version = self.head(&name).await?.version;
-                    self.look(|database| ids_under(database.items(feed), &filter, version)).await?
+                    let meant = |database: &Database| ids_under(database.items(feed), &filter, (mark, still), version);
+                    (self.look(meant).await?, still)
                 }
             };
             for ids in ids.chunks(CHUNK) {
-                self.order(feed, Write::Mark { mark, ids: ids.to_vec() }).await?;
+                self.order(feed, Write::Mark { mark, ids: ids.to_vec(), still, at: Some(at) }).await?;
             }
-            self.head(&name).await
+            Ok((self.head(&name).await?, at))
         })
     }
 

@@ -303,8 +303,9 @@ struct Reply<'a> {
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct Answer<'a> {
     version: i64,
+    at: &'a str,
 }
 
 impl<'a> World<'a> {

@@ -164,11 +164,15 @@ impl World<'_> {
                     (ground.dice.pick(&Mark::ALL), ids)
                 };
                 let ids = serde_json::to_string(&ids).map_err(|error| error.to_string()).unwrap_or_default();
-                self.mark(client, conn, &format!(r#"{{"as":"{}","ids":{ids}}}"#, mark.name()));
+                self.mark(client, conn, None, &format!(r#"{{"as":"{}","ids":{ids}}}"#, mark.name()));
+            }
+            (Kind::Own(own), 65..71) if own.undo.is_some() => {
+                let payload = own.undo.clone().unwrap_or_default();
+                self.mark(client, conn, None, &payload);
             }
             (Kind::Own(_), 65..75) => {
                 let mark = self.ground().dice.pick(&[Mark::Seen, Mark::Read, Mark::Archived, Mark::Unread]);
-                self.mark(client, conn, &format!(r#"{{"as":"{}","all":true}}"#, mark.name()));
+                self.mark(client, conn, Some(mark), &format!(r#"{{"as":"{}","all":true}}"#, mark.name()));
             }
             (Kind::Own(own), 75..90) if own.fetch.is_none() => {
                 let since = own.version;
@@ -185,11 +189,11 @@ impl World<'_> {
         }
     }
 
-    fn mark(&mut self, client: usize, conn: u64, payload: &str) {
+    fn mark(&mut self, client: usize, conn: u64, everything: Option<Mark>, payload: &str) {
         let (reference, frame) = self.clients[client].push("feed.mark", payload);
         self.note(|| format!("client {client} says {frame}"));
         if let Kind::Own(own) = &mut self.clients[client].kind {
-            own.marks.insert(reference);
+            own.marks.insert(reference, everything);
         }
         self.send_up(conn, frame);
     }
@@ -241,9 +245,14 @@ impl World<'_> {
 
 /// Something that one of our own clients asked for is answered.
 fn answered(own: &mut Own, reference: &str, is_ok: bool, response: &str, was_filled: bool) -> Result<(), String> {
-    if own.marks.remove(reference) {
-        if is_ok && !was_filled {
-            let Version { version } = serde_json::from_str(response).map_err(|error| error.to_string())?;
+    if let Some(everything) = own.marks.remove(reference) {
+        if !is_ok {
+            return Ok(());
+        }
+        let Answer { version, at } = serde_json::from_str(response).map_err(|error| error.to_string())?;
+        let back = everything.and_then(Mark::taken_back).map(Mark::name);
+        own.undo = back.map(|back| format!(r#"{{"as":"{back}","all":true,"marked_at":"{at}"}}"#));
+        if !was_filled {
             if own.version.is_none_or(|known| known < version) {
                 return Err(format!("a mark is answered with {version} before that is told, at {:?}", own.version));
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hub::tests::simulation::stage;
+use crate::store::feeds::Still;
 
 impl World<'_> {
     /// Somebody changes something, on whichever node answers.
@@ -14,7 +15,7 @@ impl World<'_> {
             let ids = some_ids(&mut ground, feed);
             let write = match ground.dice.roll(0..100) {
                 ..60 => Write::Add { tenant: ground.dice.pick(&[None, None, Some("acme"), Some("other")]) },
-                60..88 => Write::Mark { mark: ground.dice.pick(&Mark::ALL), ids },
+                60..88 => Write::Mark { mark: ground.dice.pick(&Mark::ALL), ids, still: Still::default(), at: None },
                 88..97 => Write::Remove { ids },
                 _ => Write::Forget,
             };
