@@ -40,6 +40,25 @@ rows = [
 }
 
 #[test]
+fn the_bell_shows_and_marks_a_feed_on_any_page() {
+    let mut server = Process::laid_out("");
+    let step = |n: usize| {
+        json!({"type": "channel", "ref": format!("in_app_feed_{n}"), "channel_key": "in-app-feed",
+            "template": {"markdown_body": format!("Line **{n}** of {{{{ data.name }}}}"), "action_url": ""}})
+    };
+    let buttons = json!([{"type": "channel", "ref": "in_app_feed_1", "channel_key": "in-app-feed", "template": {
+        "markdown_body": "{{ data.name }}",
+        "action_buttons": [{"label": "Accept", "action": "#accept"}, {"label": "Decline", "action": "#decline"}]}}]);
+    for (key, steps) in [("flood", (1..=10).map(step).collect()), ("ask", buttons)] {
+        let home = server.directory().join("workflows").join(key);
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::write(home.join("workflow.json"), json!({"name": key, "steps": steps}).to_string()).unwrap();
+    }
+    server.run();
+    run("bell.test.mjs", &server);
+}
+
+#[test]
 fn the_reference_has_no_barriers() {
     run("reference.test.mjs", &Process::start(""));
 }

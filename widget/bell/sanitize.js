@@ -8,6 +8,9 @@ const DROPPED = new Set("script style template iframe object embed noscript svg 
 const LINK_PROTOCOLS = new Set(["http:", "https:", "mailto:", "tel:"]);
 const IMAGE_PROTOCOLS = new Set(["http:", "https:"]);
 
+/** Pages that insist on trusted types must allow this name. What is parsed here is never shown: only what is rebuilt of it. */
+const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("bellwire", { createHTML: (/** @type {string} */ html) => html });
+
 /**
  * A link that is safe to follow, or null.
  * @param {string|null|undefined} address
@@ -29,7 +32,7 @@ export function safeUrl(address, protocols = LINK_PROTOCOLS) {
  * @returns {DocumentFragment}
  */
 export function sanitize(html, target) {
-  const parsed = new DOMParser().parseFromString(html, "text/html");
+  const parsed = new DOMParser().parseFromString(policy?.createHTML(html) ?? html, "text/html");
   const fragment = document.createDocumentFragment();
   copyChildren(parsed.body, fragment, target);
   return fragment;

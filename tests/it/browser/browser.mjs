@@ -46,10 +46,14 @@ function chromiumOfTheSystem() {
   return found;
 }
 
-/** A page in a browser of its own, at a URL; it goes when the test ends, which fails if the page has complained. */
-export async function visit(t, url, options = {}) {
-  const context = await browser.newContext({ viewport: WIDE, ...options });
+/**
+ * A page at a URL, in a browser of its own or `beside` another page; it goes when the test ends, which fails if the page has
+ * complained, but for what `forgive` knows. `prepare` has the page before it goes anywhere.
+ */
+export async function visit(t, url, { beside, prepare, forgive, ...options } = {}) {
+  const context = beside?.context() ?? (await browser.newContext({ viewport: WIDE, ...options }));
   const page = await context.newPage();
+  await prepare?.(page);
   const complaints = [];
   const addresses = new Set();
   page.on("framenavigated", (frame) => addresses.add(frame.url()));
@@ -58,9 +62,9 @@ export async function visit(t, url, options = {}) {
     if (["error", "warning"].includes(message.type())) complaints.push({ text: message.text(), of: message.location().url });
   });
   t.after(async () => {
-    await context.close();
+    if (!beside) await context.close();
     // That a page itself is a 404, say, is no fault of it.
-    const faults = complaints.filter(({ text, of }) => !(text.startsWith("Failed to load resource") && addresses.has(of)));
+    const faults = complaints.filter(({ text, of }) => !(text.startsWith("Failed to load resource") && addresses.has(of)) && !forgive?.test(text));
     assert.deepEqual(faults, [], "the page complained in the browser's console");
   });
   await page.goto(url);

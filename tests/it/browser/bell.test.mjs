@@ -1,0 +1,423 @@
+// The bell as pages have it: one element on somebody's page under a strict policy, against the real server.
+
+import assert from "node:assert/strict";
+import http from "node:http";
+import test, { after } from "node:test";
+import { Grants, backend, buildUserTokenGrant, held, place, signUserToken, someone, tell, until, wire } from "../sdk/support.mjs";
+import { LOOKS, faultless, picture, visit } from "./browser.mjs";
+
+/** Another site; browsers trust it as they do one with a certificate, for it is on this machine. */
+const visits = new Map();
+const site = http.createServer(({ url }, response) => {
+  const { headers, body } = visits.get(url) ?? { headers: {}, body: "" };
+  response.writeHead(200, headers).end(body);
+});
+await new Promise((resolve) => site.listen(0, "127.0.0.1", resolve));
+after(() => site.close());
+const SHOP = `http://127.0.0.1:${site.address().port}`;
+/** When a wire is cut, browsers say so themselves. */
+const CUT = /WebSocket connection to|ERR_CONNECTION_RE|net::ERR_/;
+
+/** The page of a shop on which somebody's bell stands; `attributes` are the bell's. */
+function html(user, { host = place.url, lang = "en", dir = "ltr", ...attributes } = {}) {
+  const all = { host, "public-key": place.development.public, user, channel: place.channel, ...attributes };
+  const spelled = Object.entries(all).map(([name, value]) => `${name}="${String(value).replaceAll('"', "&quot;")}"`);
+  return `<!doctype html><html lang="${lang}" dir="${dir}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+    <meta name="color-scheme" content="light dark"><title>Shop</title><link rel="icon" href="data:,">
+    <header><bellwire-bell ${spelled.join(" ")}></bellwire-bell></header><main><h1>Shop</h1><a href="#a">A link</a></main>
+    <script type="module" src="${host}/bell.js"></script></html>`;
+}
+
+/** Visits the shop. Its policy lets in no inline script and no inline style, and speaks to the notification server alone. */
+async function shop(t, user, { beside, prepare, forgive, look, ...attributes } = {}) {
+  const host = attributes.host ?? place.url;
+  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace("http", "ws")}; img-src data: https:; require-trusted-types-for 'script'`;
+  const headers = { "content-type": "text/html; charset=utf-8", "content-security-policy": policy };
+  const path = `/${visits.size}`;
+  visits.set(path, { headers, body: html(user, attributes) });
+  const page = await visit(t, SHOP + path, {
+    beside, forgive, ...look,
+    prepare: async (page) => {
+      page.sockets = [];
+      page.on("websocket", (socket) => page.sockets.push(socket));
+      await prepare?.(page);
+    },
+  });
+  page.bell = page.locator("bellwire-bell");
+  page.items = page.bell.locator("article");
+  page.badge = page.bell.locator(".badge");
+  /** What its feed holds. */
+  page.feed = () => page.evaluate(() => {
+    const { feed } = document.querySelector("bellwire-bell");
+    const { status, version, problem, counts } = feed;
+    const views = Object.fromEntries(feed.views.map((name) => [name, feed.view(name).counts]));
+    return { status, version, problem, counts, views, leads: !feed.line.isRelayed, names: feed.items.map((item) => item.data?.name), read: feed.items.map((item) => !!item.read_at) };
+  });
+  return page;
+}
+
+/** Waits until the bell has a live feed. */
+const live = (page) => until("the bell is live", async () => (await page.feed()).status === "live");
+/** Waits until the bell's badge says this: nothing, for no number. */
+const badge = (page, text) => until(`the badge says ${text}`, async () => ((await page.badge.isVisible()) ? await page.badge.textContent() : "") === text);
+const open = async (page) => {
+  await page.bell.getByRole("button", { name: /^Notifications/ }).click();
+  await page.bell.getByRole("dialog").waitFor();
+};
+const tab = (page, name) => page.bell.getByRole("tab", { name });
+const says = (page, text) => page.bell.getByText(text, { exact: false }).first().waitFor();
+/** The element in the bell that has the focus. */
+const focused = (page) => page.evaluate(() => document.querySelector("bellwire-bell").shadowRoot.activeElement?.getAttribute("aria-label") ?? document.querySelector("bellwire-bell").shadowRoot.activeElement?.localName);
+
+test("an item shows on every device of its reader at once, and what one marks the other shows", async (t) => {
+  const [ann, bob] = [someone("ann"), someone("bob")];
+  const [laptop, phone, other] = await Promise.all([shop(t, ann), shop(t, ann), shop(t, bob)]);
+  await Promise.all([laptop, phone, other].map(live));
+  await tell(ann, "one");
+  await Promise.all([badge(laptop, "1"), badge(phone, "1")]);
+  await open(laptop);
+  await says(laptop, "Hello one");
+  assert.deepEqual((await other.feed()).names, [], "another user is told nothing");
+  await laptop.items.first().getByRole("button", { name: "Mark as read" }).click();
+  await Promise.all([badge(laptop, ""), badge(phone, "")]);
+  await open(phone);
+  await phone.items.first().hover();
+  await phone.items.first().getByRole("button", { name: "Mark as unread" }).click();
+  await Promise.all([badge(laptop, "1"), badge(phone, "1")]);
+  await phone.items.first().getByRole("button", { name: "Archive" }).click();
+  await until("it has left the laptop", async () => (await laptop.items.count()) === 0);
+  await tab(laptop, "Archived").click();
+  await says(laptop, "Hello one");
+});
+
+test("what has been in view for a moment is seen", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann);
+  await tell(ann, "one");
+  await badge(page, "1");
+  assert.equal((await held(ann)).unseen_count, 1, "a badge is not a look");
+  await open(page);
+  await until("it is seen", async () => (await held(ann)).unseen_count === 0);
+  assert.equal((await held(ann)).unread_count, 1, "seen is not read");
+});
+
+test("all that a tab holds is marked, also what was never loaded, and undone exactly", async (t) => {
+  const ann = someone("ann");
+  await flood(ann, 7);
+  const page = await shop(t, ann);
+  await badge(page, "70");
+  await open(page);
+  const [first, second] = (await page.evaluate(() => document.querySelector("bellwire-bell").feed.items.slice(0, 2).map(({ id }) => id)));
+  await backend().messages.markAsRead(first);
+  await backend().messages.markAsRead(second);
+  await badge(page, "68");
+  await page.bell.getByRole("button", { name: "Mark all as read" }).click();
+  await badge(page, "");
+  await until("the server holds it", async () => (await held(ann)).unread_count === 0);
+  await page.bell.getByRole("button", { name: "Undo" }).click();
+  await badge(page, "68");
+  await until("the server holds what was before", async () => (await held(ann)).unread_count === 68);
+  await tab(page, /^All/).click();
+  await page.items.first().getByRole("button", { name: "Archive" }).click();
+  await until("it is archived", async () => (await held(ann)).total_count === 69);
+  await page.bell.getByRole("button", { name: "Undo" }).click();
+  await until("it is back", async () => (await held(ann)).total_count === 70);
+});
+
+test("marks made while offline show at once, are kept if the page is closed, and reach the server", async (t) => {
+  const ann = someone("ann");
+  const line = await wire(t);
+  await tell(ann, "one");
+  const page = await shop(t, ann, { host: line.url, forgive: CUT });
+  await badge(page, "1");
+  await open(page);
+  await page.items.first().waitFor();
+  line.cut();
+  await says(page, "Offline. Trying again.");
+  await picture(page, "bell-offline");
+  await page.items.first().getByRole("button", { name: "Mark as read" }).click();
+  await badge(page, "");
+  assert.equal((await held(ann)).unread_count, 1, "the server has heard nothing yet");
+  await tell(ann, "two");
+  line.mend();
+  await until("it is live again, and has what came", async () => (await page.feed()).names.join() === "two,one");
+  await until("the mark has arrived", async () => (await held(ann)).unread_count === 1);
+  line.cut();
+  await until("it has noticed", async () => (await page.feed()).status === "offline");
+  await page.items.first().getByRole("button", { name: "Mark as read" }).click();
+  await badge(page, "");
+  const next = await shop(t, ann, { host: place.url, beside: page });
+  await page.close();
+  await live(next);
+  assert.equal((await held(ann)).unread_count, 1, "another address is another server");
+  line.mend();
+  const back = await shop(t, ann, { host: line.url, beside: next, forgive: CUT });
+  await live(back);
+  await until("the mark has outlived its page", async () => (await held(ann)).unread_count === 0);
+});
+
+test("a refused mark is taken back, and says so", async (t) => {
+  const ann = someone("ann");
+  await backend({ apiKey: place.production.secret }).users.update(ann, {});
+  await tell(ann, "one", {}, backend({ apiKey: place.production.secret }));
+  const { signing, public: key } = place.production;
+  const grants = buildUserTokenGrant({ type: "user", id: ann }, [Grants.UserFeedRead]);
+  const token = await signUserToken(ann, { signingKey: signing, grants: [grants] });
+  const page = await shop(t, ann, { "public-key": key, token });
+  await badge(page, "1");
+  await open(page);
+  await page.items.first().getByRole("button", { name: "Mark as read" }).click();
+  await says(page, "That did not work:");
+  await badge(page, "1");
+});
+
+test("a token is renewed before it ends", async (t) => {
+  const ann = someone("ann");
+  const { signing, public: key } = place.production;
+  const short = await signUserToken(ann, { signingKey: signing, expiresInSeconds: 150 });
+  const long = await signUserToken(ann, { signingKey: signing, expiresInSeconds: 3_600 });
+  const page = await shop(t, ann, {
+    "public-key": key, token: short,
+    prepare: async (page) => {
+      await page.exposeFunction("freshToken", () => long);
+      await page.addInitScript(() => document.addEventListener("DOMContentLoaded", () => (document.querySelector("bellwire-bell").refreshToken = () => globalThis.freshToken())));
+      await page.clock.install();
+    },
+  });
+  await live(page);
+  assert.match(page.sockets[0].url(), new RegExp(short));
+  await page.clock.fastForward("01:40");
+  await until("it has dialled with another", () => page.sockets.some((socket) => socket.url().includes(long)));
+  await live(page);
+});
+
+test("a token that has ended and cannot be renewed stops the bell, which says why", async (t) => {
+  const ann = someone("ann");
+  const { signing, public: key } = place.production;
+  const token = await signUserToken(ann, { signingKey: signing, expiresInSeconds: 4 });
+  const page = await shop(t, ann, { "public-key": key, token, inline: "" });
+  await live(page);
+  await says(page, "Disconnected. The user's token has ended.");
+  await picture(page, "bell-stopped");
+});
+
+test("the tabs of a browser share one socket, and the next takes over when its tab goes", async (t) => {
+  const ann = someone("ann");
+  const first = await shop(t, ann);
+  await live(first);
+  const [second, third] = [await shop(t, ann, { beside: first }), await shop(t, ann, { beside: first })];
+  await Promise.all([live(second), live(third)]);
+  assert.deepEqual([first, second, third].map(({ sockets }) => sockets.length), [1, 0, 0]);
+  await tell(ann, "one");
+  await Promise.all([first, second, third].map((page) => badge(page, "1")));
+  await open(second);
+  await second.items.first().getByRole("button", { name: "Mark as read" }).click();
+  await Promise.all([first, third].map((page) => badge(page, "")));
+  await first.close();
+  await until("another leads", async () => (await Promise.all([second, third].map((page) => page.feed()))).some(({ leads }) => leads));
+  await tell(ann, "two");
+  await Promise.all([second, third].map((page) => badge(page, "1")));
+  assert.equal(second.sockets.length + third.sockets.length, 1);
+});
+
+test("a bell without sharing has a socket of its own", async (t) => {
+  const ann = someone("ann");
+  const first = await shop(t, ann, { "no-share": "" });
+  const second = await shop(t, ann, { "no-share": "", beside: first });
+  await Promise.all([live(first), live(second)]);
+  assert.deepEqual([first, second].map(({ sockets }) => sockets.length), [1, 1]);
+});
+
+test("a copy shows before the server answers, and never to somebody else", async (t) => {
+  const [ann, bob] = [someone("ann"), someone("bob")];
+  await tell(ann, "one");
+  const first = await shop(t, ann);
+  await badge(first, "1");
+  const isKept = () => first.evaluate((user) => new Promise((resolve) => {
+    indexedDB.open("bellwire").onsuccess = ({ target }) => {
+      const keys = target.result.transaction("feeds").objectStore("feeds").getAllKeys();
+      keys.onsuccess = () => (target.result.close(), resolve(keys.result.some(([place]) => place.includes(user))));
+    };
+  }), ann);
+  await until("a copy is kept", isKept);
+  const silent = { prepare: (page) => page.routeWebSocket(/./, () => {}) };
+  const second = await shop(t, ann, { beside: first, "no-share": "", ...silent });
+  await badge(second, "1");
+  assert.notEqual((await second.feed()).status, "live");
+  const third = await shop(t, bob, { beside: first, "no-share": "", ...silent });
+  await until("it has looked", async () => (await third.feed()).status === "connecting");
+  assert.deepEqual((await third.feed()).names, []);
+  await until("what was kept of another is gone", async () => !(await isKept()));
+});
+
+test("without a copy nothing is kept", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann, { "no-store": "" });
+  await tell(ann, "one");
+  await badge(page, "1");
+  assert.deepEqual(await page.evaluate(async () => (await indexedDB.databases()).map(({ name }) => name)), []);
+});
+
+test("a keyboard is enough", async (t) => {
+  const ann = someone("ann");
+  await flood(ann, 1);
+  const page = await shop(t, ann);
+  await badge(page, "10");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.items.first().waitFor();
+  for (let presses = 0; presses < 12 && (await focused(page)) !== "article"; presses++) await page.keyboard.press("Tab");
+  assert.equal(await focused(page), "article");
+  await page.keyboard.press("r");
+  await badge(page, "9");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("x");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("x");
+  await says(page, "2 selected");
+  await page.keyboard.press("r");
+  await badge(page, "7");
+  await page.keyboard.press("z");
+  await badge(page, "9");
+  await page.keyboard.press("Home");
+  await page.keyboard.press("e");
+  await until("it is archived", async () => (await held(ann)).total_count === 9);
+  assert.equal(await focused(page), "article", "the next one has the focus");
+  await page.keyboard.press("Escape");
+  await until("the bell has the focus again", async () => /^Notifications/.test(await focused(page)));
+  assert.equal(await page.bell.getByRole("dialog").isVisible(), false);
+  await page.keyboard.press("Enter");
+  const seen = new Set();
+  for (let presses = 0; presses < 60; presses++) {
+    await page.keyboard.press("Tab");
+    seen.add(await focused(page));
+  }
+  assert.ok(!seen.has(undefined) && !seen.has(null), "Tab has left the open panel");
+  await tab(page, /^All/).focus();
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await tab(page, /^Unread/).getAttribute("aria-selected"), "true");
+});
+
+test("links and buttons lead where they say, are told to the page, and count as read", async (t) => {
+  const ann = someone("ann");
+  await backend().workflows.trigger("ask", { recipients: [ann], data: { name: "Shall we?" } });
+  await tell(ann, "one");
+  const page = await shop(t, ann, { prepare: (page) => page.addInitScript(() => {
+    globalThis.told = [];
+    for (const name of ["item-click", "action-click"]) addEventListener(name, (event) => globalThis.told.push([name, event.detail.button?.name ?? event.detail.link]));
+  }) });
+  await badge(page, "2");
+  await open(page);
+  await page.bell.getByRole("link", { name: "Accept" }).click();
+  await badge(page, "1");
+  assert.equal(new URL(page.url()).hash, "#accept");
+  await page.evaluate(() => addEventListener("item-click", (event) => event.preventDefault()));
+  await page.items.first().click({ position: { x: 200, y: 20 } });
+  await badge(page, "");
+  assert.deepEqual(await page.evaluate(() => globalThis.told), [["action-click", "accept"], ["item-click", `${SHOP}/items/one`]]);
+  assert.notEqual(new URL(page.url()).pathname, "/items/one", "a page that handles a click stays");
+  await until("the server has it", async () => (await held(ann)).items.every((item) => item.interacted_at));
+});
+
+test("what arrives shows as a toast and in the title, if the page wants it", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann, { toasts: "", "title-badge": "" });
+  await live(page);
+  await tell(ann, "one");
+  await page.bell.locator(".toast").getByText("Hello one").waitFor();
+  await until("the title counts", async () => (await page.title()) === "(1) Shop");
+  await faultless(page);
+  await picture(page, "bell-toast");
+  await page.bell.locator(".toast").getByRole("button", { name: "Close" }).click();
+  assert.equal(await page.bell.locator(".toast").count(), 0);
+});
+
+test("what markup an item brings is made harmless", async (t) => {
+  const ann = someone("ann");
+  const name = `<img src=x onerror="globalThis.hit=1"><script>globalThis.hit=1</script>[x](javascript:globalThis.hit=1)<a href="javascript:globalThis.hit=1">y</a><iframe src="https://example.com"></iframe>`;
+  await backend().workflows.trigger("ask", { recipients: [ann], data: { name } });
+  const page = await shop(t, ann);
+  await badge(page, "1");
+  await open(page);
+  await page.items.first().waitFor();
+  const found = await page.items.first().evaluate((node) => [...node.querySelectorAll("*")].filter((one) => ["script", "iframe"].includes(one.localName) || [...one.attributes].some(({ name, value }) => name.startsWith("on") || value.startsWith("javascript:"))).map((one) => one.outerHTML));
+  assert.deepEqual(found, []);
+  assert.equal(await page.evaluate(() => globalThis.hit), undefined);
+});
+
+test("ten thousand items are scrolled through with few elements", async (t) => {
+  const ann = someone("ann");
+  await flood(ann, 1_000);
+  const page = await shop(t, ann);
+  await until("they are counted", async () => (await page.feed()).counts?.total_count === 10_000, 60_000);
+  await open(page);
+  await page.items.first().waitFor();
+  const most = await page.evaluate(async () => {
+    const { feed, shadowRoot } = document.querySelector("bellwire-bell");
+    const scroller = shadowRoot.querySelector(".list");
+    let most = 0;
+    const end = Date.now() + 90_000;
+    while ((feed.items.length < 10_000 || feed.view().hasMore) && Date.now() < end) {
+      scroller.scrollTop = scroller.scrollHeight;
+      await new Promise(requestAnimationFrame);
+      most = Math.max(most, shadowRoot.querySelectorAll("article").length);
+    }
+    return most;
+  });
+  const { names } = await page.feed();
+  assert.equal(names.length, 10_000);
+  assert.ok(most <= 300, `${most} cells at once`);
+  assert.ok(await page.evaluate(() => document.querySelector("bellwire-bell").shadowRoot.querySelectorAll("article").length) >= 5, "the end of the list shows");
+});
+
+const OF_LANGUAGES = { de: "Benachrichtigungen", fr: "Notifications", es: "Notificaciones", ja: "通知", ar: "الإشعارات" };
+
+for (const [lang, title] of Object.entries(OF_LANGUAGES)) {
+  test(`it speaks ${lang}`, async (t) => {
+    const page = await shop(t, someone("ann"), { lang, dir: lang === "ar" ? "rtl" : "ltr", inline: "" });
+    await page.bell.getByRole("heading", { name: title }).waitFor();
+    assert.equal(await page.bell.locator(".frame").evaluate((frame) => getComputedStyle(frame).direction), lang === "ar" ? "rtl" : "ltr");
+  });
+}
+
+const SIGHTS = { ...Object.fromEntries(Object.entries(LOOKS).map(([name, look]) => [name, { look }])), rtl: { lang: "ar", dir: "rtl" }, phone: { look: { viewport: { width: 360, height: 700 } } } };
+
+for (const [name, sight] of Object.entries(SIGHTS)) {
+  test(`it has no barriers: ${name}`, async (t) => {
+    const ann = someone("ann");
+    const page = await shop(t, ann, { preferences: "", ...sight });
+    await live(page);
+    await page.bell.locator(".bell").click();
+    await page.bell.locator(".empty").waitFor();
+    await faultless(page);
+    await picture(page, `bell-empty-${name}`);
+    await backend().workflows.trigger("ask", { recipients: [ann], actor: { id: "sam", name: "Sam Okoro" }, data: { name: "Shall **we** meet at [nine](https://example.com)?" } });
+    for (const [at, one] of ["one", "two", "three"].entries()) {
+      await tell(ann, one, { actor: { id: `friend-${at}`, name: ["Ada Lovelace", "Grace Hopper", "Katherine Johnson"][at] } });
+    }
+    await until("they are there", async () => (await page.items.count()) === 4);
+    await page.evaluate(() => Promise.all(document.querySelector("bellwire-bell").shadowRoot.getAnimations().map((one) => one.finished)));
+    await faultless(page);
+    await picture(page, `bell-open-${name}`);
+    await page.items.nth(1).focus();
+    await page.keyboard.press("x");
+    await page.items.nth(2).focus();
+    await page.keyboard.press("r");
+    await page.bell.locator(".snack").waitFor();
+    await page.items.nth(3).focus();
+    await page.keyboard.press("x");
+    await page.evaluate(() => Promise.all(document.querySelector("bellwire-bell").shadowRoot.getAnimations().map((one) => one.finished)));
+    await faultless(page);
+    await picture(page, `bell-selected-${name}`);
+  });
+}
+
+/** Tells a user `times` ten things. */
+async function flood(user, times) {
+  await backend().users.update(user, {});
+  const hands = Array.from({ length: 16 }, async (_, hand) => {
+    for (let at = hand; at < times; at += 16) await backend().workflows.trigger("flood", { recipients: [user], data: { name: `flood ${at}` } });
+  });
+  await Promise.all(hands);
+  await until("all is there", async () => (await held(user)).total_count === times * 10, 60_000);
+}
