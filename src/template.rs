@@ -135,6 +135,9 @@ impl Default for Limits {
     }
 }
 
+/// How many subscriptions of a user a template sees (D-TPL-19, F-SUB-14).
+pub const MOST_SUBSCRIPTIONS: usize = 25;
+
 /// Where a template's references to other things lead; by default nowhere.
 pub trait Lookup {
     /// The user with this id, with `id`, `created_at`, `updated_at` and all properties at its root (D-TPL-20).

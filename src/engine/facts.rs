@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::run::{Input, Outcome, advance};
 use crate::bus::Bus;
@@ -13,6 +13,7 @@ use crate::model::cap::Counter;
 use crate::model::presence::Seen;
 use crate::model::recipient::{Recipient, RecipientRef, TENANTS};
 use crate::model::run::Run;
+use crate::model::subscription::Subscription;
 use crate::model::time::Time;
 use crate::model::workflow::batch::Shown;
 use crate::model::workflow::digest::Counting;
@@ -20,11 +21,13 @@ use crate::store::audiences::Slot;
 use crate::store::batches::{Gathered, Gathering, OpenBatch};
 use crate::store::collapse::{Collapsing, Standing};
 use crate::store::run_once::Once;
+use crate::store::subscriptions::Whose;
 use crate::store::throttles::{self, Counted};
 use crate::store::{self, Env, Store};
-use crate::template::Lookup;
+use crate::template::{Lookup, MOST_SUBSCRIPTIONS};
 use crate::verbs::presence;
 use crate::verbs::staged::{Entity, Staged};
+use crate::wire::cursor::{Cursor, Edge};
 
 /// Facts, as they were found. A stretch is a pure function: what it asks and nobody has found out yet it is told nothing
 /// about, and once that is found out the stretch is gone through again. What it then decides rests on what was read
@@ -41,6 +44,8 @@ pub struct Facts<'a> {
 struct Found {
     recipients: Known<RecipientRef, Option<Value>>,
     entities: Known<RecipientRef, Entity>,
+    /// What users follow, by their ids.
+    follows: Known<String, Arc<[Subscription]>>,
     throttled: Known<Counted, Option<throttles::Passed>>,
     passed: Known<Counter, Vec<Time>>,
     has_run: Known<Once, bool>,
@@ -141,6 +146,13 @@ impl<'a> Facts<'a> {
         for reference in entities {
             let entity = staged.entity(&reference).await?;
             self.found().entities.answers.insert(reference, entity);
+        }
+        let follows = std::mem::take(&mut self.found().follows.open);
+        for user in follows {
+            let whose = Whose::Recipient(&user);
+            let oldest = Edge::Before(Cursor::Seq(i64::MIN));
+            let answer = self.store.subscriptions(self.env, whose, None, Some(&oldest), MOST_SUBSCRIPTIONS).await?;
+            self.found().follows.answers.insert(user, answer.into());
         }
         let throttled = std::mem::take(&mut self.found().throttled.open);
         for counted in throttled {
@@ -250,6 +262,23 @@ impl<'a> Facts<'a> {
         entities.ask(reference, misses)
     }
 
+    /// What a user follows, oldest first, as templates see it: `object` answers for the record of each (D-TPL-19).
+    pub(super) fn follows(&self, user: &str, object: impl Fn(&RecipientRef) -> Option<Value>) -> Vec<Value> {
+        // No user is called like the key of an object.
+        if user.starts_with('#') {
+            return Vec::new();
+        }
+        let subscriptions = {
+            let Found { follows, misses, .. } = &mut *self.found();
+            follows.ask(&user.to_owned(), misses)
+        };
+        let shown = |one: &Subscription| {
+            let properties = one.properties.clone().unwrap_or_default();
+            json!({"object": object(&one.object), "properties": properties})
+        };
+        subscriptions.iter().flat_map(|all| all.iter()).map(shown).collect()
+    }
+
     /// The batch that is open, or was until its window was over.
     pub(super) fn open_batch(&self, gathering: &Gathering) -> Option<OpenBatch> {
         let Found { batches, misses, .. } = &mut *self.found();
@@ -291,7 +320,7 @@ impl<'a> Facts<'a> {
         self.found().has_channel_data.answers.extend(given.map(|given| (given, true)));
     }
 
-    fn recipient(&self, reference: &RecipientRef) -> Option<Value> {
+    pub(super) fn recipient(&self, reference: &RecipientRef) -> Option<Value> {
         let Found { recipients, misses, .. } = &mut *self.found();
         recipients.ask(reference, misses).flatten()
     }
@@ -312,5 +341,9 @@ impl Lookup for Facts<'_> {
 
     fn tenant(&self, id: &str) -> Option<Value> {
         self.object(TENANTS, id)
+    }
+
+    fn subscriptions(&self, user: &str) -> Vec<Value> {
+        self.follows(user, |object| self.recipient(object))
     }
 }

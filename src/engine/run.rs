@@ -621,6 +621,10 @@ impl Lookup for Stretch<'_> {
     fn tenant(&self, id: &str) -> Option<Value> {
         self.object(TENANTS, id)
     }
+
+    fn subscriptions(&self, user: &str) -> Vec<Value> {
+        self.scene.facts.follows(user, |object| self.found(object, || self.scene.facts.recipient(object)))
+    }
 }
 
 /// `run` as conditions see it: what came together in its last batch, or the run's own single activity.

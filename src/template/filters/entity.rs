@@ -3,13 +3,11 @@
 use serde_json::Value;
 
 use crate::template::{
+    MOST_SUBSCRIPTIONS,
     filters::{Args, Made},
     run::Run,
     value::Val,
 };
-
-/// How many subscriptions a template sees (D-TPL-19).
-const MAX_SUBSCRIPTIONS: usize = 25;
 
 /// What one look-up costs: it may read the database.
 const LOOKUP_STEPS: usize = 100;
@@ -40,7 +38,7 @@ pub(super) fn subscriptions<'r>(run: &mut Run<'r>, input: Val<'r>, _: &Args<'r>)
     run.spend(LOOKUP_STEPS)?;
     let user = input.text(run.value_limit())?;
     let all = run.env.lookup.subscriptions(&user);
-    Ok(Val::from(all.into_iter().take(MAX_SUBSCRIPTIONS).map(Val::from).collect::<Vec<_>>()))
+    Ok(Val::from(all.into_iter().take(MOST_SUBSCRIPTIONS).map(Val::from).collect::<Vec<_>>()))
 }
 
 /// The translation of a key with its values filled in; `nil` when there is none (D-TPL-92, D-AMB-23).

@@ -1,6 +1,8 @@
 //! What templates and conditions can name.
 
 use bellwire::model::environment::Settings;
+use bellwire::model::recipient::RecipientRef;
+use bellwire::verbs::subscribe::Request;
 use serde_json::{Map, Value, json};
 
 use crate::world::{World, document, tell};
@@ -54,6 +56,33 @@ async fn templates_see_the_whole_scope() {
     ] {
         assert_eq!(said(template, body()).await, expected, "{rule}");
     }
+}
+
+#[tokio::test]
+async fn templates_see_what_a_user_follows() {
+    let template = "{% assign all = recipient.id | subscriptions %}{{ all.size }}:\
+        {% for one in all %} {{ one.object.name }} {{ one.properties.role }}{% endfor %}\
+        /{{ 'nobody' | subscriptions | size }}{{ '#teams#t00' | subscriptions | size }}";
+    let workflows = [("greet", document(json!([tell("hello", template)]))), ("empty", document(json!([])))];
+    let world = World::new(&workflows).await;
+    let team = |n: i32| RecipientRef::Object { collection: "teams".to_owned(), id: format!("t{n:02}") };
+    let teams: Vec<Value> =
+        (0..30).map(|n| json!({"collection": "teams", "id": format!("t{n:02}"), "name": format!("T{n}")})).collect();
+    world.trigger("empty", json!({"recipients": teams})).await.unwrap();
+    let request = |role: &str| {
+        let body =
+            json!({"recipients": [{"id": "u"}, {"collection": "teams", "id": "t00"}], "properties": {"role": role}});
+        Request::parse(body.as_object().unwrap()).unwrap()
+    };
+    for n in 1..30 {
+        let role = if n == 2 { "lead" } else { "member" };
+        world.core.subscribe(world.env, &team(n), &request(role)).await.unwrap();
+    }
+    world.core.unsubscribe(world.env, &team(1), &request("member")).await.unwrap();
+    world.trigger("greet", json!({"recipients": ["u"]})).await.unwrap();
+    let others: String = (3..27).map(|n| format!(" T{n} member")).collect();
+    let expected = format!("<p>25: T2 lead{others}/00</p>");
+    assert_eq!(world.told("u").await, [expected], "F-SUB-14 D-TPL-19 D-AMB-22: the oldest");
 }
 
 #[tokio::test]
