@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::marks::reach;
-use super::messages::{DELIVERY_STATUSES, ENGAGEMENT_STATUSES, in_words};
+use super::messages::{DELIVERY_STATUSES, ENGAGEMENT_STATUSES, in_words, kept_since};
 use crate::http::answer::Answer;
 use crate::http::auth::wrong_kind;
 use crate::http::cx::Cx;
@@ -37,6 +37,10 @@ async fn bulk(cx: Cx) -> Result<Answer, ApiError> {
     let channel = cx.core().catalog.channel(id).ok_or_else(|| Error::no_feed(id))?;
     let mut spec = read(&cx.members()?, channel, action)?;
     confine(&cx, &mut spec)?;
+    if !spec.is_feed {
+        // Items of feeds are there for ever (F-STA-10).
+        spec.newer_than = spec.newer_than.max(kept_since(&cx));
+    }
     let operation = cx.core().start_bulk(cx.env(), spec).await?;
     Ok(Answer::json(&operation.to_json(&cx.origin())))
 }

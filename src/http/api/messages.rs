@@ -175,7 +175,7 @@ pub(crate) async fn found(cx: &Cx, grant: Grant) -> Result<Message, ApiError> {
 }
 
 /// Since when messages are shown; none where they always are (F-RET-01).
-fn kept_since(cx: &Cx) -> Option<Time> {
+pub(super) fn kept_since(cx: &Cx) -> Option<Time> {
     let days = i64::try_from(cx.face.settings.kept_days).unwrap_or(i64::MAX / DAY_SECONDS);
     (days > 0).then(|| cx.now().plus_seconds(-DAY_SECONDS * days))
 }

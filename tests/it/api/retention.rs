@@ -1,8 +1,11 @@
 //! What is not shown any more, and what is all the same.
 
+use bellwire::model::ids::Ksuid;
+use bellwire::model::message::Message;
+use bellwire::store::Batch;
 use serde_json::{Value, json};
 
-use crate::support::{Setup, World};
+use crate::support::{EMAIL, FEED, Setup, World};
 
 const DAY: i64 = 86_400;
 /// The operations that carry the mark, as the published description has them.
@@ -90,6 +93,42 @@ async fn messages_that_are_too_old_vanish_and_items_of_feeds_stay() {
     assert_eq!(marked["read_at"], json!(world.clock.now()), "F-RET-02 F-STA-20");
     let marked = world.post("/v1/messages/batch/archived").sk().json(&json!({"message_ids": [old]})).await.ok(200);
     assert_eq!(marked[0]["archived_at"], json!(world.clock.now()), "F-RET-02 F-STA-20");
+}
+
+/// A message that stands in no feed, such as a channel makes that delivers.
+async fn sent_by_mail(world: &World, like: &str) -> String {
+    let like = world.core.store.message(world.env, like).await.unwrap().unwrap();
+    let now = world.clock.now();
+    let id = Ksuid::mint(now, &[b"mail"]).to_string();
+    let channel = EMAIL.to_owned();
+    let sent = Message { id: id.clone(), channel, feed: None, inserted_at: now, updated_at: now, ..like };
+    let mut batch = Batch::new();
+    batch.add_message(&sent);
+    world.core.store.apply(batch).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn all_at_once_means_items_of_any_age_and_other_messages_while_they_are_kept() {
+    for (kept_days, is_old_mail_meant) in [(30, false), (0, true)] {
+        let world = world(kept_days).await;
+        let item = world.tell("ann", json!({"n": 1}), None).await;
+        let old = sent_by_mail(&world, &item).await;
+        world.clock.advance_seconds(31 * DAY);
+        let new = sent_by_mail(&world, &item).await;
+        for body in [json!({}), json!({"newer_than": "2020-01-01T00:00:00Z"})] {
+            for channel in [FEED, EMAIL] {
+                let path = format!("/v1/channels/{channel}/messages/bulk/read");
+                world.post(&path).sk().json(&body).await.ok(200);
+            }
+            world.work().await;
+            let mut read = Vec::new();
+            for id in [&item, &new, &old] {
+                read.push(world.core.store.message(world.env, id).await.unwrap().unwrap().read_at.is_some());
+            }
+            assert_eq!(read, [true, true, is_old_mail_meant], "F-STA-10 {kept_days} {body}");
+        }
+    }
 }
 
 #[tokio::test]
