@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(post.environments["production"]["host"], "mail.example.com");
     }
 
+    /// F-TRN-19: an id that is no UUID is one of them.
     #[test]
     fn mistakes_are_told_by_their_path() {
         let text = r#"

@@ -182,8 +182,8 @@ mod tests {
             "archived",
         ];
         let ranks: Vec<_> = order.iter().map(|status| rank(status).unwrap()).collect();
-        assert!(ranks.windows(2).all(|pair| pair[0] < pair[1]), "W-MSC-02 W-AMB-30");
-        assert_eq!(rank("interacted"), rank("link_clicked"), "W-MSC-02");
+        assert!(ranks.windows(2).all(|pair| pair[0] < pair[1]), "W-MSC-02 W-AMB-30 F-MSG-19");
+        assert_eq!(rank("interacted"), rank("link_clicked"), "W-MSC-02 F-MSG-19");
         assert_eq!(rank("unseen"), None);
     }
 

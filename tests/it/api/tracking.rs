@@ -67,9 +67,10 @@ async fn links_are_tracked_where_the_channel_or_the_step_says_so() {
         let world = world(of_channel).await;
         let item = told(&world, workflow, text).await;
         let is_wrapped = href(&item).starts_with(&format!("{ORIGIN}/l/"));
-        assert_eq!(is_wrapped, is_tracked, "F-TRK-01 D-TRK-01 {of_channel} {workflow}: {item}");
+        assert_eq!(is_wrapped, is_tracked, "F-TRK-01 F-TRK-02 D-TRK-01 {of_channel} {workflow}: {item}");
         assert_eq!(is_wrapped, href(&item) != "https://a.example/x", "F-TRK-01");
         assert_eq!(item["blocks"][1]["rendered"], "https://example.com", "F-BLC-07 D-TRK-06: actions are not");
+        assert!(!item.to_string().contains("/o/"), "F-TRK-02: that an item was opened is what its reader says");
     }
     let world = World::start().await;
     assert_eq!(href(&told(&world, "comment", text).await), "https://a.example/x", "F-TRK-01: it is off");

@@ -25,7 +25,7 @@ fn the_second_start_shows_the_same_keys_and_has_the_same_data() {
     assert_eq!(answer.0, 200, "{}", answer.1);
     let (status, welcome) = first.stop();
     assert_eq!(status.code(), Some(0), "Ctrl-C drains and exits 0");
-    assert!(shown(&welcome, "Public key").starts_with("pk_"), "{welcome}");
+    assert!(shown(&welcome, "Public key").starts_with("pk_"), "F-TRN-19: {welcome}");
     assert!(shown(&welcome, "Secret key").starts_with("sk_"), "{welcome}");
     assert_eq!(shown(&welcome, "Open"), format!("http://{}", first.address));
     assert!(welcome.contains("comment, deploy-finished, invoice-due, welcome"), "{welcome}");

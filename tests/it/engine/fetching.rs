@@ -6,6 +6,7 @@ use std::time::Duration;
 use bellwire::config::Fetch;
 use bellwire::engine::work::{abandon, work};
 use bellwire::model::environment::Settings;
+use bellwire::model::feed::Filter;
 use bellwire::model::run::{Run, RunStatus};
 use bellwire::model::time::Time;
 use bellwire::outside::Outside;
@@ -13,6 +14,7 @@ use bellwire::outside::policy::Policy;
 use bellwire::queue::{self, Queue, WORKERS};
 use bellwire::sign::webhook::signature;
 use bellwire::store::jobs::{Job, Line};
+use bellwire::store::messages::MessageFilter;
 use bellwire::verbs::Core;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -114,6 +116,50 @@ async fn a_request_is_sent_as_it_is_written_and_its_answer_is_laid_over_the_data
     assert!(said["duration_ms"].is_u64(), "W-RUN-18");
     assert_eq!((run.events[0].attempt, run.events[0].step_type.as_deref()), (1, Some("http_fetch")), "W-FET-27");
     assert!(!run.to_detail_json().to_string().contains("geheim"), "W-RUN-18: what lets somebody in is not shown");
+}
+
+/// Filters see what a message was made of: all that came together and what was fetched, of it what is neither a list nor a
+/// map, and of texts so much.
+#[tokio::test]
+async fn filters_see_what_a_message_was_made_of() {
+    let stub = Stub::start(|_, _| Answer::With(200, ("x-a", String::new()), json!({"c": true}).to_string())).await;
+    let gather = json!({"type": "batch", "ref": "gather", "settings": {"batch_window": {"unit": "hours", "value": 1}}});
+    let fetch =
+        json!({"type": "http_fetch", "ref": "http_fetch_1", "settings": {"method": "get", "url": stub.url("/")}});
+    let gathered = document(json!([gather, fetch, tell("tell", "{{ data.a }}")]));
+    let alone = document(json!([fetch, tell("tell", "{{ data.a }}")]));
+    let world = World::new(&[("gathered", gathered), ("alone", alone)]).await;
+    let long = "ü".repeat(300);
+    let (one, other) = (json!({"a": 1, "f": 2.5, "list": [1], "map": {"x": 1}}), json!({"b": long, "n": null}));
+    let both = json!({"a": 1, "f": 2.5, "list": [1], "map": {"x": 1}, "b": long, "n": null});
+    for (workflow, user, data) in [("gathered", "ann", &one), ("gathered", "ann", &other), ("alone", "bob", &both)] {
+        world.trigger(workflow, json!({"recipients": [{"id": user}], "data": data})).await.unwrap();
+    }
+    world.pass(3_600).await;
+    let cut: String = long.chars().take(256).collect();
+    for (wanted, is_found) in [
+        (json!({"a": 1, "b": long, "c": true, "f": 2.5, "n": null}), true),
+        (json!({"b": cut}), true),
+        (json!({"b": format!("{cut}!")}), true),
+        (json!({"b": &cut[2..]}), false),
+        (json!({"a": 2}), false),
+        (json!({"c": false}), false),
+        (json!({"absent": null}), false),
+        (json!({"list": "[1]"}), false),
+        (json!({"map": "{\"x\":1}"}), false),
+    ] {
+        let trigger_data = wanted.as_object().unwrap().clone();
+        let filter = Filter { trigger_data: trigger_data.clone(), ..Filter::default() };
+        for user in ["ann", "bob"] {
+            let (head, items) = (world.head(user).await, world.feed(user).await);
+            let page = world.core.store.feed_page(&head, &filter, None, 50).await.unwrap().messages;
+            let recipient = Some(items[0].recipient.clone());
+            let of_all = MessageFilter { trigger_data: trigger_data.clone(), recipient, ..MessageFilter::default() };
+            let list = world.core.store.messages(world.env, &of_all, None, 50).await.unwrap();
+            let found = [!page.is_empty(), filter.matches(&items[0]), !list.is_empty()];
+            assert_eq!(found, [is_found; 3], "F-FED-18 {user} {wanted}");
+        }
+    }
 }
 
 /// W-FET-12, W-FET-16, W-FET-17, W-AMB-33.

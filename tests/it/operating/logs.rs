@@ -3,7 +3,7 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Process, get};
+use crate::process::{CHANNEL, Process, get};
 
 #[tokio::test]
 async fn what_goes_wrong_is_told_with_the_ids_of_its_request_and_its_run() {
@@ -38,4 +38,20 @@ async fn what_goes_wrong_is_told_with_the_ids_of_its_request_and_its_run() {
         assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()), "one object a line: {line}");
         assert!(!line.contains("ann@example.com"), "nobody's address: {line}");
     }
+}
+
+#[tokio::test]
+async fn what_feeds_hold_stands_in_no_log_however_much_is_logged() {
+    let server = Process::start("[log]\nlevel = \"trace\"\n");
+    let body = json!({"recipients": [{"id": "ann"}], "data": {"name": "xylophone"}});
+    let reply = server.call(Method::POST, "/v1/workflows/note/trigger", body).await.expect("an answer");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    for path in [format!("/v1/users/ann/feeds/{CHANNEL}"), "/v1/users/ann/messages".to_owned()] {
+        let reply = server.call(Method::GET, &path, Value::Null).await.expect("an answer");
+        assert!(reply.status == 200 && reply.body.to_string().contains("xylophone"), "{reply:?}");
+    }
+    for operation in ["listUserInAppFeedItems", "listMessagesForUser"] {
+        server.said("that the request was answered", |line| line.contains(operation)).await;
+    }
+    assert!(!server.whole_log().contains("xylophone"), "F-FED-43: {}", server.whole_log());
 }

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import Client from "@knocklabs/client";
 import { arrived, backend, held, openFeed, page, place, quietly, someone, tell, until, wire } from "./support.mjs";
 
 test("authenticating with an object identifies the user inline, and an unknown user's feed is empty", async (t) => {
@@ -11,6 +12,20 @@ test("authenticating with an object identifies the user inline, and an unknown u
   assert.deepEqual(feed.now(), { names: [], items: [], total_count: 0, unread_count: 0, unseen_count: 0 });
   await until("the user is known", () => backend().users.get(user).then((known) => known.name === "Ann Lee", () => false));
   assert.equal((await client.user.get()).email, "ann@example.com");
+});
+
+test("what pages are handed is what the client takes: F-TRN-19", async (t) => {
+  const { secret, public: key } = place.development;
+  assert.throws(() => new Client(secret, { host: place.url }), /secret API key/);
+  const { log } = console;
+  const said = [];
+  console.log = (...words) => said.push(words.join(" "));
+  t.after(() => (console.log = log));
+  page(t, someone(), { key }).feeds.initialize("in-app-feed");
+  assert.match(said.join(), /Invalid or missing feedId/, "it says so of other names");
+  said.length = 0;
+  await openFeed(page(t, someone(), { key }));
+  assert.deepEqual(said, []);
 });
 
 test("fetch shows newest first with its counts, and changes nothing: F-FED-38", async (t) => {

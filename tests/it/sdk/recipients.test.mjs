@@ -5,7 +5,7 @@ import test from "node:test";
 import Knock from "@knocklabs/node";
 import { buildUserTokenGrant, signUserToken } from "@knocklabs/node/lib/tokenSigner";
 import { Grants } from "@knocklabs/node/lib/userTokens";
-import { arrived, backend, held, page, place, quietly, someone, tell, until } from "./support.mjs";
+import { arrived, backend, held, page, place, quietly, someone, tell, until, wire } from "./support.mjs";
 
 const { phones, slack } = place.channels;
 // What the server is configured with: whoever says nothing is sent no text messages.
@@ -128,6 +128,23 @@ test("a backend sets, reads and unsets channel data of users and objects", async
     await assert.rejects(call("setChannelData", phones, wrong), Knock.UnprocessableEntityError, "F-CHD-07");
     await assert.rejects(call("setChannelData", place.channel, wrong), Knock.UnprocessableEntityError, "F-CHD-05");
   }
+});
+
+test("the client's paths begin at the host's root, the one that it writes without a slash, too: F-TRN-04", async (t) => {
+  const { url, requests } = await wire(t);
+  const at = { collection: "teams", objectId: someone("team"), channelId: slack };
+  const { public: key, signing } = place.production;
+  const own = { type: "object", collection: at.collection, id: at.objectId };
+  const grants = [buildUserTokenGrant(own, [Grants.ChannelDataRead, Grants.ChannelDataWrite])];
+  const name = someone();
+  const { objects, user } = page(t, name, { host: url, key, token: await signUserToken(name, { signingKey: signing, grants }) });
+  const { data } = await objects.setChannelData({ ...at, data: { connections: [{ channel_id: "C1" }] } });
+  assert.deepEqual((await objects.getChannelData(at)).data, data);
+  assert.equal((await user.getPreferences()).id, "default");
+  const path = `/v1/objects/teams/${at.objectId}/channel_data/${slack}`;
+  const asked = requests().filter((line) => line.includes("/v1/"));
+  assert.equal(asked[0], `PUT ${path} HTTP/1.1`);
+  assert.ok(asked.includes(`GET ${path} HTTP/1.1`) && asked.every((line) => /^[A-Z]+ \/v1\//.test(line)), asked.join("\n"));
 });
 
 test("a signed token opens an object's channel data only if it names the object: F-GRN-09", async (t) => {

@@ -88,13 +88,14 @@ export const arrived = (user, name) =>
 export async function wire(t) {
   const target = new URL(place.url);
   const pairs = new Set();
-  const wire = { isUp: true, connections: 0, loseAnswerTo: null, lost: 0 };
+  const wire = { isUp: true, connections: 0, loseAnswerTo: null, lost: 0, all: [] };
   const server = net.createServer((near) => {
     if (!wire.isUp) return near.destroy();
     wire.connections += 1;
     const far = net.connect(Number(target.port), target.hostname);
     const pair = { near, far, asked: "" };
     pairs.add(pair);
+    wire.all.push(pair);
     const end = () => (near.destroy(), far.destroy(), pairs.delete(pair));
     near.on("error", end).on("close", end);
     far.on("error", end).on("close", end);
@@ -120,6 +121,8 @@ export async function wire(t) {
     pairs.clear();
   };
   wire.mend = () => (wire.isUp = true);
+  /** The first line of each request that came. */
+  wire.requests = () => wire.all.flatMap(({ asked }) => asked.match(/^[A-Z]+ \S+ HTTP\/1\.1$/gm) ?? []);
   t.after(() => (wire.cut(), server.close()));
   return wire;
 }
