@@ -613,6 +613,9 @@ async fn who_is_deleted_leaves_nothing_and_who_is_merged_keeps_what_was_done() {
     world.post("/v1/users/ann/merge").sk().json(&json!({"from_user_id": "guest"})).await.ok(200);
     let answer = fetch(&world).await;
     assert_eq!(shown(&answer), ["both"], "F-USR-15: what one has done oneself comes first");
+    let own = &answer["entries"][0]["steps"][0]["message"];
+    assert!(own["seen_at"].is_string() && own["archived_at"].is_null(), "F-USR-15: {own}");
+    assert_eq!(messages(&world, "").await.len(), 2, "F-USR-15: one of each guide");
     assert_eq!(reasons(&answer)["tour"], "marked_as_archived", "F-USR-15 F-GDE-11");
     let rows = async || {
         let sql = "SELECT count(*) FROM guide_engagements WHERE user_id = ?1";

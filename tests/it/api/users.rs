@@ -229,9 +229,12 @@ async fn what_one_follows_and_belongs_to_goes_along() {
         }
     }
     let member = |user: &str, tenant: Option<&str>| json!({"user": {"id": user}, "tenant": tenant});
-    let members = json!({"members": [member("guest", None), member("guest", Some("acme")), member("ann", None)]});
-    let added = world.post("/v1/audiences/beta/members?create_audience=true").sk().json(&members).await;
-    assert_eq!(added.status, 204);
+    let ann_came_at = world.clock.now();
+    for members in [json!([member("ann", None)]), json!([member("guest", None), member("guest", Some("acme"))])] {
+        let path = "/v1/audiences/beta/members?create_audience=true";
+        assert_eq!(world.post(path).sk().json(&json!({"members": members})).await.status, 204);
+        world.clock.advance_seconds(5);
+    }
     world.post("/v1/users/ann/merge").sk().json(&json!({"from_user_id": "guest"})).await.ok(200);
     let follows = world.get("/v1/users/ann/subscriptions").sk().await.ok(200);
     let follows: Vec<(&Value, &Value)> = follows["entries"]
@@ -245,11 +248,13 @@ async fn what_one_follows_and_belongs_to_goes_along() {
         let followers = world.get(&format!("/v1/objects/teams/{object}/subscriptions")).sk().await.ok(200);
         assert_eq!(followers["page_info"]["total_count"], 1, "F-USR-14 {object}");
     }
-    let members = world.get("/v1/audiences/beta/members").sk().await.ok(200);
+    let list = world.get("/v1/audiences/beta/members").sk().await.ok(200);
     let mut members: Vec<(&Value, &Value)> =
-        members["entries"].as_array().unwrap().iter().map(|one| (&one["user_id"], &one["tenant"])).collect();
+        list["entries"].as_array().unwrap().iter().map(|one| (&one["user_id"], &one["tenant"])).collect();
     members.sort_by_key(|(_, tenant)| tenant.is_null());
     assert_eq!(members, [(&json!("ann"), &json!("acme")), (&json!("ann"), &Value::Null)], "F-USR-15");
+    let own = list["entries"].as_array().unwrap().iter().find(|one| one["tenant"].is_null()).unwrap();
+    assert_eq!(own["added_at"], json!(ann_came_at), "F-USR-15: whoever stays has been there for as long as before");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! What is kept for a time only, and what is kept for as long as somebody needs it (W-RUN-25).
 
 use bellwire::app::retention::forget;
+use bellwire::model::mark::Mark;
 use bellwire::model::run::RunStatus;
+use bellwire::store::Batch;
 use serde_json::{Value, json};
 
 use crate::world::{World, document, tell, wait};
@@ -78,6 +80,74 @@ async fn many_are_forgotten_part_by_part() {
     assert_eq!(number(&world, "SELECT count(*) FROM runs").await, 10);
 }
 
+/// How old it is does not matter alone: what ended of late, and what was marked of late, is kept for as long from then.
+#[tokio::test]
+async fn it_is_kept_from_when_something_last_became_of_it() {
+    let world = World::new(&[
+        ("long", document(json!([wait("pause", "days", 20)]))),
+        ("hello", document(json!([tell("tell", "hello")]))),
+    ])
+    .await;
+    world.trigger("long", json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    world.trigger("hello", json!({"recipients": ["ann"], "settings": {"sandbox_mode": true}})).await.unwrap();
+    let message = world.core.store.messages(world.env, &Default::default(), None, 1).await.unwrap().remove(0).id;
+    world.pass(20 * DAY).await;
+    world.core.mark(world.env, &[message], Mark::Seen, None, &Default::default()).await.unwrap();
+    let left = async || {
+        (number(&world, "SELECT count(*) FROM runs").await, number(&world, "SELECT count(*) FROM messages").await)
+    };
+    world.pass(11 * DAY).await;
+    assert_eq!((forget(&world.core, 30).await.unwrap(), left().await), (1, (1, 1)), "W-RUN-25: the other run");
+    world.pass(20 * DAY).await;
+    assert_eq!((forget(&world.core, 30).await.unwrap(), left().await), (2, (0, 0)), "W-RUN-25");
+}
+
+/// Nothing that is still to do is forgotten, and nothing that is not over, whatever has become of its job.
+#[tokio::test]
+async fn what_is_not_over_is_not_forgotten() {
+    let world = World::new(&[
+        ("long", document(json!([wait("pause", "days", 20)]))),
+        ("hello", document(json!([tell("tell", "hello")]))),
+    ])
+    .await;
+    for workflow in ["long", "hello"] {
+        world.trigger(workflow, json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    }
+    let mut batch = Batch::new();
+    batch.push("DELETE FROM jobs", Vec::new());
+    let over = world.runs().await.into_iter().find(|run| run.status.is_final()).unwrap();
+    batch.add_job("run", &over.id.to_string(), world.core.clock.now().plus_seconds(90 * DAY));
+    world.core.store.apply(batch).await.unwrap();
+    world.core.clock.advance_seconds(31 * DAY);
+    assert_eq!(forget(&world.core, 30).await.unwrap(), 0, "W-RUN-25");
+}
+
+/// What came together for a run that goes on is told when it is told, and goes with a run that told nobody.
+#[tokio::test]
+async fn what_came_together_stays_for_as_long_as_its_run() {
+    let world = World::new(&[
+        (
+            "late",
+            document(json!([gather("hours", 1), wait("pause", "days", 60), tell("tell", "{{ total_activities }}")])),
+        ),
+        ("quiet", document(json!([gather("hours", 1)]))),
+    ])
+    .await;
+    for workflow in ["late", "late", "quiet", "quiet"] {
+        world.trigger(workflow, json!({"recipients": [{"id": "ann"}]})).await.unwrap();
+    }
+    world.pass(31 * DAY).await;
+    forget(&world.core, 30).await.unwrap();
+    assert_eq!(number(&world, "SELECT count(*) FROM batches").await, 1, "W-RUN-25");
+    assert_eq!(
+        number(&world, "SELECT count(*) FROM batch_activities").await,
+        2,
+        "W-RUN-25: nothing of it is left over"
+    );
+    world.pass(30 * DAY).await;
+    assert_eq!(world.told("ann").await, ["<p>2</p>"]);
+}
+
 /// Whoever has brought something to a batch that is open is found by a cancellation.
 #[tokio::test]
 async fn whoever_has_brought_something_to_an_open_batch_is_not_forgotten() {
@@ -112,7 +182,7 @@ async fn messages_that_stand_in_no_feed_are_forgotten_once_they_are_not_to_be_se
         1,
         "W-RUN-25: it is still to be sent"
     );
-    let mut batch = bellwire::store::Batch::new();
+    let mut batch = Batch::new();
     batch.push("DELETE FROM jobs WHERE kind = 'send'", Vec::new());
     world.core.store.apply(batch).await.unwrap();
     world.core.clock.advance_seconds(DAY);

@@ -107,6 +107,9 @@ async fn what_both_were_told_stands_in_one_feed_in_the_order_of_time() {
     for item in world.feed("ann").await {
         let old = before.iter().find(|old| old.id == item.id).unwrap();
         assert_eq!((item.inserted_at, &item.blocks, &item.run), (old.inserted_at, &old.blocks, &old.run));
+        let is_marked = item.seen_at.or(item.read_at).or(item.archived_at).is_some();
+        let is_as_it_was = item.updated_at == old.updated_at;
+        assert!(is_marked || is_as_it_was == (old.recipient.id() == "ann"), "what stays where it was is as it was");
     }
     let events = world.core.store.message_events(&id(2)).await.unwrap();
     assert_eq!(events.iter().map(|event| event.name.as_str()).collect::<Vec<_>>(), ["message.read"], "F-USR-15");
@@ -128,6 +131,89 @@ async fn what_both_were_told_stands_in_one_feed_in_the_order_of_time() {
     let Changes::Since { changed, removed } = world.changes("ann", head.version).await else { panic!("one behind") };
     assert_eq!((changed.len(), removed.len()), (1, 0));
     audit(&world, "ann").await;
+}
+
+/// Thirty days, no more and no less. What is told at the same instant comes behind all that came.
+#[tokio::test]
+async fn what_is_younger_than_thirty_days_goes_along_and_what_comes_next_is_the_newest() {
+    let world = world().await;
+    told(&world, "guest", 0).await;
+    world.core.clock.advance_seconds(2 * DAY);
+    told(&world, "guest", 1).await;
+    world.core.clock.advance_seconds(29 * DAY);
+    told(&world, "ann", 2).await;
+    for n in 3..6 {
+        told(&world, "guest", n).await;
+    }
+    merge(&world).await;
+    told(&world, "ann", 6).await;
+    assert_eq!(numbers(&world, "ann").await, [6, 5, 4, 3, 2, 1], "F-USR-15");
+    audit(&world, "ann").await;
+}
+
+/// Whose items are all too old brings no feed.
+#[tokio::test]
+async fn nothing_that_goes_along_makes_no_feed() {
+    let world = world().await;
+    told(&world, "guest", 0).await;
+    world.core.clock.advance_seconds(31 * DAY);
+    merge(&world).await;
+    assert_eq!(world.head("ann").await.id, 0, "F-USR-15");
+}
+
+/// A window in which one of them was told at its beginning is over: the other's next begins another.
+#[tokio::test]
+async fn nothing_more_gathers_where_one_of_them_was_told() {
+    let settings = json!({"batch_window": {"unit": "hours", "value": 1}, "batch_execution_mode": "flush_leading"});
+    let gather = json!({"type": "batch", "ref": "gather", "settings": settings});
+    let world = World::new(&[("digest", document(json!([gather, tell("hello", "{{ data.n }}")])))]).await;
+    for (n, whom) in ["guest", "ann"].into_iter().enumerate() {
+        identify(&world, "ann", json!({})).await;
+        world.trigger("digest", json!({"recipients": [{"id": whom}], "data": {"n": n}})).await.unwrap();
+        if whom == "guest" {
+            merge(&world).await;
+        }
+    }
+    assert_eq!(world.told("ann").await, ["<p>0</p>", "<p>1</p>"], "F-USR-15: each at once");
+}
+
+/// What is planned for one of them at the same time is planned for who stays, on their clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_planned_at_the_same_time_follows_the_zone() {
+    let world = world().await;
+    identify(&world, "guest", json!({"timezone": "America/New_York"})).await;
+    identify(&world, "ann", json!({"timezone": "Europe/Berlin"})).await;
+    let other = world.other_node().await;
+    let repeats = json!([{"frequency": "daily", "hours": 9}]);
+    let body = json!({"workflow": "greet", "recipients": ["guest"], "repeats": repeats});
+    let planned = other.create_schedules(world.env, body.as_object().unwrap().clone());
+    let (made, merged) = world.at_once(planned, world.core.merge_users(world.env, "ann", "guest")).await;
+    merged.unwrap();
+    let schedule = world.core.store.schedule(made.unwrap()[0]["id"].as_str().unwrap()).await.unwrap().unwrap();
+    assert_eq!(schedule.recipient.id(), "ann", "F-USR-15");
+    assert_eq!(schedule.next_occurrence_at.unwrap().to_string(), "2026-09-22T07:00:00.000000Z", "F-USR-15");
+}
+
+/// What has been counted is kept for as long as it counts, whoever was told first.
+#[tokio::test]
+async fn what_counts_longer_is_kept_as_long() {
+    let cap = json!({"name": "Calm", "limit": 1, "per": {"unit": "days", "value": 7}, "workflows": ["greet"]});
+    for order in [["ann", "guest"], ["guest", "ann"]] {
+        let world = world().await;
+        world.core.catalog.replace_caps(Caps::new(vec![Cap::parse("calm", &cap).unwrap()]));
+        told(&world, order[0], 0).await;
+        world.core.clock.advance_seconds(5 * DAY);
+        told(&world, order[1], 1).await;
+        merge(&world).await;
+        for (days, expected) in [(5, 2), (3, 3)] {
+            world.core.clock.advance_seconds(days * DAY);
+            let mut batch = Batch::new();
+            batch.forget_caps(world.core.clock.now());
+            world.core.store.apply(batch).await.unwrap();
+            told(&world, "ann", 2).await;
+            assert_eq!(world.feed("ann").await.len(), expected, "F-USR-15 {order:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -445,6 +531,56 @@ async fn what_has_been_counted_counts_on() {
         world.trigger(workflow, json!({"recipients": ["ann"], "data": {"n": 0}})).await.unwrap();
     }
     assert_eq!(world.feed("ann").await.len(), 7);
+}
+
+/// What was told in a window that is over counts no more, and a window of two lasts until the later end.
+#[tokio::test]
+async fn of_two_windows_those_count_that_are_open() {
+    let throttle = json!({"type": "throttle", "ref": "calm", "settings": {"throttle_limit": 3, "throttle_window": {"unit": "hours", "value": 6}}});
+    let workflow = document(json!([throttle, tell("hello", "{{ data.n }}")]));
+    // Who is told how often at first, and after seven hours; what is let pass then, and when the window is over.
+    for (first, second, passes, ends_in) in [
+        (("guest", 2), ("ann", 1), 2, 6),
+        (("ann", 2), ("guest", 1), 2, 6),
+        (("guest", 2), ("zoe", 1), 3, 6),
+        (("ann", 2), ("ann", 0), 3, 6),
+    ] {
+        let world = World::new(&[("throttled", workflow.clone())]).await;
+        for id in ["ann", "guest", "zoe"] {
+            identify(&world, id, json!({})).await;
+        }
+        let tell = async |whom: &str, times: usize| {
+            for _ in 0..times {
+                world.trigger("throttled", json!({"recipients": [whom], "data": {"n": 0}})).await.unwrap();
+            }
+        };
+        tell(first.0, first.1).await;
+        world.core.clock.advance_seconds(7 * 3_600);
+        tell(second.0, second.1).await;
+        merge(&world).await;
+        let before = world.feed("ann").await.len();
+        tell("ann", 5).await;
+        let told = world.feed("ann").await.len() - before;
+        assert_eq!(told, passes, "F-USR-15 {first:?} {second:?}");
+        world.core.clock.advance_seconds(ends_in * 3_600);
+        tell("ann", 1).await;
+        assert_eq!(world.feed("ann").await.len() - before, passes + 1, "F-USR-15 {first:?} {second:?}");
+    }
+    for (first, second) in [("ann", "guest"), ("guest", "ann")] {
+        let world = World::new(&[("throttled", workflow.clone())]).await;
+        let tell = async |whom: &str| {
+            world.trigger("throttled", json!({"recipients": [{"id": whom}], "data": {"n": 0}})).await.unwrap();
+        };
+        tell(first).await;
+        tell(first).await;
+        world.core.clock.advance_seconds(5 * 3_600);
+        tell(second).await;
+        merge(&world).await;
+        // The first window would be over, the second is not.
+        world.core.clock.advance_seconds(2 * 3_600);
+        tell("ann").await;
+        assert_eq!(world.feed("ann").await.len(), 3, "F-USR-15 {first}");
+    }
 }
 
 /// Each of two that come at once is whole, or finds nobody to merge.
