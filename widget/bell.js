@@ -21,6 +21,9 @@ export { Feed };
  * @property {{host: string, publicKey: string, user: string, tenant: string|null, token: () => Promise<string|null>}} access
  */
 
+/** @typedef {{refreshToken?: () => Promise<string>|string, tabs?: Tab[], messages?: Partial<Messages>}} Given What is no text. */
+
+const GIVEN = /** @type {(keyof Given)[]} */ (["refreshToken", "tabs", "messages"]);
 const BELL = ["M6 8a6 6 0 0 1 12 0c0 7 3 9 3 9H3s3-2 3-9", "M10.3 21a1.94 1.94 0 0 0 3.4 0"];
 /** What is said to those who hear the page, they hear once in a while, whatever arrives. */
 const ANNOUNCE_MS = 1_000;
@@ -50,10 +53,6 @@ const Base = globalThis.HTMLElement ?? class {};
 export class BellwireBell extends Base {
   static observedAttributes = ["host", "public-key", "user", "token", "channel", "tenant", "lang", "tabs", "preferences", "inline"];
 
-  // A page may set these before this module has defined the element.
-  /** @type {(() => Promise<string>|string)|undefined} */ refreshToken = /** @type {any} */ (this).refreshToken;
-  /** @type {Tab[]|undefined} */ tabs = /** @type {any} */ (this).tabs;
-  /** @type {Partial<Messages>|undefined} */ messages = /** @type {any} */ (this).messages;
   /** @type {Feed|null} */ feed = null;
 
   /** @type {ReturnType<typeof skeleton>} */ #parts = /** @type {any} */ (null);
@@ -67,6 +66,46 @@ export class BellwireBell extends Base {
   #isOpen = false;
   #isPlanned = false;
   #hasRestartPlanned = false;
+  /** @type {Given} */ #given = {};
+
+  constructor() {
+    super();
+    // A page may set these before this module has defined the element.
+    for (const name of GIVEN) {
+      if (!Object.hasOwn(this, name)) continue;
+      const own = /** @type {any} */ (this);
+      const value = own[name];
+      delete own[name];
+      own[name] = value;
+    }
+  }
+
+  get refreshToken() {
+    return this.#given.refreshToken;
+  }
+
+  set refreshToken(refreshToken) {
+    this.#give("refreshToken", refreshToken);
+  }
+
+  get messages() {
+    return this.#given.messages;
+  }
+
+  set messages(messages) {
+    this.#give("messages", messages);
+  }
+
+  /** @returns {Tab[]|undefined} */
+  get tabs() {
+    return this.#given.tabs;
+  }
+
+  /** @param {Tab[]|string|null|undefined} tabs Words are what the attribute takes, too: some frameworks set the property. */
+  set tabs(tabs) {
+    if (typeof tabs === "string") this.setAttribute("tabs", tabs);
+    else this.#give("tabs", tabs);
+  }
 
   connectedCallback() {
     this.#alive = new AbortController();
@@ -91,6 +130,10 @@ export class BellwireBell extends Base {
   }
 
   attributeChangedCallback() {
+    this.#restartSoon();
+  }
+
+  #restartSoon() {
     // Those that the page was written with come before the element is connected: they start it, once.
     if (!this.#alive || this.#alive.signal.aborted || this.#hasRestartPlanned) return;
     // Several attributes set one after the other are one change.
@@ -101,6 +144,14 @@ export class BellwireBell extends Base {
       this.#end();
       this.#start();
     });
+  }
+
+  /** Many pages make these anew whenever they draw: what says the same is no reason to begin anew. @param {keyof Given} name @param {any} value */
+  #give(name, value) {
+    const before = this.#given[name];
+    const isSame = name === "refreshToken" ? !before === !value : JSON.stringify(before) === JSON.stringify(value ?? undefined);
+    this.#given = { ...this.#given, [name]: value ?? undefined };
+    if (!isSame) this.#restartSoon();
   }
 
   /** Opens the panel; resolves when it is there. */
@@ -141,7 +192,7 @@ export class BellwireBell extends Base {
   /** @returns {Required<Tab>[]} */
   get #tabs() {
     const named = (this.getAttribute("tabs") ?? "all unread archived").split(/[\s,]+/).filter(Boolean).map((name) => /** @type {Tab} */ ({ name }));
-    return (this.tabs ?? named).map(({ name, label, filter }) => ({
+    return (this.#given.tabs ?? named).map(({ name, label, filter }) => ({
       name, label: label ?? this.#texts[/** @type {keyof Messages} */ (name)] ?? name, filter: filter ?? USUAL[name] ?? {},
     }));
   }

@@ -133,6 +133,7 @@ export class Feed extends EventTarget {
   #isTold = false;
   #catchUps = 0;
   #nextMark = 0;
+  /** Counts beginnings and ends. */ #turn = 0;
   /** @type {any} */ #catchUpTimer;
   /** @type {any} */ #keepTimer;
   /** @type {Cache|null} */ #cache = null;
@@ -185,14 +186,20 @@ export class Feed extends EventTarget {
     this.line.addEventListener("state", this.#lineChanged);
     this.line.addEventListener("message", this.#told);
     const { host, publicKey, channel, user, keep } = this.#options;
-    if (keep !== false) this.#cache = await Cache.open([host, publicKey, channel].join(" "), user, JSON.stringify(this.#joinPayload()));
-    if (this.#cache) this.#takeKept(await this.#cache.read());
+    const turn = ++this.#turn;
+    const cache = keep === false ? null : await Cache.open([host, publicKey, channel].join(" "), user, JSON.stringify(this.#joinPayload()));
+    const kept = await cache?.read();
+    // It may have been stopped meanwhile, and even begun again.
+    if (turn !== this.#turn) return cache?.close();
+    this.#cache = cache;
+    if (kept) this.#takeKept(kept);
     this.line.open(() => ({ bellwire: { ...this.#joinPayload(), since: this.version, page_size: this.#options.pageSize } }));
     this.#refreshStatus();
   }
 
   /** Ends; what is shown stays. */
   stop() {
+    this.#turn++;
     this.line.removeEventListener("state", this.#lineChanged);
     this.line.removeEventListener("message", this.#told);
     clearTimeout(this.#catchUpTimer);

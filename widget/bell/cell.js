@@ -116,7 +116,8 @@ export function face(item) {
   if (avatar) return h("span", { part: "face" }, h("img", { src: avatar, alt: "", loading: "lazy", referrerPolicy: "no-referrer" }));
   const tone = [...(name || item.source?.key || "")].reduce((sum, letter) => sum + (letter.codePointAt(0) ?? 0) * 47, 0) % 360;
   const initials = name.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase();
-  const made = h("span", { part: "face", class: "tone", "aria-hidden": "true" }, initials || icon(18, ...BELL));
+  // What a style sheet writes is no text, which the name of the button around it would have to have.
+  const made = h("span", { part: "face", class: "tone", "aria-hidden": "true", "data-initials": initials }, !initials && icon(18, ...BELL));
   made.style.setProperty("--tone", tone);
   return made;
 }

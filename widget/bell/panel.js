@@ -121,7 +121,7 @@ export class Panel {
   }
 
   draw() {
-    const { readAll, archiveAll, more, empty, emptyTitle, ghosts, note, tabs, allow, bulk, bulkCount, bulkRead, panel } = this.#parts;
+    const { readAll, archiveAll, more, empty, emptyTitle, ghosts, note, tabs, allow, bulk, bulkCount, bulkRead, panel, list } = this.#parts;
     const { texts } = this.#setting;
     const { status = "idle", version = null } = this.#feed ?? {};
     const { items, counts, hasMore, isLoaded, isLoading } = this.#shown;
@@ -145,6 +145,7 @@ export class Panel {
     bulkCount.textContent = fill(texts.selected, this.#selected.size);
     bulkRead.textContent = this.#isAllRead ? texts.markUnread : texts.markRead;
     if (!items.some(({ id }) => id === this.#current)) this.#current = "";
+    list.hidden = !items.length;
     this.#list.show(items);
     if (!isLoaded && !isLoading && status === "live" && !panel.hidden) void this.#feed?.loadMore(this.#view);
   }

@@ -46,7 +46,9 @@ export const STYLE = `
 .chosen .tick { opacity: 1; }
 @media (hover: hover) { .choose:hover .tick { opacity: .85; } }
 .tone { background: light-dark(oklch(.93 .04 var(--tone)), oklch(.36 .07 var(--tone))); color: light-dark(oklch(.42 .14 var(--tone)), oklch(.89 .07 var(--tone))); }
-.body { min-width: 0; padding-inline-end: 26px; overflow-wrap: anywhere; }
+.tone::before { content: attr(data-initials); }
+.tone:has(svg)::before { content: none; }
+.body { position: relative; z-index: 1; pointer-events: none; min-width: 0; padding-inline-end: 26px; overflow-wrap: anywhere; }
 .read .body { color: var(--muted); }
 .block > :first-child { margin-top: 0; }
 .block > :last-child { margin-bottom: 0; }
@@ -57,9 +59,9 @@ export const STYLE = `
 .block pre { padding: 8px 10px; overflow-x: auto; border-radius: 8px; background: var(--raised); }
 .block code { font: 12.5px/1.4 ui-monospace, "SF Mono", Menlo, monospace; }
 .block img { max-width: 100%; border-radius: 8px; }
-.block a { position: relative; z-index: 1; color: var(--accent); text-underline-offset: 2px; }
+.block a { pointer-events: auto; color: var(--accent); text-underline-offset: 2px; }
 .cover { position: absolute; inset: 0; border-radius: 10px; }
-.actions { position: relative; z-index: 1; width: fit-content; display: flex; flex-wrap: wrap; gap: 8px; margin-top: 10px; }
+.actions { pointer-events: auto; width: fit-content; display: flex; flex-wrap: wrap; gap: 8px; margin-top: 10px; }
 .action { display: inline-block; padding: 5px 12px; border-radius: 8px; font-size: 13px; font-weight: 600; text-decoration: none; color: var(--ink); background: var(--ground); box-shadow: inset 0 0 0 1px var(--line); }
 .action:hover { box-shadow: inset 0 0 0 1px var(--muted); }
 .action.first { background: var(--accent); color: var(--on-accent); box-shadow: none; }
@@ -105,5 +107,10 @@ legend { padding: 8px 0 2px; font-size: 12px; font-weight: 650; color: var(--mut
 @keyframes glow { from { background: color-mix(in srgb, var(--accent) 16%, var(--ground)) } }
 @keyframes breathe { to { opacity: .45 } }
 @media (max-width: 480px) { :host(:not([inline])) .panel { position: fixed; inset: 0; width: auto; height: auto; border: 0; border-radius: 0; } }
-@media (forced-colors: active) { .dot::before, .switch input { forced-color-adjust: none; } .tab[aria-selected="true"] { border-color: Highlight; } }
+@media (forced-colors: active) {
+  .dot::before, .switch input:checked, .tick { background: Highlight; }
+  .read .dot::before { border: 1px solid; }
+  .switch input { border: 1px solid; }
+  .tab[aria-selected="true"] { border-color: Highlight; }
+}
 `;

@@ -10,8 +10,7 @@ globalThis.window ??= globalThis;
 globalThis.WebSocket ??= WebSocket;
 globalThis.crypto ??= webcrypto;
 
-export { buildUserTokenGrant, signUserToken } from "@knocklabs/node/lib/tokenSigner";
-export { Grants } from "@knocklabs/node/lib/userTokens";
+export { signUserToken } from "@knocklabs/node/lib/tokenSigner";
 
 const { default: Client } = await import("@knocklabs/client");
 const { default: ServerClient } = await import("@knocklabs/node");
