@@ -180,7 +180,7 @@ async fn page(pages: Arc<Pages>, request: Request<Incoming>) -> Response<Body> {
     let Ok(Ok(body)) = timeout(PAGE_BODY_TIME, Limited::new(body, PAGE_BODY_BYTES).collect()).await else {
         return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
-    pages.answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes()).await
+    pages.answer(&head.method, &head.uri, &head.headers, &body.to_bytes()).await
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -1,16 +1,18 @@
 //! The pages: the bell for other people's sites, and in development a page to try it on.
 
+mod file;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 
+use self::file::File;
 use super::development::{self, Identity};
 use crate::engine::start::{Asked, trigger};
-use crate::sign::api_key::digest;
 use crate::store::Env;
 use crate::verbs::{Core, Error};
 
@@ -19,18 +21,15 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The demo page may load and reach nothing but this server; pictures in notifications come from anywhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; \
-    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 const CONFIG: &str = "/demo/config";
 const TRIGGER: &str = "/demo/trigger";
+const BELL: &str = "/bell.js";
 
 /// What is served as it is: path, type, content. Scripts as `npm run build` leaves them.
 const FILES: [(&str, &str, &[u8]); 11] = [
     ("/demo.css", CSS, include_bytes!("../../widget/demo.css")),
     ("/demo.js", JS, include_bytes!("../../widget/dist/demo.js")),
-    ("/bell.js", JS, include_bytes!("../../widget/dist/bell.js")),
+    (BELL, JS, include_bytes!("../../widget/dist/bell.js")),
     ("/feed.js", JS, include_bytes!("../../widget/dist/feed.js")),
     ("/bell/panel.js", JS, include_bytes!("../../widget/dist/bell/panel.js")),
     ("/bell/preferences.js", JS, include_bytes!("../../widget/dist/bell/preferences.js")),
@@ -51,6 +50,10 @@ const ABOUT: &str = concat!(
 pub struct Pages {
     core: Arc<Core>,
     demo: Option<Demo>,
+    /// By their paths.
+    files: Vec<(&'static str, File)>,
+    /// What stands at the root.
+    root: File,
 }
 
 /// What the demo page needs.
@@ -63,7 +66,8 @@ pub(super) struct Demo {
 
 impl Pages {
     pub(super) fn new(core: Arc<Core>, demo: Option<Demo>) -> Self {
-        Pages { core, demo }
+        let root = if demo.is_some() { DEMO } else { ABOUT.as_bytes() };
+        Pages { core, demo, files: files(), root: File::new(HTML, root, false) }
     }
 
     /// Whether `path` is a page's.
@@ -71,29 +75,41 @@ impl Pages {
         match path {
             "/" => true,
             CONFIG | TRIGGER => self.demo.is_some(),
-            _ => FILES.iter().any(|(at, _, _)| *at == path),
+            _ => self.files.iter().any(|(at, _)| *at == path),
         }
     }
 
     /// Answers a request for a page; `body` is what was sent.
-    pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
-        if let Some((_, kind, content)) = FILES.iter().find(|(at, _, _)| *at == path) {
-            // Other sites load the bell as a module, which the browser only allows with this.
-            return file(method, headers, kind, content, true);
+    pub async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
+        let path = uri.path();
+        if let Some((_, file)) = self.files.iter().find(|(at, _)| *at == path) {
+            return file.answer(method, uri, headers);
         }
         match (path, &self.demo) {
-            ("/", Some(_)) => file(method, headers, HTML, DEMO, false),
-            ("/", None) => file(method, headers, HTML, ABOUT.as_bytes(), false),
+            ("/", _) => self.root.answer(method, uri, headers),
             (CONFIG | TRIGGER, Some(demo)) if !demo.is_addressed(headers) => {
                 let message = format!("The demo only answers to the page at {}.", demo.origin);
                 json_response(StatusCode::FORBIDDEN, &json!({"message": message}))
             }
-            (CONFIG, Some(demo)) if method == Method::GET => json_response(StatusCode::OK, &demo.facts(&self.core)),
+            (CONFIG, Some(demo)) if method == Method::GET => {
+                json_response(StatusCode::OK, &demo.facts(&self.core, bell(&self.files)))
+            }
             (TRIGGER, Some(demo)) if method == Method::POST => demo.trigger(&self.core, body).await,
             (CONFIG | TRIGGER, Some(_)) => no_method(if path == TRIGGER { "POST" } else { "GET" }),
             _ => json_response(StatusCode::NOT_FOUND, &json!({"message": "There is no such page."})),
         }
     }
+}
+
+/// The files, ready to be sent.
+fn files() -> Vec<(&'static str, File)> {
+    FILES.iter().map(|(at, kind, content)| (*at, File::new(kind, content, true))).collect()
+}
+
+/// Where the bell is to be loaded from, and what its content has to be.
+fn bell(files: &[(&'static str, File)]) -> (String, String) {
+    let bell = files.iter().find(|(at, _)| *at == BELL).map(|(at, file)| (format!("{at}?v={}", file.version()), file));
+    bell.map(|(path, file)| (path, file.integrity())).unwrap_or_default()
 }
 
 impl Demo {
@@ -109,7 +125,7 @@ impl Demo {
         is_ours && from.is_none_or(|(_, from)| from == host)
     }
 
-    fn facts(&self, core: &Core) -> Value {
+    fn facts(&self, core: &Core, (bell, integrity): (String, String)) -> Value {
         let workflows = core.catalog.workflows(self.env);
         let told: Vec<Value> = workflows
             .iter()
@@ -127,6 +143,8 @@ impl Demo {
             "user": development::USER,
             "user_token": self.identity.user_token(core.clock.now()),
             "channel": self.channel,
+            "bell": bell,
+            "integrity": integrity,
             "workflows": told,
             "curl": workflows.first().map(|workflow| self.identity.curl(&self.origin, workflow)).unwrap_or_default(),
         })
@@ -163,37 +181,6 @@ fn no_method(allowed: &'static str) -> Response<Full<Bytes>> {
     let message = format!("Use {allowed} here.");
     let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": message}));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
-}
-
-fn file(
-    method: &Method,
-    headers: &HeaderMap,
-    kind: &'static str,
-    content: &'static [u8],
-    open: bool,
-) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return no_method("GET, HEAD");
-    }
-    let tag = format!("\"{}\"", digest(&String::from_utf8_lossy(content)).get(..16).unwrap_or_default());
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
-    let mut response = match (is_known, method == Method::HEAD) {
-        (true, _) => respond(StatusCode::NOT_MODIFIED, kind, Bytes::new()),
-        (false, true) => respond(StatusCode::OK, kind, Bytes::new()),
-        (false, false) => respond(StatusCode::OK, kind, Bytes::from_static(content)),
-    };
-    let out = response.headers_mut();
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        out.insert(header::ETAG, tag);
-    }
-    // Kept, but asked about each time: a new version shows at once.
-    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    if open {
-        out.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    }
     response
 }
 
@@ -243,15 +230,25 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_the_browser_has_is_not_sent_again() {
-        let (_, kind, content) = FILES[0];
-        let first = file(&Method::GET, &HeaderMap::new(), kind, content, true);
-        assert_eq!(first.status(), StatusCode::OK);
-        assert_eq!(first.headers()[header::CONTENT_TYPE], CSS);
-        let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone())]);
-        assert_eq!(file(&Method::GET, &headers, kind, content, true).status(), StatusCode::NOT_MODIFIED);
-        let refused = file(&Method::POST, &headers, kind, content, true);
-        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    fn whatever_is_imported_by_its_digest_is_just_that_and_so_is_what_the_snippet_names() {
+        let pages = files();
+        let find = |path: &str| &pages.iter().find(|(at, _)| *at == path).expect(path).1;
+        let mut named = 0;
+        for (at, _, content) in FILES {
+            let (folder, _) = at.rsplit_once('/').expect("it begins with one");
+            let source = std::str::from_utf8(content).expect("text");
+            for (path, version) in
+                source.split("\"./").skip(1).filter_map(|rest| rest.split('"').next()?.split_once("?v="))
+            {
+                assert_eq!(find(&format!("{folder}/{path}")).version(), version, "{at} imports {path}: npm run build");
+                named += 1;
+            }
+        }
+        assert!(named > 5, "{named}");
+        let (path, integrity) = bell(&pages);
+        assert_eq!(path, format!("/bell.js?v={}", find("/bell.js").version()));
+        assert_eq!(integrity, find("/bell.js").integrity());
+        assert!(integrity.starts_with("sha384-") && integrity.len() == 71, "{integrity}");
     }
 
     #[test]
