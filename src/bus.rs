@@ -17,7 +17,8 @@ use crate::model::message::Message;
 
 pub use places::{Place, Places};
 
-/// That a feed has changed: its head afterwards, and what is new.
+/// That a feed has changed: its head afterwards, and what is new. Of a channel of guides, which has no feeds: that the user
+/// may be shown more of them.
 #[derive(Debug, Clone)]
 pub struct FeedEvent {
     pub env: i64,

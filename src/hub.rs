@@ -143,8 +143,6 @@ pub(crate) struct Inner {
     open: AtomicUsize,
     is_draining: AtomicBool,
     emptied: Notify,
-    /// Said by the sweep about once a second.
-    swept: Arc<Notify>,
 }
 
 impl Hub {
@@ -167,7 +165,6 @@ impl Hub {
             open: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
             emptied: Notify::new(),
-            swept: Arc::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner), settings.sweep));
         tokio::spawn(write_sightings(Arc::downgrade(&inner)));
@@ -420,7 +417,7 @@ async fn sweep(inner: Weak<Inner>, period: Duration) {
         }
         if part % INSPECTED_EVERY == 0 {
             inner.inspect_passes().await;
-            inner.swept.notify_one();
+            inner.registry.gallery().woken.notify_one();
         }
         inner.nudge(&inner.links[part]);
     }
@@ -438,24 +435,25 @@ async fn write_sightings(inner: Weak<Inner>) {
 }
 
 /// Tells whoever listens of guides that are different, for as long as there is a hub: their files have changed, or the
-/// time of one has come or passed.
+/// time of one has come or passed. Whoever a step has brought to one is told of that.
 async fn tell_of_guides(inner: Weak<Inner>, mut guides: watch::Receiver<Arc<Guides>>, begun_at: Time) {
     let mut before = Showing { guides: Arc::clone(&guides.borrow_and_update()), at: begun_at };
     loop {
         // The sweep only sees to it that a clock which is set, or has stood still with its machine, delays nothing.
-        let (turn, swept) = match inner.upgrade() {
-            Some(inner) => (until_turn(&before, inner.core.clock.now()), Arc::clone(&inner.swept)),
+        let (turn, registry) = match inner.upgrade() {
+            Some(inner) => (until_turn(&before, inner.core.clock.now()), inner.registry.clone()),
             None => return,
         };
         tokio::select! {
             changed = guides.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(turn.unwrap_or_default()), if turn.is_some() => {}
-            () = swept.notified() => {}
+            () = registry.gallery().woken.notified() => {}
         }
         let Some(inner) = inner.upgrade() else { return };
         let after = Showing { guides: Arc::clone(&guides.borrow_and_update()), at: inner.core.clock.now() };
         inner.registry.gallery().tell(&inner.core, &before, &after).await;
         before = after;
+        inner.registry.gallery().settle(&inner.core).await;
     }
 }
 

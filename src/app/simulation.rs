@@ -123,6 +123,8 @@ impl Simulation {
         };
         core.catalog.replace_sources(loaded.sources);
         core.catalog.replace_caps(loaded.caps);
+        core.declare_guides(&loaded.guides).await?;
+        core.catalog.replace_guides(loaded.guides);
         super::reload::publish(&core, &core.catalog.workflows(row.number)).await?;
         let declared = Some(loaded.audiences);
         Ok(Simulation { core, env: row.number, declared, told: HashMap::new(), names: Names::default(), directory })

@@ -53,7 +53,7 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
     let audiences = Audiences::new(audiences, joins);
     let sources = Sources::new(documents(&base.join(SOURCES), Source::parse, &mut problems));
     let caps = Caps::new(documents(&base.join(CAPS), Cap::parse, &mut problems));
-    let guides = guides(&base.join(GUIDES), &mut problems);
+    let guides = guides(&base.join(GUIDES), &mut problems).targeted_by(&workflows);
     if problems.is_empty() {
         for (workflow, fault) in audiences.faults(&workflows) {
             let file = match &workflow {
@@ -81,6 +81,11 @@ pub fn load(dir: &Path, channels: &[Channel]) -> Result<Project, Vec<Problem>> {
         for (key, fault) in guides.faults(channels) {
             let file = key.map_or_else(|| GROUP.into(), |key| Path::new(key).join(GUIDE));
             problems.push(Problem::new(&base.join(GUIDES).join(file), fault.path, fault.message));
+        }
+        for workflow in &workflows {
+            for fault in workflow.guide_faults(&guides) {
+                problems.push(Problem::new(&workflows::document(dir, &workflow.key), fault.path, fault.message));
+            }
         }
     }
     if problems.is_empty() { Ok(Project { workflows, audiences, sources, caps, guides }) } else { Err(problems) }
@@ -329,8 +334,28 @@ mod tests {
             conditions: None,
             response_filter: Default::default(),
         };
-        let project = load(&dir.0.join("workflows"), &[channel]).expect("a sound project");
+        let project = load(&dir.0.join("workflows"), std::slice::from_ref(&channel)).expect("a sound project");
         assert_eq!(project.guides.all().map(|guide| guide.key.as_str()).collect::<Vec<_>>(), ["tour"]);
+        assert!(!project.guides.is_targeted("tour"));
+        let brings = |key: &str| {
+            format!(
+                r#"{{"name": "S", "steps": [{{"type": "channel", "ref": "s", "channel_key": "guides",
+                "channel_type": "in_app_guide", "guide_key": "{key}"}}]}}"#
+            )
+        };
+        let (right, wrong) = (brings("tour"), brings("tuor"));
+        let files = |story: &str| {
+            let dir =
+                Dir::new("guides-named", &[("workflows/story/workflow.json", story), ("guides/tour/guide.json", TOUR)]);
+            load(&dir.0.join("workflows"), std::slice::from_ref(&channel))
+        };
+        assert!(files(&right).expect("a sound project").guides.is_targeted("tour"), "W-CHS-20");
+        let problems = files(&wrong).expect_err("there is no such guide");
+        let said = "workflows/story/workflow.json: steps[0].guide_key: there is no guide `tuor` (did you mean `tour`?)";
+        assert!(problems.len() == 1 && problems[0].to_string().contains(said), "W-CHS-20: {problems:?}");
+        let files = |tour: &'static str, group: &'static str| {
+            [("workflows/story/workflow.json", EMPTY), ("guides/tour/guide.json", tour), ("guides/group.json", group)]
+        };
         for (tour, group, said) in [
             ("{", "{}", "guides/tour/guide.json: is no JSON"),
             (r#"{"name": "Tour"}"#, "{}", "guides/tour/guide.json: channel_key: is required"),

@@ -16,7 +16,7 @@ use crate::model::scope::Scope;
 use crate::model::time::Time;
 use crate::rules::condition::Context;
 use crate::store::audiences::Slot;
-use crate::store::guides::{Declarations, Declared, Engagement};
+use crate::store::guides::{Declarations, Declared, Engagement, Membership};
 use crate::store::{self, Env};
 use crate::template::{self, Limits, Template};
 use crate::verbs::Core;
@@ -57,6 +57,8 @@ pub struct Found {
     pub told: Option<Value>,
     /// Why they are not shown it, if they are not.
     pub ineligible: Option<Ineligible>,
+    /// Whether it is for those alone whom steps of workflows have brought to it.
+    pub is_targeted: bool,
 }
 
 /// Looks at guides for somebody.
@@ -114,6 +116,8 @@ struct View<'a> {
     data: Value,
     /// Where the user is a member, as far as a guide asks.
     memberships: Vec<Slot>,
+    /// To which guides steps have brought the user, as far as a guide asks.
+    brought: Vec<Membership>,
     /// By guide, tenant and step.
     engagements: HashMap<(String, String, String), Engagement>,
 }
@@ -144,6 +148,10 @@ impl<'a> View<'a> {
             true => core.store.memberships(env, user).await?,
             false => Vec::new(),
         };
+        let brought = match chosen.iter().any(|guide| declarations.guide(&guide.key).is_targeted) {
+            true => core.store.guide_memberships(env, user).await?,
+            false => Vec::new(),
+        };
         let engagements = core.store.guide_engagements(env, user, tenant.unwrap_or_default()).await?;
         let environment = core.catalog.environment(env);
         Ok(View {
@@ -159,6 +167,7 @@ impl<'a> View<'a> {
             tenant: of_tenant.unwrap_or_default(),
             data: Value::Object(asked.data.clone()),
             memberships,
+            brought,
             engagements: engagements
                 .into_iter()
                 .map(|one| ((one.guide.clone(), one.tenant.clone(), one.step.clone()), one))
@@ -178,7 +187,8 @@ impl<'a> View<'a> {
         let ineligible = self.ineligible(guide, &env);
         let is_told = ineligible.is_none() || self.asked.is_forced;
         let told = if is_told { self.tell(guide, &env) } else { None };
-        Found { guide: Arc::clone(guide), told, ineligible }
+        let is_targeted = self.declarations.guide(&guide.key).is_targeted;
+        Found { guide: Arc::clone(guide), told, ineligible, is_targeted }
     }
 
     fn ineligible(&self, guide: &Guide, env: &template::Env<'_>) -> Option<Ineligible> {
@@ -186,7 +196,7 @@ impl<'a> View<'a> {
             Some(Ineligible::GuideNotActive)
         } else if self.is_archived(guide) {
             Some(Ineligible::MarkedAsArchived)
-        } else if !self.is_in_audience(guide) {
+        } else if !self.is_in_audience(guide) || !self.is_brought(guide) {
             Some(Ineligible::NotInTargetAudience)
         } else if !self.meets_conditions(guide, env) {
             Some(Ineligible::TargetConditionsNotMet)
@@ -219,6 +229,13 @@ impl<'a> View<'a> {
                 slot.audience == *audience && (!guide.is_strict || slot.tenant.as_deref() == self.asked.tenant)
             }),
         }
+    }
+
+    /// Whether a step has brought the user to it, if it is for those alone (W-CHS-20).
+    fn is_brought(&self, guide: &Guide) -> bool {
+        let counts = |one: &Membership| !guide.is_strict || one.tenant.as_deref() == self.asked.tenant;
+        !self.declarations.guide(&guide.key).is_targeted
+            || self.brought.iter().any(|one| one.guide == guide.key && counts(one))
     }
 
     fn meets_conditions(&self, guide: &Guide, env: &template::Env<'_>) -> bool {

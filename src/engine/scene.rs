@@ -13,6 +13,7 @@ use crate::model::cap::Caps;
 use crate::model::channel::Channel;
 use crate::model::channel_group::ChannelGroup;
 use crate::model::environment::{ChannelSetup, Environment};
+use crate::model::guide::Guides;
 use crate::model::preference_center::{PREFERENCES_URL, UNSUBSCRIBE_URL};
 use crate::model::recipient::{RecipientRef, TENANTS, User};
 use crate::model::run::Run;
@@ -41,6 +42,7 @@ pub struct Scene<'a> {
     pub secrets: &'a Map<String, Value>,
     pub audiences: Arc<Audiences>,
     pub caps: Arc<Caps>,
+    pub guides: Arc<Guides>,
     /// The environment's zone, for recipients that name none.
     pub default_zone: Option<&'a str>,
     pub facts: Facts<'a>,
@@ -114,6 +116,7 @@ impl<'a> Scene<'a> {
             secrets: &environment.settings.secret_vars,
             audiences: core.catalog.audiences(),
             caps: core.catalog.caps(),
+            guides: core.catalog.guides(),
             default_zone: environment.settings.timezone.as_deref(),
             channel_groups: core.catalog.channel_groups(),
             configured: &environment.settings.channels,

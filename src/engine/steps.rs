@@ -10,6 +10,7 @@ mod destination;
 pub(super) mod digest;
 pub(super) mod experiment;
 pub(super) mod fetch;
+mod guide;
 pub(super) mod throttle;
 pub(super) mod trigger_workflow;
 pub(super) mod update;

@@ -45,9 +45,9 @@ pub(crate) fn perform(desk: Desk<'_>, session: &mut Session, out: Out) -> Option
             let GuidesEntry { channel, env, target, join_ref, reply } = *entry;
             house.metrics().joined("ok");
             link.answer(Frame::Text(reply));
-            registry.gallery().enter(link, channel, Push::head(join_ref.as_deref()).into(), env, target);
+            registry.enter_guides(link, channel, Push::head(join_ref.as_deref()).into(), env, target);
         }
-        Out::LeaveGuides(channel) => registry.gallery().leave(link, channel),
+        Out::LeaveGuides(channel) => registry.leave_guides(link, channel),
         Out::Join(enter) => {
             let (registry, link, vsn) = (registry.clone(), Arc::clone(link), session.vsn());
             return Some(Box::pin(join(registry, house, link, vsn, reconnect_ms, enter)));

@@ -11,7 +11,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::channels::feed::{Name, View};
-use super::channels::guides::Gallery;
+use super::channels::guides::{Gallery, Target};
 use super::house::House;
 use super::outbox::Link;
 use super::topic::{Duties, Joining, Tally, Topic};
@@ -103,7 +103,8 @@ impl Listener for Registry {
     }
 
     fn is_here(&self, env: i64, user: &str) -> bool {
-        !self.topics_of(env, &user.into()).is_empty()
+        let user: Arc<str> = user.into();
+        !self.topics_of(env, &user).is_empty() || self.shows_guides_to(env, &user)
     }
 }
 
@@ -118,12 +119,29 @@ impl Registry {
         &self.inner.gallery
     }
 
+    /// Lets a client in to a channel of guides; it takes the place of its earlier join.
+    pub(crate) fn enter_guides(&self, link: &Arc<Link>, channel: Uuid, head: Arc<str>, env: i64, target: Target) {
+        // The new one first: the user's news are wanted all the time.
+        if let Some(house) = self.house() {
+            house.retain(env, &target.user.as_str().into());
+        }
+        self.leave_guides(link, channel);
+        self.inner.gallery.enter(link, channel, head, env, target);
+    }
+
+    /// Lets a client out of a channel of guides.
+    pub(crate) fn leave_guides(&self, link: &Link, channel: Uuid) {
+        if let (Some(name), Some(house)) = (self.inner.gallery.leave(link, channel), self.house()) {
+            house.release(name.env, &name.user);
+        }
+    }
+
     /// Tells of a committed change everybody who listens. Cheap for feeds nobody listens to; for all others it queues
     /// ready frames, and leaves to a task what needs the database.
     fn tell(&self, event: &FeedEvent) {
         let Ok(channel) = Uuid::try_parse(&event.channel) else { return };
         let name = Name { env: event.env, channel, user: event.recipient.as_str().into() };
-        let Some(topic) = self.topic(&name) else { return };
+        let Some(topic) = self.topic(&name) else { return self.inner.gallery.owe(name) };
         let house = self.house();
         let duties = topic.hear(house.as_deref(), event, self.now());
         self.see_to(house.as_deref(), &topic, duties);
@@ -236,6 +254,13 @@ impl Registry {
         let Some(house) = self.house() else { return Vec::new() };
         let names = house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
         names.filter_map(|name| self.topic(&name)).collect()
+    }
+
+    /// Whether guides are shown to a user, of whichever channel.
+    fn shows_guides_to(&self, env: i64, user: &Arc<str>) -> bool {
+        let Some(house) = self.house() else { return false };
+        let mut names = house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
+        names.any(|name| self.inner.gallery.has(&name))
     }
 
     /// The sweep comes by.

@@ -351,7 +351,7 @@ impl Drop for Socket {
         if let Talk::Feeds { hub, session, .. } = &self.talk {
             let now = hub.core.clock.steady();
             session.joined().for_each(|name| hub.registry.leave(name, &self.link, false, now));
-            session.guides().for_each(|channel| hub.registry.gallery().leave(&self.link, channel));
+            session.guides().for_each(|channel| hub.registry.leave_guides(&self.link, channel));
             let reason = match self.ended {
                 Some(Ended::Here(end)) => end.reason(),
                 Some(Ended::There) => "client",

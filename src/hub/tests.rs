@@ -15,6 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Ws};
 use uuid::Uuid;
 
+use super::channels::feed::Name;
 use super::*;
 use crate::bus::{Bus, Listener as _};
 use crate::clock::Clock;
@@ -25,8 +26,10 @@ use crate::model::ids::Ksuid;
 use crate::model::mark::Mark;
 use crate::model::message::Message;
 use crate::model::recipient::RecipientRef;
+use crate::model::workflow::Workflow;
 use crate::queue::Waker;
 use crate::sign::issue::sign_hs256;
+use crate::store::guides::Membership;
 use crate::store::keys::{ApiKeyRow, SigningKeyRow};
 use crate::store::{Batch, Store};
 use crate::verbs::change::FeedName;
@@ -213,7 +216,7 @@ impl House {
         inner.registry.pass(now);
         inner.registry.end_bursts(now);
         inner.inspect_passes().await;
-        inner.swept.notify_one();
+        inner.registry.gallery().woken.notify_one();
         inner.links.iter().for_each(|shard| inner.nudge(shard));
     }
 
@@ -733,6 +736,57 @@ async fn the_time_of_a_guide_needs_no_sweep_to_come() {
         let told = ann.next().await;
         assert_eq!((&told[3], &told[4]["data"]["eligible"]), (&json!("guide.updated"), &json!(eligible)), "F-SOC-22");
     }
+}
+
+/// W-CHS-20: whom a step brings to a guide is told on every page that they have open, and nobody else is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_a_step_brings_to_a_guide_is_told_of_it_at_once() {
+    let house = house(false).await;
+    let topic = format!("guides:{GUIDES}");
+    let (mut ann, mut phone, mut bob) = (house.client().await, house.client().await, house.client().await);
+    for (client, user) in [(&mut ann, "ann"), (&mut phone, "ann"), (&mut bob, "bob")] {
+        client.say(json!(["7", "7", topic, "phx_join", {"user_id": user}])).await;
+        client.next().await;
+    }
+    let key = channel(GUIDES, ChannelKind::InAppGuide).key;
+    let guide = |name: &str| {
+        let document = json!({"name": name, "channel_key": key, "steps": [{"ref": "step_1", "schema_key": "card"}]});
+        Guide::parse(name, &document).unwrap()
+    };
+    let steps = json!([{"type": "channel", "ref": "s", "channel_key": key, "channel_type": "in_app_guide", "guide_key": "tour"}]);
+    let story = Workflow::parse("story", &json!({"name": "S", "steps": steps}), &[]).unwrap();
+    let guides = Guides::new(vec![guide("tour"), guide("open")], Order::default()).targeted_by([&story]);
+    house.core.declare_guides(&guides).await.unwrap();
+    house.core.catalog.replace_guides(guides);
+    for client in [&mut ann, &mut phone, &mut bob] {
+        assert_eq!(client.next().await[4]["data"]["guide"]["key"], "open", "nobody has been brought to the other");
+        assert_eq!(client.next().await[3], "guide_group.added");
+    }
+    let bring = async || {
+        let mut change = Change::new();
+        let brought = Membership { guide: "tour".to_owned(), tenant: None };
+        change.bring_to_guide(1, &GUIDES.to_string(), "ann", &brought, house.core.clock.now());
+        house.core.commit(change).await.unwrap();
+    };
+    bring().await;
+    for client in [&mut ann, &mut phone] {
+        let told = client.next().await;
+        assert_eq!((&told[2], &told[3]), (&json!(topic), &json!("guide.added")), "F-SOC-22 W-CHS-20");
+        assert_eq!((&told[4]["data"]["guide"]["key"], &told[4]["data"]["eligible"]), (&json!("tour"), &json!(true)));
+    }
+    // Nothing is new the second time, and who has left is told nothing.
+    bring().await;
+    house.after_a_while().await;
+    ann.quiet().await;
+    bob.quiet().await;
+    let name = Name { env: 1, channel: GUIDES, user: "ann".into() };
+    let gallery = house.hub.inner.registry.gallery();
+    drop(phone);
+    ann.say(json!(["7", "8", topic, "phx_leave", {}])).await;
+    while gallery.has(&name) {
+        tokio::task::yield_now().await;
+    }
+    assert!(house.hub.inner.registry.is_here(1, "bob") && !house.hub.inner.registry.is_here(1, "ann"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

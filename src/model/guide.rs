@@ -1,6 +1,6 @@
 //! A guide: something that a product shows to its users in a place of its own; to whom and where, a file says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +10,7 @@ use super::channel::{Channel, ChannelKind};
 use super::invalid::{Invalid, aside};
 use super::reader::{Node, Reader};
 use super::time::Time;
+use super::workflow::Workflow;
 use crate::rules::condition::{Allow, Group};
 use crate::template::{Env, Error, Template};
 use crate::wire::duration::{Duration, Unit};
@@ -254,12 +255,26 @@ impl Order {
 pub struct Guides {
     declared: BTreeMap<String, Arc<Guide>>,
     pub order: Order,
+    /// The keys of those to which steps of workflows bring users.
+    targeted: BTreeSet<String>,
 }
 
 impl Guides {
     /// These guides, in this order.
     pub fn new(guides: Vec<Guide>, order: Order) -> Guides {
-        Guides { declared: guides.into_iter().map(|guide| (guide.key.clone(), Arc::new(guide))).collect(), order }
+        let declared = guides.into_iter().map(|guide| (guide.key.clone(), Arc::new(guide))).collect();
+        Guides { declared, order, targeted: BTreeSet::new() }
+    }
+
+    /// The same, with what steps of these workflows say of them.
+    pub fn targeted_by<'w>(mut self, workflows: impl IntoIterator<Item = &'w Workflow>) -> Guides {
+        self.targeted = workflows.into_iter().flat_map(Workflow::guide_keys).map(str::to_owned).collect();
+        self
+    }
+
+    /// Whether a step of a workflow brings users to the guide with this key.
+    pub fn is_targeted(&self, key: &str) -> bool {
+        self.targeted.contains(key)
     }
 
     /// The guide with this key.
@@ -306,6 +321,10 @@ impl Guides {
     pub fn faults(&self, channels: &[Channel]) -> Vec<(Option<&str>, Invalid)> {
         let mut faults = Vec::new();
         for guide in self.all() {
+            if guide.is_strict && guide.audience.is_none() && !self.is_targeted(&guide.key) {
+                let fault = "is about members of an audience: name one as target_audience_key, or the guide in a workflow's step";
+                faults.push((Some(guide.key.as_str()), Invalid::new("tenancy_strict_mode", fault)));
+            }
             let fault = match channels.iter().find(|channel| channel.key == guide.channel) {
                 Some(channel) if channel.kind == ChannelKind::InAppGuide => continue,
                 Some(channel) => {
@@ -360,9 +379,6 @@ impl Reader {
         }
         let audience = self.text(&node, "target_audience_key").map(str::to_owned);
         let is_strict = self.flag(&node, "tenancy_strict_mode");
-        if is_strict && audience.is_none() {
-            self.wrong("tenancy_strict_mode", "is about members of an audience: name one as target_audience_key");
-        }
         let conditions = node
             .get("target_property_conditions")
             .and_then(|conditions| self.keep(Group::parse(conditions, "target_property_conditions", Allow::default())));
@@ -612,7 +628,6 @@ mod tests {
                 json!({"active_from": "2026-02-01T00:00:00Z", "active_until": "2026-01-01T00:00:00Z"}),
                 "active_until: must be later",
             ),
-            (json!({"tenancy_strict_mode": true}), "tenancy_strict_mode: is about members of an audience"),
             (json!({"scope": "tenant"}), "scope: must be global or per_tenant"),
             (
                 json!({"target_property_conditions": {"all": [{"variable": "data.n", "operator": "equals"}]}}),
@@ -696,6 +711,9 @@ mod tests {
             "order: display_sequence[1]: there is no guide `tuor` (did you mean `tour`?)",
         ];
         assert_eq!(said(&[channel("in-app-guide", "in_app_guide")]), missing);
+        let strict = Guides::new(vec![read(json!({"tenancy_strict_mode": true})).unwrap()], Order::default());
+        let faults = strict.faults(&[channel("in-app-guide", "in_app_guide")]);
+        assert!(faults.len() == 1 && faults[0].1.to_string().contains("is about members of an audience"), "{faults:?}");
         assert!(said(&[channel("in-app-guide", "in_app_feed")])[0].contains("is of type in_app_feed"));
         assert!(said(&[channel("in-app-guides", "in_app_guide")])[0].contains("did you mean `in-app-guides`?"));
         for (order, said) in [

@@ -9,6 +9,7 @@ use super::audience::Audiences;
 use super::channel::{Channel, ChannelKind};
 use super::channel_group::ChannelGroup;
 use super::environment::ChannelSetup;
+use super::guide::Guides;
 use super::invalid::{Invalid, aside};
 use crate::rules::condition::Group;
 use crate::rules::delay::Delay;
@@ -169,6 +170,8 @@ pub struct ChannelStep {
     pub overrides: Option<Value>,
     /// What items are told apart by that take each other's place; our own, for feeds.
     pub collapse_key: Option<Template>,
+    /// The guide that the recipient is brought to, where that is what the step does (W-CHS-20).
+    pub guide_key: Option<String>,
 }
 
 impl ChannelStep {
@@ -372,6 +375,48 @@ impl Workflow {
                     }
                 }
                 _ => {}
+            }
+        }
+        faults
+    }
+
+    /// Its steps that bring their recipients to guides.
+    fn guide_steps(&self) -> impl Iterator<Item = (Position, &ChannelStep)> {
+        self.all_steps().into_iter().filter_map(|(position, step)| match &step.kind {
+            StepKind::Channel(channel) if channel.channel_type == ChannelKind::InAppGuide => Some((position, channel)),
+            _ => None,
+        })
+    }
+
+    /// The keys of the guides to which its steps bring their recipients.
+    pub fn guide_keys(&self) -> impl Iterator<Item = &str> {
+        self.guide_steps().filter_map(|(_, step)| step.guide_key.as_deref())
+    }
+
+    /// What is wrong with what its steps say of guides, when these are all that files declare.
+    pub fn guide_faults(&self, guides: &Guides) -> Vec<Invalid> {
+        let mut faults = Vec::new();
+        for (position, step) in self.guide_steps() {
+            let mut wrong = |setting: &str, fault: String| {
+                faults.push(Invalid::new(format!("{}.{setting}", self.path(&position)), fault));
+            };
+            match step.guide_key.as_deref() {
+                None => wrong("guide_key", "is required: to which guide the recipient is brought".to_owned()),
+                Some(key) => {
+                    if let Some(fault) = guides.missing(key) {
+                        wrong("guide_key", fault);
+                    }
+                    if let (Some(guide), Some(channel)) = (guides.get(key), step.channel_key())
+                        && guide.channel != channel
+                    {
+                        wrong("channel_key", format!("guide `{key}` is shown over channel `{}`", guide.channel));
+                    }
+                }
+            }
+            if step.send_windows.is_some() {
+                let fault =
+                    "nothing is sent for a guide: whoever is to see it later is brought to it behind a delay step";
+                wrong("send_windows", fault.to_owned());
             }
         }
         faults

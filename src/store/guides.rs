@@ -18,6 +18,15 @@ pub struct Declared {
     pub revision: i64,
     pub inserted_at: Time,
     pub updated_at: Time,
+    /// Whether it is for those alone whom steps of workflows have brought to it.
+    pub is_targeted: bool,
+}
+
+/// That a step has brought a user to a guide: alone, or in a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub guide: String,
+    pub tenant: Option<String>,
 }
 
 /// Everything that is known of what files declare.
@@ -83,12 +92,27 @@ fn engagement(row: &Row<'_>) -> Result<Engagement, Error> {
 impl Store {
     /// What is known of the guides of an environment that are declared, or ever were.
     pub async fn guide_declarations(&self, env: Env) -> Result<Declarations, Error> {
-        let sql = "SELECT key, revision, inserted_at, updated_at FROM guides WHERE env = ?1";
+        let sql = "SELECT key, revision, inserted_at, updated_at, is_targeted FROM guides WHERE env = ?1";
         let declared = |row: &Row<'_>| {
-            let declared = Declared { revision: row.int(1)?, inserted_at: row.time(2)?, updated_at: row.time(3)? };
+            let declared = Declared {
+                revision: row.int(1)?,
+                inserted_at: row.time(2)?,
+                updated_at: row.time(3)?,
+                is_targeted: row.bool(4)?,
+            };
             Ok((row.string(0)?, declared))
         };
         Ok(Declarations { guides: self.query(sql, &params![env], declared).await?.into_iter().collect() })
+    }
+
+    /// The guides to which steps have brought a user.
+    pub async fn guide_memberships(&self, env: Env, user: &str) -> Result<Vec<Membership>, Error> {
+        let sql = "SELECT guide, tenant FROM guide_members WHERE env = ?1 AND user_id = ?2";
+        let membership = |row: &Row<'_>| {
+            let tenant = Some(row.string(1)?).filter(|tenant| !tenant.is_empty());
+            Ok(Membership { guide: row.string(0)?, tenant })
+        };
+        self.query(sql, &params![env, user], membership).await
     }
 
     /// What a user has done with guides where no tenant counts for itself, and in this one.
@@ -140,6 +164,38 @@ impl Batch {
     /// Adds that the group which puts guides in order is declared in this version.
     pub fn declare_guide_group(&mut self, env: Env, version: Uuid, now: Time) {
         self.declare_guide(env, GROUP_ROW, version, now);
+    }
+
+    /// Adds that a guide, which is declared, is for those alone whom steps bring to it: from now on, as long as it is.
+    pub fn target_guide(&mut self, env: Env, key: &str) {
+        let sql = "UPDATE guides SET is_targeted = 1 WHERE env = ?1 AND key = ?2 AND is_targeted = 0";
+        self.push(sql, params![env, key]);
+    }
+
+    /// Adds that a step brings a user to a guide; nothing where it is not declared any more. The number finds a row if they
+    /// were not brought to it before.
+    pub fn add_guide_member(&mut self, env: Env, user: &str, membership: &Membership, now: Time) -> usize {
+        // Where others write at the same time nobody takes the guide back between this and the commit.
+        self.returning(
+            "INSERT INTO guide_members (env, guide, user_id, tenant, added_at) \
+             SELECT g.env, g.key, CAST(?3 AS TEXT), CAST(?4 AS TEXT), CAST(?5 AS BIGINT) FROM guides g \
+             WHERE g.env = ?1 AND g.key = ?2 AND g.is_targeted = 1 /* hold as it is: g */ \
+             ON CONFLICT (env, user_id, guide, tenant) DO NOTHING RETURNING added_at",
+            params![env, &membership.guide, user, membership.tenant.as_deref().unwrap_or_default(), now],
+        )
+    }
+
+    /// Adds that all guides but these are declared no more: whom steps have brought to them is forgotten.
+    pub fn forget_guides_but(&mut self, env: Env, keys: &[&str]) {
+        const GONE: &str = "env = ?1 AND is_targeted = 1 AND key NOT IN (SELECT value FROM json_each(?2))";
+        let keys = serde_json::to_string(keys).unwrap_or_default();
+        // The guides first: whoever brings somebody to one at the same time is waited for, or finds that it is gone.
+        self.returning(format!("SELECT key FROM guides WHERE {GONE} ORDER BY key /* take */"), params![env, &keys]);
+        self.push(
+            format!("DELETE FROM guide_members WHERE env = ?1 AND guide IN (SELECT key FROM guides WHERE {GONE})"),
+            params![env, &keys],
+        );
+        self.push(format!("UPDATE guides SET is_targeted = 0 WHERE {GONE}"), params![env, &keys]);
     }
 
     /// Adds that this message, which is added behind it, tells what a user does with a step; refused when another does.

@@ -65,6 +65,9 @@ impl Batch {
              SELECT g.env, CAST(?3 AS TEXT), g.guide, g.tenant, g.step_ref, g.message, g.is_final, g.throttles_at \
              FROM guide_engagements g WHERE g.env = ?1 AND g.user_id = ?2 \
              ON CONFLICT (env, user_id, guide, tenant, step_ref) DO NOTHING",
+            "INSERT INTO guide_members (env, guide, user_id, tenant, added_at) \
+             SELECT g.env, g.guide, CAST(?3 AS TEXT), g.tenant, g.added_at FROM guide_members g \
+             WHERE g.env = ?1 AND g.user_id = ?2 ON CONFLICT (env, user_id, guide, tenant) DO NOTHING",
             // Whoever is being told of an object goes through its followers by their places.
             "UPDATE subscriptions SET recipient = ?3 WHERE n IN \
              (SELECT s.n FROM subscriptions s WHERE s.env = ?1 AND s.recipient = ?2) AND NOT EXISTS \

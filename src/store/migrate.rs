@@ -55,6 +55,12 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 23, name: "short-links", sql: include_str!("migrations/0023_short_links.sql"), postgres: "" },
     Migration { number: 24, name: "lists", sql: include_str!("migrations/0024_lists.sql"), postgres: "" },
     Migration { number: 25, name: "key-scopes", sql: include_str!("migrations/0025_key_scopes.sql"), postgres: "" },
+    Migration {
+        number: 26,
+        name: "guide-members",
+        sql: include_str!("migrations/0026_guide_members.sql"),
+        postgres: "",
+    },
 ];
 
 /// Held while one node migrates; the others wait for it. The number means nothing.

@@ -104,6 +104,7 @@ impl Batch {
                 &[
                     "DELETE FROM audience_members WHERE env = ?1 AND user_id = ?2",
                     "DELETE FROM guide_engagements WHERE env = ?1 AND user_id = ?2",
+                    "DELETE FROM guide_members WHERE env = ?1 AND user_id = ?2",
                     "DELETE FROM last_seen WHERE env = ?1 AND user_id = ?2",
                 ]
             }

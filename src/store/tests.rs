@@ -11,7 +11,7 @@ use super::caps::Passing;
 use super::chunks::{Acts, End, Found, Lane};
 use super::collapse::Collapsing;
 use super::feeds::{RESUME_LIMIT, Still};
-use super::guides::Place;
+use super::guides::{Membership, Place};
 use super::jobs::{Job, Line, MOST_COUNTED};
 use super::merge::Merger;
 use super::messages::MessageFilter;
@@ -302,6 +302,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
                 "audience_members_by_user (env=? AND user_id=?)",
                 "sqlite_autoindex_last_seen_1 (env=? AND user_id=?)",
                 "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)",
+                "sqlite_autoindex_guide_members_1 (env=? AND user_id=?)",
             ]
             .as_slice(),
         ),
@@ -356,6 +357,7 @@ async fn what_is_asked_most_is_found_by_an_index() {
             "batch_activities_by_actor (env=? AND actor=?)",
             "schedules_by_actor (env=? AND actor=?)",
             "sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)",
+            "sqlite_autoindex_guide_members_1 (env=? AND user_id=?)",
             STEP_OF_GUIDE,
             BY_ID,
             ROW,
@@ -468,6 +470,18 @@ async fn guides(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     let place = Place { env: 1, user: "u", guide: "g", tenant: "", step: "s" };
     store.guide_declarations(1).await.unwrap();
     goes_by(store, "what is declared", &["sqlite_autoindex_guides_1 (env=?)"]);
+    store.guide_memberships(1, "u").await.unwrap();
+    goes_by(store, "to which they were brought", &["sqlite_autoindex_guide_members_1 (env=? AND user_id=?)"]);
+    let brought = Membership { guide: "g".to_owned(), tenant: None };
+    apply(&|batch| {
+        batch.add_guide_member(1, "u", &brought, now);
+        batch.target_guide(1, "g");
+    })
+    .await;
+    goes_by(store, "who is brought to one", &["sqlite_autoindex_guides_1 (env=? AND key=?)"]);
+    apply(&|batch| batch.forget_guides_but(1, &["g"])).await;
+    let of_guide = "guide_members_by_guide (env=? AND guide=?)";
+    goes_by(store, "what goes with a guide", &["sqlite_autoindex_guides_1 (env=?)", of_guide]);
     store.guide_engagements(1, "u", "t").await.unwrap();
     store.guide_dismissed_at(1, "u").await.unwrap();
     goes_by(store, "what a user has done", &["sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)", BY_ID]);

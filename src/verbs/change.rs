@@ -14,6 +14,7 @@ use crate::model::signal::Happened;
 use crate::model::time::Time;
 use crate::store::chunks::Found;
 use crate::store::feeds::{Still, head_after};
+use crate::store::guides::Membership;
 use crate::store::jobs::Line;
 use crate::store::{self, Applied, Batch, Env};
 
@@ -27,6 +28,7 @@ pub(crate) const FEEDS: usize = 100;
 pub struct Change {
     pub batch: Batch,
     feeds: Vec<Touched>,
+    guides: Vec<Brought>,
     /// By line.
     wake_at: [Option<Time>; 2],
     /// The statements that add jobs if somebody waits.
@@ -40,6 +42,15 @@ struct Touched {
     channel: String,
     recipient: String,
     news: Fresh,
+}
+
+/// A user whom a step brings to a guide of a channel.
+#[derive(Debug)]
+struct Brought {
+    answer: usize,
+    env: Env,
+    channel: String,
+    user: String,
 }
 
 /// What of a feed is new.
@@ -149,6 +160,12 @@ impl Change {
         self.touch(feed, answer);
     }
 
+    /// Adds that a step brings a user to a guide of a channel, of which their pages are told if it is new to them.
+    pub fn bring_to_guide(&mut self, env: Env, channel: &str, user: &str, membership: &Membership, now: Time) {
+        let answer = self.batch.add_guide_member(env, user, membership, now);
+        self.guides.push(Brought { answer, env, channel: channel.to_owned(), user: user.to_owned() });
+    }
+
     pub(super) fn touch(&mut self, feed: &FeedName, answer: usize) {
         self.feeds.push(Touched {
             answer,
@@ -182,6 +199,8 @@ impl Change {
         let before = self.batch.append(other.batch);
         self.feeds
             .extend(other.feeds.into_iter().map(|touched| Touched { answer: touched.answer + before, ..touched }));
+        self.guides
+            .extend(other.guides.into_iter().map(|brought| Brought { answer: brought.answer + before, ..brought }));
         self.signals.extend(other.signals.into_iter().map(|answer| answer + before));
         for line in Line::ALL {
             if let Some(at) = other.wake_at[line.number()] {
@@ -221,11 +240,18 @@ pub(crate) fn by_feed(env: Env, messages: &[Found]) -> BTreeMap<Option<FeedName>
 impl Core {
     /// Applies `change`; once it is on disk, tells the feeds' bells and wakes the workers.
     pub async fn commit(&self, change: Change) -> Result<Applied, store::Error> {
-        let Change { batch, feeds, signals, wake_at } = change;
+        let Change { batch, feeds, guides, signals, wake_at } = change;
         let applied = self.store.apply(batch).await?;
         for touched in feeds {
             if let Some((head, newest_at)) = head_after(&applied, touched.answer) {
                 self.bus.publish(&touched.told(head, newest_at));
+            }
+        }
+        for Brought { answer, env, channel, user } in guides {
+            if !applied.rows(answer).is_empty() {
+                // A guide's channel has no feeds, and what is shown there no version: pages look at it anew.
+                let head = Head::default();
+                self.bus.publish(&FeedEvent { env, channel, recipient: user, head, news: News::Changed });
             }
         }
         if signals.iter().any(|answer| applied.changed(*answer) > 0) {

@@ -204,18 +204,27 @@ impl Renewal {
 }
 
 impl Core {
-    /// Tells the store which guides files declare, in every environment: before whoever fetches them is told of them.
+    /// Tells the store which guides files declare, in every environment: before whoever fetches them is told of them. Whom
+    /// steps have brought to one that is gone is forgotten.
     pub async fn declare_guides(&self, guides: &Guides) -> Result<(), store::Error> {
-        if guides.all().next().is_none() {
+        // Whoever reads no files declares nothing, and takes nothing back.
+        if self.catalog.follows_store() {
             return Ok(());
         }
         let now = self.clock.now();
+        let keys: Vec<&str> = guides.all().map(|guide| guide.key.as_str()).collect();
         for environment in self.catalog.environments() {
             let mut batch = Batch::new();
             for guide in guides.all() {
                 batch.declare_guide(environment.number, &guide.key, guide.version, now);
+                if guides.is_targeted(&guide.key) {
+                    batch.target_guide(environment.number, &guide.key);
+                }
             }
-            batch.declare_guide_group(environment.number, guides.order.version, now);
+            if !keys.is_empty() {
+                batch.declare_guide_group(environment.number, guides.order.version, now);
+            }
+            batch.forget_guides_but(environment.number, &keys);
             self.store.apply(batch).await?;
         }
         Ok(())

@@ -14,6 +14,7 @@ mod digests;
 mod fan_out;
 mod fetching;
 mod figures;
+mod guides;
 mod idempotency;
 mod nested;
 mod people;

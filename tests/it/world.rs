@@ -425,7 +425,7 @@ impl World {
 
     /// Does both while nothing is committed until both wait for it; `first` is then committed before `second`.
     pub async fn at_once<A, B>(&self, first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
-        let held = self.hold_writer("users, objects, runs, jobs, feeds").await;
+        let held = self.hold_writer("users, objects, runs, jobs, feeds, guide_engagements").await;
         let (is_first_waiting, second_may) = tokio::sync::oneshot::channel();
         let (is_first_done, done) = tokio::sync::oneshot::channel();
         let release = async move {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{channel_group, destination};
+use super::{channel_group, destination, guide};
 use crate::engine::run::{Stretch, evaluations};
 use crate::engine::view::{Told, View};
 use crate::engine::{caps, preferences};
@@ -75,13 +75,14 @@ pub(super) fn send(
         ChannelTemplate::Feed(template) if channel.kind == ChannelKind::InAppFeed => {
             feed(stretch, step, channel_step, way, &feed_id(stretch, step, way), template)
         }
-        // Said rather than silently passed over: this build delivers to feeds only.
+        _ if channel.kind == ChannelKind::InAppGuide => Ok(guide::execute(stretch, step, channel_step, way)),
+        // Said rather than silently passed over: this build delivers to feeds and guides only.
         _ => Ok(pass_over(stretch, step, way, "channel_type_not_supported", json!({"channel_type": channel.kind}))),
     }
 }
 
 /// Records why nothing is sent over a channel: the step is skipped, or the channel alone where there may be others.
-fn pass_over(stretch: &mut Stretch<'_>, step: &Step, way: Way<'_>, reason: &str, mut more: Value) -> bool {
+pub(super) fn pass_over(stretch: &mut Stretch<'_>, step: &Step, way: Way<'_>, reason: &str, mut more: Value) -> bool {
     more["channel_key"] = way.channel.key.as_str().into();
     let event = if way.is_member { "channel_skipped" } else { "step_skipped" };
     stretch.record(step, EventStatus::Ok, event, reasoned(reason, Some(more)));

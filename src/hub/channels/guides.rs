@@ -1,17 +1,19 @@
 //! What a joined channel of guides is told: which guides have come, changed or gone because their files have, or because
-//! their time has come or passed (F-SOC-22).
+//! their time has come or passed (F-SOC-22), and to which of them a workflow's step has brought its user (W-CHS-20).
 //!
 //! Guides are the same for all but for whom they are meant: each member's are looked at anew. Whoever is too slow to be
 //! told finds them as they are when it fetches next.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 use tracing::error;
 use uuid::Uuid;
 
+use super::feed::Name;
 use crate::engine::guides::{Asked, Found, Guidance, guidance};
 use crate::hub::outbox::Link;
 use crate::model::channel::{Channel, ChannelKind};
@@ -63,10 +65,17 @@ impl Target {
     }
 }
 
-/// Everybody on this node who has joined a channel of guides, by socket and channel.
+/// Everybody on this node who has joined a channel of guides.
 #[derive(Default)]
 pub(crate) struct Gallery {
+    /// By socket and channel.
     members: DashMap<(u64, Uuid), Arc<Member>>,
+    /// The sockets of each user.
+    sockets: DashMap<Name, Vec<u64>>,
+    /// Who may be shown more than they were, each once.
+    due: Mutex<HashSet<Name>>,
+    /// Said when somebody is due, and by the sweep about once a second.
+    pub(crate) woken: Notify,
 }
 
 struct Member {
@@ -81,12 +90,54 @@ impl Gallery {
     /// Lets a client in; it takes the place of its earlier join.
     pub(crate) fn enter(&self, link: &Arc<Link>, channel: Uuid, head: Arc<str>, env: Env, target: Target) {
         let member = Member { link: Arc::clone(link), head, env, target };
+        self.sockets.entry(member.name(channel)).or_default().push(link.id);
         self.members.insert((link.id, channel), Arc::new(member));
     }
 
-    /// Lets a client out.
-    pub(crate) fn leave(&self, link: &Link, channel: Uuid) {
-        self.members.remove(&(link.id, channel));
+    /// Lets a client out; whose guides it has shown, if it was in.
+    pub(crate) fn leave(&self, link: &Link, channel: Uuid) -> Option<Name> {
+        let (_, member) = self.members.remove(&(link.id, channel))?;
+        let name = member.name(channel);
+        if let Some(mut sockets) = self.sockets.get_mut(&name) {
+            sockets.retain(|id| *id != link.id);
+        }
+        self.sockets.remove_if(&name, |_, sockets| sockets.is_empty());
+        Some(name)
+    }
+
+    /// Whether the user's guides of a channel are shown somewhere on this node.
+    pub(crate) fn has(&self, name: &Name) -> bool {
+        self.sockets.contains_key(name)
+    }
+
+    /// Has a user told of what they may be shown more than they were, if anybody listens.
+    pub(crate) fn owe(&self, name: Name) {
+        if self.has(&name) {
+            self.due().insert(name);
+            self.woken.notify_one();
+        }
+    }
+
+    /// Tells everybody who is due of the guides to which steps have brought them.
+    pub(crate) async fn settle(&self, core: &Core) {
+        let due = std::mem::take(&mut *self.due());
+        for name in due {
+            let Some(channel) = core.catalog.channels().iter().find(|channel| channel.id == name.channel) else {
+                continue;
+            };
+            let sockets = self.sockets.get(&name).map(|entry| entry.clone()).unwrap_or_default();
+            for id in sockets {
+                let member = self.members.get(&(id, name.channel)).map(|entry| Arc::clone(&entry));
+                let Some(member) = member else { continue };
+                if let Err(error) = member.tell_of_more(core, channel).await {
+                    error!(socket.id = id, channel.id = %channel.id, %error, "guides could not be read to tell a socket of them");
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> MutexGuard<'_, HashSet<Name>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -124,6 +175,30 @@ impl Gallery {
 }
 
 impl Member {
+    /// Whose guides of the channel it shows.
+    fn name(&self, channel: Uuid) -> Name {
+        Name { env: self.env, channel, user: self.target.user.as_str().into() }
+    }
+
+    /// The guides of the channel as they are for it.
+    async fn look(&self, core: &Core, channel: &Channel) -> Result<Guidance, store::Error> {
+        let Target { user, tenant, data, .. } = &self.target;
+        let asked =
+            Asked { env: self.env, channel, user, tenant: tenant.as_deref(), data, kind: None, is_forced: true };
+        guidance(core, asked).await
+    }
+
+    /// Tells it of the guides to which steps have brought its user. Which of them are new to it nobody keeps in mind:
+    /// clients put each in the place of the one that they have.
+    async fn tell_of_more(&self, core: &Core, channel: &Channel) -> Result<(), store::Error> {
+        let Guidance { guides, .. } = self.look(core, channel).await?;
+        let those = guides.iter().filter(|found| found.is_targeted && found.ineligible.is_none());
+        let told = those.filter_map(|found| told(&found.guide.key, Change::Added, Some(found), false));
+        let pushes: Vec<_> = told.map(|(event, data)| push(channel, event, data)).collect();
+        self.link.tell(&pushes, &self.head);
+        Ok(())
+    }
+
     async fn tell(
         &self,
         core: &Core,
@@ -131,27 +206,28 @@ impl Member {
         changes: &Changes<'_>,
         is_new: bool,
     ) -> Result<(), store::Error> {
-        let Target { user, tenant, data, is_forced } = &self.target;
-        let asked =
-            Asked { env: self.env, channel, user, tenant: tenant.as_deref(), data, kind: None, is_forced: true };
-        let Guidance { guides, group, .. } = guidance(core, asked).await?;
-        let topic = Topic::guides(&channel.id.to_string());
-        let push = |event: &str, data: Value| {
-            Arc::new(Push::new(&topic, event, &json!({"topic": topic, "event": event, "data": data}).to_string()))
-        };
+        let Guidance { guides, group, .. } = self.look(core, channel).await?;
         let mut pushes = Vec::new();
         for (key, change) in changes {
             let found = guides.iter().find(|found| found.guide.key == *key);
-            pushes.extend(told(key, *change, found, *is_forced).map(|(event, data)| push(event, data)));
+            pushes.extend(
+                told(key, *change, found, self.target.is_forced).map(|(event, data)| push(channel, event, data)),
+            );
         }
         if let Some(group) = group {
             // It lists whatever is active, and official clients show nothing that it does not list.
             let event = if is_new { "guide_group.added" } else { "guide_group.updated" };
-            pushes.push(push(event, json!({"guide_group": group})));
+            pushes.push(push(channel, event, json!({"guide_group": group})));
         }
         self.link.tell(&pushes, &self.head);
         Ok(())
     }
+}
+
+/// What is told of guides of a channel.
+fn push(channel: &Channel, event: &str, data: Value) -> Arc<Push> {
+    let topic = Topic::guides(&channel.id.to_string());
+    Arc::new(Push::new(&topic, event, &json!({"topic": topic, "event": event, "data": data}).to_string()))
 }
 
 /// Guides as they are shown at a time.
@@ -182,6 +258,7 @@ fn changes<'a>(before: &'a Showing, after: &'a Showing, channel: &'a str) -> Cha
         let is_same = old.is_some_and(|old| {
             old.version == guide.version
                 && before.is_unthrottled(&old.key) == after.is_unthrottled(&guide.key)
+                && before.is_targeted(&old.key) == after.is_targeted(&guide.key)
                 && old.is_active(*earlier) == guide.is_active(*now)
         });
         match old {

@@ -268,6 +268,7 @@ impl Reader<'_> {
         };
         self.known(node, &[&own[..], more].concat());
         let collapse_key = self.collapse_key(node);
+        let guide_key = self.text(node, "guide_key").filter(|key| !key.is_empty()).map(str::to_owned);
         let template = channel_type.and_then(|kind| self.template(node, kind));
         let send_windows = node.get("send_windows").map(|list| SendWindows::parse(list, &node.at("send_windows")));
         let send_windows = send_windows.and_then(|windows| self.keep(windows));
@@ -279,6 +280,7 @@ impl Reader<'_> {
             send_windows,
             overrides,
             collapse_key,
+            guide_key,
         })
     }
 
