@@ -43,9 +43,15 @@ pub(crate) fn perform(desk: Desk<'_>, session: &mut Session, out: Out) -> Option
         Out::Leave { name, is_clean } => registry.leave(&name, link, is_clean, house.now()),
         Out::JoinGuides(entry) => {
             let GuidesEntry { channel, env, target, join_ref, reply } = *entry;
-            house.metrics().joined("ok");
-            link.answer(Frame::Text(reply));
-            registry.enter_guides(link, channel, Push::head(join_ref.as_deref()).into(), env, target);
+            let (link, user) = (Arc::clone(link), Arc::from(target.user.as_str()));
+            registry.enter_guides(&link, channel, Push::head(join_ref.as_deref()).into(), env, target);
+            return Some(Box::pin(async move {
+                // Once it is answered it is told of what happens on other nodes, too.
+                house.heeded(env, &user).await;
+                house.metrics().joined("ok");
+                link.answer(Frame::Text(reply));
+                None
+            }));
         }
         Out::LeaveGuides(channel) => registry.leave_guides(link, channel),
         Out::Join(enter) => {

@@ -12,15 +12,17 @@ use bellwire::http::{self, Face};
 use bellwire::hub::{self, Hub, Registry};
 use bellwire::model::channel::{Channel, ChannelKind, ResponseFilter};
 use bellwire::model::environment::{self, Environment};
+use bellwire::model::guide::{Guide, Guides, Order};
 use bellwire::model::mark::Mark;
 use bellwire::model::workflow::Workflow;
 use bellwire::queue::{self, Queue, WORKERS, Waker};
 use bellwire::sign::api_key::{ApiKey, Kind};
+use bellwire::store::guides::Membership;
 use bellwire::store::jobs::Line;
 use bellwire::store::keys::ApiKeyRow;
 use bellwire::store::{Batch, Store};
 use bellwire::verbs::mark::Reach;
-use bellwire::verbs::{Catalog, Core, Shared};
+use bellwire::verbs::{Catalog, Change, Core, Shared};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ use uuid::Uuid;
 use super::{PATIENCE, settings, until};
 use crate::process::call;
 use crate::support::redis::RedisServer;
-use crate::support::{FEED, START};
+use crate::support::{FEED, GUIDES, START};
 
 /// A database, and what lets one in.
 struct Town {
@@ -104,7 +106,18 @@ impl Town {
         let document = json!({"name": "Comment", "steps": [{"type": "channel", "ref": "in_app_feed_1",
             "channel_key": "in-app-feed", "channel_type": "in_app_feed",
             "template": {"markdown_body": "Hello {{ data.n }}", "action_url": "/"}}]});
-        let channels = vec![channel];
+        let guides = Channel {
+            id: GUIDES.parse().unwrap(),
+            key: "in-app-guide".to_owned(),
+            name: "Guides".to_owned(),
+            kind: ChannelKind::InAppGuide,
+            provider: Channel::GUIDE_PROVIDER.to_owned(),
+            created_at: START,
+            updated_at: START,
+            conditions: None,
+            response_filter: ResponseFilter::default(),
+        };
+        let channels = vec![channel, guides];
         let workflow = Workflow::parse("comment", &document, &channels).unwrap();
         let mut batch = Batch::new();
         batch.publish_workflow(self.environment.number, "comment", workflow.version_id, &workflow.source, START);
@@ -122,6 +135,14 @@ impl Town {
             sightings: Default::default(),
             metrics: Default::default(),
         });
+        let welcome = json!({"name": "Welcome", "steps": [{"type": "channel", "ref": "tour",
+            "channel_key": "in-app-guide", "channel_type": "in_app_guide", "guide_key": "tour"}]});
+        let welcome = Workflow::parse("welcome", &welcome, core.catalog.channels()).unwrap();
+        let tour =
+            json!({"name": "Tour", "channel_key": "in-app-guide", "steps": [{"ref": "one", "schema_key": "card"}]});
+        let guides = Guides::new(vec![Guide::parse("tour", &tour).unwrap()], Order::default()).targeted_by([&welcome]);
+        core.declare_guides(&guides).await.unwrap();
+        core.catalog.replace_guides(guides);
         let hub = Hub::new(Arc::clone(&core), registry.clone(), hub::Settings::default());
         let (sockets, (stop, stopped)) = (hub.clone(), watch::channel(false));
         let limits = http::limits::Limits::off();
@@ -170,11 +191,15 @@ impl Town {
         Node { core, registry, hub, address, _stop: stop }
     }
 
-    /// A bell of the user on a node, joined; our own client's, which is told everything.
-    async fn bell(&self, node: &Node, user: &str) -> Bell {
+    async fn socket(&self, node: &Node) -> WebSocketStream<TcpStream> {
         let stream = TcpStream::connect(node.address).await.unwrap();
         let url = format!("ws://{}/ws/v1/websocket?api_key={}&vsn=2.0.0", node.address, self.key);
-        let (stream, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        tokio_tungstenite::client_async(url, stream).await.unwrap().0
+    }
+
+    /// A bell of the user on a node, joined; our own client's, which is told everything.
+    async fn bell(&self, node: &Node, user: &str) -> Bell {
+        let stream = self.socket(node).await;
         let mut bell = Bell { stream, version: 0, items: Vec::new(), counts: Value::Null };
         let topic = format!("feeds:{FEED}:{user}");
         bell.stream.send(Ws::text(json!(["1", "1", topic, "phx_join", {"bellwire": {}}]).to_string())).await.unwrap();
@@ -272,6 +297,33 @@ async fn items_and_marks_of_one_node_reach_the_sockets_of_another_once_and_in_or
     until("they are not sent there", || redis.ask(&["PUBSUB", "NUMSUB", "bellwire:1:ann"]).ends_with('1')).await;
     let presence = town.get(&two, "/v1/users/ann/presence").await.1;
     assert_eq!(without_time(presence), json!({"online": true, "nodes": 1}));
+}
+
+/// W-CHS-20 F-SOC-22: the step is executed on one node, and the user's page is open on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_a_step_brings_to_a_guide_is_told_on_whichever_node_their_page_is() {
+    let redis = RedisServer::start(&[]);
+    let town = Town::found().await;
+    let one = town.node(settings(&[redis.url()])).await;
+    let two = town.node(Settings { grace: Duration::from_millis(100), ..settings(&[redis.url()]) }).await;
+    let mut page = town.socket(&two).await;
+    let topic = format!("guides:{GUIDES}");
+    page.send(Ws::text(json!(["1", "1", topic, "phx_join", {"user_id": "ann"}]).to_string())).await.unwrap();
+    let mut next = async || {
+        let message = timeout(PATIENCE, page.next()).await.expect("a frame in time").expect("an open socket");
+        serde_json::from_str::<Value>(message.expect("a whole frame").to_text().unwrap()).unwrap()
+    };
+    assert_eq!(next().await[3], "phx_reply", "F-SOC-21");
+    let mut change = Change::new();
+    let brought = Membership { guide: "tour".to_owned(), tenant: None };
+    change.bring_to_guide(1, GUIDES, "ann", &brought, one.core.clock.now());
+    one.core.commit(change).await.unwrap();
+    let told = next().await;
+    assert_eq!((&told[3], &told[4]["data"]["guide"]["key"]), (&json!("guide.added"), &json!("tour")));
+    let presence = town.get(&one, "/v1/users/ann/presence").await.1;
+    assert_eq!(without_time(presence), json!({"online": true, "nodes": 1}), "a page with guides is a page");
+    drop(page);
+    until("nobody on the node wants their news", || two.core.bus.stats().watched == 0).await;
 }
 
 /// How somebody was found, but for when.
