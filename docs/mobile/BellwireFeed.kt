@@ -15,7 +15,8 @@ import org.json.JSONObject
 class BellwireFeed(
     private val host: String, private val publicKey: String, private val channel: String, private val user: String,
     private val token: (isNewNeeded: Boolean) -> String,        // not called on the main thread: it may wait
-    private val changed: (items: List<JSONObject>, counts: JSONObject, status: String) -> Unit
+    kept: JSONObject? = null,                                   // what `kept` gave the last time, for the same user
+    private val changed: (BellwireFeed) -> Unit                 // called on the same thread as `token`
 ) {
     // OkHttp pings by itself, and reports a failure when no pong comes: that is the heartbeat.
     private val http = OkHttpClient.Builder().pingInterval(30, SECONDS).connectTimeout(10, SECONDS).build()
@@ -23,10 +24,6 @@ class BellwireFeed(
     private val topic = "feeds:$channel:$user"
     private val answers = HashMap<String, (JSONObject?) -> Unit>()
     private val marks = java.util.ArrayDeque<JSONObject>()
-    private var items = listOf<JSONObject>()
-    private var counts = JSONObject()
-    private var version: Long? = null
-    private var after: String? = null
     private var socket: WebSocket? = null
     private var retry: ScheduledFuture<*>? = null
     private var isOn = false
@@ -37,7 +34,20 @@ class BellwireFeed(
     private var attempt = 0
     private var openedAt = 0L
     private var spread = 250L to 1_000L
-    private var status = "off"
+
+    var items = kept?.let { objects(it.getJSONArray("items")) } ?: listOf()
+        private set
+    var counts = kept?.getJSONObject("counts") ?: JSONObject()
+        private set
+    var status = "off"
+        private set
+    private var version = kept?.getLong("version")
+    private var after = kept?.optString("after")?.ifEmpty { null }
+
+    /** For the application to store, once there is something. */
+    val kept get() = version?.let {
+        JSONObject().put("version", it).put("items", JSONArray(items)).put("counts", counts).put("after", after)
+    }
 
     fun start() = loop.execute { if (!isOn) { isOn = true; attempt = 0; dial() } }
     fun stop() = loop.execute { isOn = false; drop(); become("off") }
@@ -112,7 +122,7 @@ class BellwireFeed(
         }
         version = next
         counts = news.getJSONObject("counts")
-        changed(items, counts, status)
+        changed(this)
     }
 
     private fun flush() {
@@ -155,6 +165,6 @@ class BellwireFeed(
         lost.forEach { it(null) }
     }
 
-    private fun become(now: String) { status = now; changed(items, counts, now) }
+    private fun become(now: String) { status = now; changed(this) }
     private fun objects(array: JSONArray) = (0 until array.length()).map { array.getJSONObject(it) }
 }

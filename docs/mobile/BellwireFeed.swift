@@ -28,14 +28,22 @@ final class BellwireFeed {
     private var joinedAt: TimeInterval?
     private var spread = [250, 1_000]
 
-    init(host: URL, publicKey: String, channel: String, user: String,
+    /// `kept`: what `kept` gave the last time, for the same user.
+    init(host: URL, publicKey: String, channel: String, user: String, kept: JSON = [:],
          token: @escaping (_ isNewNeeded: Bool) async throws -> String, changed: @escaping (BellwireFeed) -> Void) {
         self.host = host
         self.publicKey = publicKey
         self.topic = "feeds:\(channel):\(user)"
         self.token = token
         self.changed = changed
+        version = kept["version"] as? Int
+        items = kept["items"] as? [JSON] ?? []
+        counts = kept["counts"] as? JSON ?? [:]
+        after = (kept["after"] as? String).flatMap { $0.isEmpty ? nil : $0 }
     }
+
+    /// For the application to store, by `JSONSerialization`.
+    var kept: JSON { ["version": since, "items": items, "counts": counts, "after": after ?? ""] }
 
     func start() {
         guard life == nil else { return }

@@ -12,10 +12,12 @@ class BellwireFeed {
   final Future<String> Function(bool isNewNeeded) token;
   final void Function(BellwireFeed feed) changed;
 
+  // What the application keeps, and sets before `start` the next time, for the same user.
   List<Json> items = [];
   Json counts = {};
   int? version;
   String? after;
+
   String status = 'off';
 
   WebSocket? _socket;
