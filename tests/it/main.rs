@@ -19,6 +19,7 @@ mod process;
 mod queue;
 mod schemathesis;
 mod sdk;
+mod socket_page;
 mod store;
 mod stub;
 mod support;
