@@ -40,17 +40,20 @@ const OPTIONS: [&str; 22] = [
     "__experimentalCrossBrowserUpdates",
 ];
 
+/// The options of a filter, by the client's name for it.
+pub type Named = (String, Map<String, Value>);
+
 /// A join of a feed topic. The options are as they came: who knows what they mean reads them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Join {
     /// The options of each feed the client shows, by the client's name for it (F-SOC-09).
-    pub clients: Vec<(String, Map<String, Value>)>,
+    pub clients: Vec<Named>,
     /// The options of a client that names none (F-SOC-28); empty if it has none.
     pub flat: Option<Map<String, Value>>,
     /// What one of our own clients says, but its views.
     pub bellwire: Option<Map<String, Value>>,
     /// The options of each view that our own client shows beside its feed, by its name for it, as they were named.
-    pub views: Vec<(String, Map<String, Value>)>,
+    pub views: Vec<Named>,
 }
 
 impl Join {
@@ -90,14 +93,14 @@ fn take_bellwire(members: &mut Map<String, Value>) -> Result<Option<Map<String, 
 }
 
 /// The views that a payload names, in its order, which a [`Map`] does not keep.
-fn views(payload: &str) -> Result<Vec<(String, Map<String, Value>)>, Invalid> {
+fn views(payload: &str) -> Result<Vec<Named>, Invalid> {
     #[derive(Deserialize)]
     struct Payload {
         bellwire: Ours,
     }
     #[derive(Deserialize)]
     struct Ours {
-        views: Named,
+        views: Members,
     }
     let fault = |error: serde_json::Error| {
         Invalid::new("bellwire.views", format!("Views are an object, of each view's options by its name: {error}."))
@@ -106,29 +109,29 @@ fn views(payload: &str) -> Result<Vec<(String, Map<String, Value>)>, Invalid> {
 }
 
 /// An object's members, in their order.
-struct Named(Vec<(String, Map<String, Value>)>);
+struct Members(Vec<Named>);
 
-impl<'de> Deserialize<'de> for Named {
+impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct InOrder;
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = Named;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("an object of objects")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Named(members))
+                Ok(Members(members))
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(InOrder)
     }
 }
 

@@ -252,10 +252,8 @@ fn answered(own: &mut Own, reference: &str, is_ok: bool, response: &str, was_fil
         let Answer { version, at } = serde_json::from_str(response).map_err(|error| error.to_string())?;
         let back = everything.and_then(Mark::taken_back).map(Mark::name);
         own.undo = back.map(|back| format!(r#"{{"as":"{back}","all":true,"marked_at":"{at}"}}"#));
-        if !was_filled {
-            if own.version.is_none_or(|known| known < version) {
-                return Err(format!("a mark is answered with {version} before that is told, at {:?}", own.version));
-            }
+        if !was_filled && own.version.is_none_or(|known| known < version) {
+            return Err(format!("a mark is answered with {version} before that is told, at {:?}", own.version));
         }
         return Ok(());
     }
