@@ -39,5 +39,5 @@ svg { display: block; fill: none; stroke: currentColor; stroke-width: 1.75; stro
 }
 @keyframes ring { 15% { rotate: 14deg } 35% { rotate: -12deg } 55% { rotate: 8deg } 75% { rotate: -4deg } }
 @media (prefers-reduced-motion: reduce) { *, *::before { animation: none !important; transition: none !important; } }
-@media (forced-colors: active) { .badge { background: Highlight; color: HighlightText; } }
+@media (forced-colors: active) { .badge { border: 1px solid; line-height: 16px; } }
 `;

@@ -109,8 +109,8 @@ legend { padding: 8px 0 2px; font-size: 12px; font-weight: 650; color: var(--mut
 @media (max-width: 480px) { :host(:not([inline])) .panel { position: fixed; inset: 0; width: auto; height: auto; border: 0; border-radius: 0; } }
 @media (forced-colors: active) {
   .dot::before, .switch input:checked, .tick { background: Highlight; }
-  .read .dot::before { border: 1px solid; }
-  .switch input { border: 1px solid; }
+  .read .dot::before, .switch input, .action, .count { border: 1px solid; }
+  .tab { border-color: Canvas; }
   .tab[aria-selected="true"] { border-color: Highlight; }
 }
 `;
