@@ -222,16 +222,11 @@ export class Feed extends EventTarget {
    * @param {MarkAs} as @param {string[]} ids @param {Record<string, any>} [metadata] with `interacted` only
    * @returns {Promise<Outcome>}
    */
-  async mark(as, ids, metadata) {
-    /** @type {Mark[]} */ const marks = [];
+  mark(as, ids, metadata) {
     const changed = this.#changedBy(as, ids);
-    for (let from = 0; from < ids.length; from += MARK_IDS) {
-      const some = ids.slice(from, from + MARK_IDS);
-      marks.push(this.#mark({ as, ids: some, wire: { ids: some, ...(metadata && { metadata }) } }));
-    }
+    const marks = this.#marksOf(as, ids, metadata);
     if (as !== "seen") this.#remember(as, marks, changed);
-    const all = await this.#begin(marks);
-    return all.find((outcome) => !outcome.ok) ?? { ok: true, reason: "" };
+    return this.#beginAll(marks);
   }
 
   /**
@@ -261,7 +256,7 @@ export class Feed extends EventTarget {
     const unsent = last.marks.filter((mark) => mark.tries === 0);
     for (const mark of unsent) this.#drop(mark);
     if (unsent.length === last.marks.length) return { ok: true, reason: "" };
-    if (first.ids) return this.#quietly(as, last.ids);
+    if (first.ids) return this.#beginAll(this.#marksOf(as, last.ids));
     const filter = { ...first.filter, status: "all", archived: "include" };
     const mark = this.#mark({ as, ids: last.ids, wire: {} });
     const outcome = this.#begin([mark], false);
@@ -468,12 +463,20 @@ export class Feed extends EventTarget {
     this.#last = OPPOSITES[as] && isAny ? { as, marks, ids } : null;
   }
 
-  /** Marks without becoming what can be undone. @param {MarkAs} as @param {string[]} ids */
-  async #quietly(as, ids) {
-    const outcome = await this.mark(as, ids);
-    this.#last = null;
-    this.#changed();
-    return outcome;
+  /** As many marks as the server takes ids in one. @param {MarkAs} as @param {string[]} ids @param {Record<string, any>} [metadata] */
+  #marksOf(as, ids, metadata) {
+    /** @type {Mark[]} */ const marks = [];
+    for (let from = 0; from < ids.length; from += MARK_IDS) {
+      const some = ids.slice(from, from + MARK_IDS);
+      marks.push(this.#mark({ as, ids: some, wire: { ids: some, ...(metadata && { metadata }) } }));
+    }
+    return marks;
+  }
+
+  /** @param {Mark[]} marks @returns {Promise<Outcome>} */
+  async #beginAll(marks) {
+    const all = await this.#begin(marks);
+    return all.find((outcome) => !outcome.ok) ?? { ok: true, reason: "" };
   }
 
   /** @param {Partial<Mark> & {as: MarkAs, wire: Record<string, any>}} wish @returns {Mark} */

@@ -265,3 +265,123 @@ test("a fresh token is measured by its own life span, a given one by the clock",
   assert.equal(tokenEnd(token, 9_000_000, false), 4_600_000);
   assert.equal(tokenEnd("0f3a", 0, false), Infinity);
 });
+
+/** A feed with views, as the server first tells of it. */
+async function viewed() {
+  feed.stop();
+  await begin({ views: { unread: { status: "unread" }, archived: { archived: "only" }, mentions: { source: "mention" } } });
+  wire().accept();
+  await wire().answer("phx_join", { version: 5 });
+  const views = { unread: counts(9, 3), archived: counts(4, 1), mentions: counts(2, 1) };
+  const entries = [item("b", 12, { source: { key: "mention" } }), item("a", 11, { read_at: "t" })];
+  await wire().push("feed.snapshot", { version: 5, counts: counts(9, 3), views, entries, page_info: { after: "x" } });
+  return views;
+}
+const named = (/** @type {string} */ name) => feed.view(name).items.map(({ id }) => id);
+
+test("a join names the views, each within the feed's own filter", async () => {
+  await viewed();
+  assert.deepEqual(wire().last("phx_join")[4].bellwire.views, {
+    unread: { archived: "exclude", status: "unread" }, archived: { archived: "only" }, mentions: { archived: "exclude", source: "mention" },
+  });
+});
+
+test("a view shows what is loaded of it until its own first page comes, and then reaches further than the feed", async () => {
+  await viewed();
+  assert.deepEqual([named("unread"), named("mentions"), named("archived")], [["b"], ["b"], []]);
+  assert.deepEqual([feed.view("unread").isLoaded, feed.view("unread").counts.unread_count], [false, 3]);
+  const more = feed.loadMore("unread");
+  assert.deepEqual(wire().last("feed.fetch")[4], { view: "unread", page_size: 50 });
+  await wire().answer("feed.fetch", { version: 5, counts: counts(9, 3), entries: [item("b", 12), item("old", 1)], page_info: { after: null } });
+  assert.equal(await more, true);
+  assert.deepEqual([named("unread"), ids()], [["b", "old"], ["b", "a"]], "the feed has a page between, which has not come");
+});
+
+test("an item that is archived leaves the feed for the archive, whoever does it", async () => {
+  const views = await viewed();
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(8, 2), views: { ...views, archived: counts(5, 2) }, items: [item("b", 12, { archived_at: "t" })], removed: [] });
+  assert.deepEqual([ids(), named("archived"), feed.view("archived").counts.total_count], [["a"], ["b"], 5]);
+  void feed.mark("unarchived", ["b"]);
+  assert.deepEqual([ids(), named("archived"), feed.counts.total_count, feed.view("archived").counts.total_count], [["b", "a"], [], 9, 4]);
+});
+
+test("a mark counts in every view that it concerns", async () => {
+  await viewed();
+  void feed.mark("read", ["b"]);
+  assert.deepEqual(["all", "unread", "mentions", "archived"].map((name) => feed.view(name).counts.unread_count), [2, 2, 0, 1]);
+  assert.deepEqual(named("unread"), []);
+});
+
+test("marking all of a view leaves the rest of the feed alone", async () => {
+  await viewed();
+  void feed.markAll("read", "mentions");
+  assert.deepEqual(wire().last("feed.mark")[4].filter, { archived: "exclude", source: "mention", status: "unread", "inserted_at.lte": item("b", 12).inserted_at });
+  assert.equal(feed.view("mentions").counts.unread_count, 0);
+  assert.equal(feed.counts.unread_count, 2);
+});
+
+test("a mark of ids is taken back by its opposite, of those that it changed", async () => {
+  await viewed();
+  const marked = feed.mark("read", ["b", "a"]);
+  assert.deepEqual(feed.undoable, { as: "read", count: 1 });
+  await wire().answer("feed.mark", { version: 6, counts: counts(9, 2), at: "T" });
+  await marked;
+  void feed.undo();
+  assert.deepEqual(wire().last("feed.mark")[4], { as: "unread", ids: ["b"] });
+  assert.equal(feed.undoable, null);
+});
+
+test("a mark of everything is taken back by the instant that it wrote", async () => {
+  await viewed();
+  const marked = feed.markAll("read");
+  await wire().answer("feed.mark", { version: 6, counts: counts(9, 0), at: "2026-01-01T00:30:00.000001Z" });
+  await marked;
+  const undone = feed.undo();
+  assert.deepEqual(feed.items.map(({ read_at }) => read_at), [null, "t"], "what was read before stays");
+  await settled();
+  assert.deepEqual(wire().last("feed.mark")[4], {
+    as: "unread", all: true, marked_at: "2026-01-01T00:30:00.000001Z",
+    filter: { archived: "include", status: "all", "inserted_at.lte": item("b", 12).inserted_at },
+  });
+  await wire().answer("feed.mark", { version: 7, counts: counts(9, 3) });
+  assert.equal((await undone).ok, true);
+});
+
+test("what was never sent is taken back here", async () => {
+  await viewed();
+  socket.disconnect();
+  void feed.mark("read", ["b"]);
+  const said = wire().heard.length;
+  assert.deepEqual(await feed.undo(), { ok: true, reason: "" });
+  assert.deepEqual([feed.counts.unread_count, wire().heard.length], [3, said]);
+});
+
+test("a feed that is stopped while it begins opens no socket", async () => {
+  feed.stop();
+  const before = Wire.all.length;
+  const line = new DirectLine({ host: "http://server", apiKey: "pk" }, TOPIC);
+  feed = new Feed({ host: "http://server", publicKey: "pk", channel: "c", user: "u" }, line);
+  const begun = feed.start();
+  feed.stop();
+  await begun;
+  assert.equal(Wire.all.length, before);
+});
+
+test("what is shown is one object for as long as nothing changes", async () => {
+  await viewed();
+  assert.equal(feed.view("unread"), feed.view("unread"));
+  const before = feed.view();
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(9, 3), items: [], removed: [] });
+  assert.notEqual(feed.view(), before);
+});
+
+test("many deltas in one turn are one change", async () => {
+  await viewed();
+  let changes = 0;
+  feed.addEventListener("change", () => changes++);
+  for (let version = 6; version < 106; version++) {
+    wire().onmessage({ data: JSON.stringify([wire().last("phx_join")[0], null, TOPIC, "feed.delta", { since: version - 1, version, counts: counts(version), items: [item(`n${version}`, 20)], removed: [] }]) });
+  }
+  await settled();
+  assert.deepEqual([changes, feed.items.length, feed.version], [1, 102, 105]);
+});
