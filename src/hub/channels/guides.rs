@@ -286,6 +286,7 @@ fn told(key: &str, change: Change, found: Option<&Found>, is_forced: bool) -> Op
 mod tests {
     use super::*;
     use crate::model::guide::{Guide, Order};
+    use crate::model::workflow::Workflow;
 
     fn showing(all: &[(&str, &str, &str)], unthrottled: &[&str]) -> Showing {
         let read = |(key, name, channel): &(&str, &str, &str)| {
@@ -314,6 +315,13 @@ mod tests {
             BTreeMap::from([("same", Change::Updated)]),
             "it bypasses the limit now"
         );
+        let steps = json!([{"type": "channel", "ref": "s", "channel_key": "one", "channel_type": "in_app_guide", "guide_key": "same"}]);
+        let story = Workflow::parse("story", &json!({"name": "S", "steps": steps}), &[]).unwrap();
+        let named = showing(&[("same", "A", "one")], &[]);
+        let guides = Arc::into_inner(named.guides).unwrap().targeted_by([&story]);
+        let named = Showing { guides: Arc::new(guides), at: named.at };
+        let expected = BTreeMap::from([("same", Change::Updated)]);
+        assert_eq!(changes(&calm, &named, "one"), expected, "W-CHS-20: it is for others now");
     }
 
     #[test]
