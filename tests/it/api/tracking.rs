@@ -94,6 +94,8 @@ async fn a_link_leads_where_the_message_said_and_the_click_is_recorded() {
             "F-TRK-05 D-TRK-13"
         );
         assert_eq!(reply.header("cache-control"), Some("no-store"), "each click comes here");
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "the token is in the address");
+        assert_eq!(reply.header("x-robots-tag"), Some("noindex, nofollow"));
         let expected = vec![("message.link_clicked".to_owned(), json!({"url": url})); click];
         assert_eq!(events(&world, id, click).await, expected, "F-TRK-05: each click, and none who only looked");
         let clicked = world.get(&format!("/v1/messages/{id}")).sk().await.ok(200);
@@ -239,7 +241,7 @@ async fn a_click_in_a_chat_tells_that_it_was_read() {
 
 #[tokio::test]
 async fn a_picture_that_is_loaded_tells_that_a_message_was_opened() {
-    let world = world(false).await;
+    let mut world = world(false).await;
     let id = sent_over(&world, EMAIL).await;
     let pixel = world.core.links(world.env).await.unwrap().unwrap().pixel(&id);
     let url = pixel.split("src=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -257,6 +259,10 @@ async fn a_picture_that_is_loaded_tells_that_a_message_was_opened() {
         assert_eq!(events(&world, &id, loaded).await, expected, "F-TRK-07: each opening");
         assert_eq!(message(&world, &id).await.read_at, Some(world.clock.now()), "F-TRK-07: the latest");
     }
+    world.clock.advance_seconds(60);
+    assert_eq!(world.call("HEAD", &path).await.status, 200);
+    world.stopped().await;
+    assert_eq!(world.core.store.message_events(&id).await.unwrap().len(), 2, "whoever only looked has not opened it");
 }
 
 /// The body of an answer, whatever it is.
