@@ -11,6 +11,7 @@ use bellwire::store::feeds::Changes;
 use bellwire::store::runs::RunFilter;
 use bellwire::verbs::identify::Profile;
 use bellwire::verbs::{Core, Error};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::world::{CHANNEL, START, World, document, record, tell, wait};
@@ -652,6 +653,40 @@ async fn what_comes_at_the_same_time_leaves_nothing_behind() {
             assert!(world.feed("guest").await.is_empty(), "F-USR-14 {whom} {is_merged_first}");
             audit(&world, "ann").await;
         }
+    }
+}
+
+/// However much is told and marked meanwhile, on several nodes: the feed that results is whole, and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_feed_is_merged_whole() {
+    let world = world().await;
+    let nodes = [world.other_node().await, world.other_node().await];
+    for round in 0..4 {
+        identify(&world, "guest", json!({})).await;
+        for n in 0..4 {
+            told(&world, if n % 2 == 0 { "guest" } else { "ann" }, n).await;
+        }
+        let unread = world.feed("ann").await[0].id.clone();
+        let tell = async |at: usize| {
+            let body = json!({"recipients": ["ann"], "data": {"n": 10 * round + at}});
+            world.trigger_on(&nodes[at % 2], "greet", body, None).await.unwrap();
+        };
+        let mark = async |at: usize| {
+            let mark = [Mark::Read, Mark::Unread][at % 2];
+            nodes[at % 2]
+                .mark(world.env, std::slice::from_ref(&unread), mark, None, &Default::default())
+                .await
+                .unwrap();
+        };
+        let merged = async {
+            tokio::task::yield_now().await;
+            merge(&world).await;
+        };
+        let (_, _, ()) = tokio::join!(join_all((0..8).map(tell)), join_all((0..8).map(mark)), merged);
+        audit(&world, "ann").await;
+        assert!(world.feed("guest").await.is_empty(), "F-USR-14");
+        let total = world.head("ann").await.active.total;
+        assert_eq!(total, 12 * (round as i64 + 1), "F-USR-15: nothing is lost, and nothing is there twice");
     }
 }
 
