@@ -14,7 +14,7 @@ const SLACK: &str = "8209f26c-62a5-461d-95e2-a5716a26e654";
 const TEAMS: &str = "8209f26c-62a5-461d-95e2-a5716a26e655";
 const GUIDES: &str = "8209f26c-62a5-461d-95e2-a5716a26e656";
 /// How long one script may take.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
 fn the_browser_client_shows_and_marks_a_feed() {
