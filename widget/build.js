@@ -3,9 +3,10 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
 
-const HERE = import.meta.dirname;
+const HERE = fileURLToPath(new URL(".", import.meta.url));
 
 /** The style sheet is text to a script: nobody shortens it but us. */
 const styles = {
@@ -37,10 +38,10 @@ const later = {
 /** Every file, by its name in dist; what others import later comes before them. @returns {Promise<Map<string, string>>} */
 export async function bundles() {
   const files = new Map();
-  const languages = (await readdir(`${HERE}/bell/lang`)).sort().map((file) => `bell/lang/${file}`);
+  const languages = (await readdir(`${HERE}bell/lang`)).sort().map((file) => `bell/lang/${file}`);
   for (const name of [...languages, "bell/preferences.js", "bell/panel.js", "feed.js", "bell.js", "demo.js"]) {
     const { outputFiles } = await build({
-      entryPoints: [`${HERE}/${name}`], write: false,
+      entryPoints: [`${HERE}${name}`], write: false,
       bundle: true, minify: true, format: "esm", target: "es2022", charset: "utf8", legalComments: "none", plugins: [styles, later],
     });
     const { text } = outputFiles[0];
@@ -50,9 +51,9 @@ export async function bundles() {
   return files;
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
   for (const [name, text] of await bundles()) {
-    await mkdir(dirname(`${HERE}/dist/${name}`), { recursive: true });
-    await writeFile(`${HERE}/dist/${name}`, text);
+    await mkdir(dirname(`${HERE}dist/${name}`), { recursive: true });
+    await writeFile(`${HERE}dist/${name}`, text);
   }
 }
