@@ -59,6 +59,11 @@ fn the_bell_shows_and_marks_a_feed_on_any_page() {
 }
 
 #[test]
+fn the_bell_and_the_official_one_for_react_are_in_step() {
+    run("react.test.mjs", &Process::start(""));
+}
+
+#[test]
 fn the_reference_has_no_barriers() {
     run("reference.test.mjs", &Process::start(""));
 }

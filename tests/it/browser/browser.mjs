@@ -1,14 +1,11 @@
 // A real browser for the scripts beside this one: pages in every look, what axe-core finds on them, and pictures of them.
 
 import assert from "node:assert/strict";
-import { accessSync, constants, mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { delimiter, join } from "node:path";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after } from "node:test";
+import { launch, require } from "./chromium.mjs";
 
-// What npm installs stands beside the scripts of the official clients.
-const require = createRequire(new URL("../sdk/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 /** How a page may be looked at, as the options of a browser's context. */
@@ -27,24 +24,8 @@ const WIDE = { width: 1000, height: 800 };
 const pictures = process.env.SDK_TEST_SCREENSHOTS;
 mkdirSync(pictures, { recursive: true });
 
-const browser = await chromium.launch({ executablePath: chromiumOfTheSystem(), args: ["--no-sandbox"] });
+const browser = await launch();
 after(() => browser.close());
-
-/** Chromium as the system's packages have it; `CHROMIUM` names another. */
-function chromiumOfTheSystem() {
-  const named = ["chromium", "chromium-browser", "google-chrome"];
-  const places = process.env.PATH.split(delimiter).flatMap((folder) => named.map((name) => join(folder, name)));
-  const found = [process.env.CHROMIUM, ...places].find((place) => {
-    try {
-      accessSync(place, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  assert.ok(found, "there is no Chromium: run tests/run, which installs it");
-  return found;
-}
 
 /**
  * A page at a URL, in a browser of its own or `beside` another page; it goes when the test ends, which fails if the page has
