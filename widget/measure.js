@@ -208,12 +208,12 @@ async function time(setting) {
     const long = await page.evaluate(() => globalThis.longTasks);
     const ms = (metric) => Math.round((after[metric] - before[metric]) * 1_000);
     rows.push([
-      name, made, ms("TaskDuration"), ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"),
+      name, made, ms("TaskDuration"), ms("ScriptDuration"), ms("LayoutDuration"), ms("RecalcStyleDuration"), after.LayoutCount - before.LayoutCount,
       long.length, Math.round(long.reduce((sum, task) => sum + task, 0)), Math.round(Math.max(0, ...long)), await page.locator(BELLS[name].cell).count(),
     ]);
     await page.context().close();
   }
-  table(`Main thread, in ms, while ${AT_ONCE} items arrive, its panel open`, ["", "made in", "in all", "script", "layout", "style", "long tasks", "their sum", "the longest", "cells"], rows);
+  table(`Main thread, in ms, while ${AT_ONCE} items arrive, its panel open`, ["", "made in", "in all", "script", "layout", "style", "layouts", "long tasks", "their sum", "the longest", "cells"], rows);
 }
 
 /** The heap of a page in kB, without garbage; and its elements. */
