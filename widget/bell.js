@@ -27,7 +27,7 @@ const GIVEN = /** @type {(keyof Given)[]} */ (["refreshToken", "tabs", "messages
 const BELL = ["M6 8a6 6 0 0 1 12 0c0 7 3 9 3 9H3s3-2 3-9", "M10.3 21a1.94 1.94 0 0 0 3.4 0"];
 /** What is said to those who hear the page, they hear once in a while, whatever arrives. */
 const ANNOUNCE_MS = 1_000;
-/** More items than these are let go of when the panel closes. */
+/** More items than these are let go of while the panel is closed. */
 const MOST_KEPT = 500;
 
 /** @type {Record<string, Record<string, any>>} */
@@ -65,6 +65,7 @@ export class BellwireBell extends Base {
   #news = 0;
   #isOpen = false;
   #isPlanned = false;
+  #isTrimming = false;
   #hasRestartPlanned = false;
   /** @type {Given} */ #given = {};
 
@@ -115,6 +116,7 @@ export class BellwireBell extends Base {
       this.#parts = skeleton();
       root.append(this.#parts.frame);
       root.adoptedStyleSheets = [sheetOfBell()];
+      this.#parts.bell.addEventListener("animationend", () => this.#parts.bell.classList.remove("rings"));
       this.#parts.bell.addEventListener("click", () => (this.#isOpen && !this.#isInline ? this.close() : void this.open()));
     }
     document.addEventListener("pointerdown", (event) => {
@@ -129,8 +131,9 @@ export class BellwireBell extends Base {
     if (this.hasAttribute("title-badge")) titleBadge(0);
   }
 
-  attributeChangedCallback() {
-    this.#restartSoon();
+  /** @param {string} _ @param {string|null} before @param {string|null} value */
+  attributeChangedCallback(_, before, value) {
+    if (before !== value) this.#restartSoon();
   }
 
   #restartSoon() {
@@ -168,7 +171,6 @@ export class BellwireBell extends Base {
     const { bell } = this.#parts;
     bell.setAttribute("aria-expanded", "false");
     if (this.#panel?.close()) bell.focus();
-    if (this.feed && this.feed.items.length > MOST_KEPT) void this.feed.trim();
   }
 
   /** Tells the page first; false if it will handle the matter itself. @param {string} name @param {object} detail */
@@ -181,7 +183,12 @@ export class BellwireBell extends Base {
   }
 
   get #locale() {
-    return this.getAttribute("lang") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
+    const named = this.getAttribute("lang") || this.closest("[lang]")?.getAttribute("lang") || navigator.language;
+    try {
+      return Intl.getCanonicalLocales(named.replaceAll("_", "-"))[0];
+    } catch {
+      return navigator.language;
+    }
   }
 
   /** @param {string} name */
@@ -245,7 +252,7 @@ export class BellwireBell extends Base {
   async #makePanel(turn) {
     try {
       const [{ Panel }, texts] = await Promise.all([import("./bell/panel.js"), load(this.#locale, this.messages)]);
-      if (turn !== this.#turn) return null;
+      if (turn !== this.#turn || !this.isConnected) return null;
       this.#texts = texts;
       const token = async () => (await this.refreshToken?.()) ?? this.getAttribute("token");
       const access = { host: this.#named("host") || location.origin, publicKey: this.#named("public-key"), user: this.#named("user"), tenant: this.getAttribute("tenant"), token };
@@ -282,14 +289,21 @@ export class BellwireBell extends Base {
     bell.setAttribute("aria-label", unread ? `${title}, ${fill(unreadCount, unread)}` : title);
     if (this.hasAttribute("title-badge")) titleBadge(unread);
     this.#panel?.draw();
+    if (!this.#isOpen) void this.#trim();
     this.dispatchEvent(new CustomEvent("counts", { detail: this.feed?.counts }));
+  }
+
+  /** Nobody looks: what came long ago need not be held. */
+  async #trim() {
+    if (!this.feed || this.#isTrimming || this.feed.status !== "live" || this.feed.items.length <= MOST_KEPT) return;
+    this.#isTrimming = true;
+    await this.feed.trim();
+    this.#isTrimming = false;
   }
 
   /** @param {FeedItem} item */
   async #arrived(item) {
     const { bell, spoken } = this.#parts;
-    bell.classList.remove("rings");
-    void bell.offsetWidth; // starts the animation anew
     bell.classList.add("rings");
     this.#news++;
     this.#announcement ??= setTimeout(() => {

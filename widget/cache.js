@@ -5,6 +5,8 @@
 const NAME = "bellwire";
 const FEEDS = "feeds";
 const MARKS = "marks";
+/** How long a feed waits for its copy. */
+const PATIENCE_MS = 1_000;
 
 /** Whatever goes wrong here, the feed does without a copy. */
 export class Cache {
@@ -25,13 +27,13 @@ export class Cache {
    * @returns {Promise<Cache|null>}
    */
   static async open(scope, user, kind) {
-    if (typeof indexedDB === "undefined") return null;
     try {
+      if (typeof indexedDB === "undefined") return null;
       const asked = indexedDB.open(NAME, 1);
       asked.onupgradeneeded = () => {
         for (const store of [FEEDS, MARKS]) asked.result.createObjectStore(store);
       };
-      const base = await done(asked);
+      const base = await Promise.race([done(asked), tooLate()]);
       base.onversionchange = () => base.close();
       const place = JSON.stringify([scope, user]);
       const stores = base.transaction([FEEDS, MARKS], "readwrite");
@@ -94,6 +96,11 @@ export class Cache {
       // The browser has closed it, or there is no room: the next visit begins without.
     }
   }
+}
+
+/** Some browsers never answer. @returns {Promise<never>} */
+function tooLate() {
+  return new Promise((_, reject) => setTimeout(reject, PATIENCE_MS));
 }
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */

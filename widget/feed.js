@@ -77,7 +77,7 @@ import { matches } from "./match.js";
  * @property {boolean} isLoading
  */
 
-/** The server takes at most this many ids in one mark. */
+/** The most ids in one mark: a slow network is to bring some of them soon. */
 const MARK_IDS = 50;
 const MARK_TRIES = 3;
 /** A mark that waited this long for a connection is not what the reader wants any more. */
@@ -193,6 +193,7 @@ export class Feed extends EventTarget {
     if (turn !== this.#turn) return cache?.close();
     this.#cache = cache;
     if (kept) this.#takeKept(kept);
+    for (const mark of this.#marks) cache?.keepMark(mark);
     this.line.open(() => ({ bellwire: { ...this.#joinPayload(), since: this.version, page_size: this.#options.pageSize } }));
     this.#refreshStatus();
   }
@@ -204,6 +205,7 @@ export class Feed extends EventTarget {
     this.line.removeEventListener("message", this.#told);
     clearTimeout(this.#catchUpTimer);
     clearTimeout(this.#keepTimer);
+    this.#keepTimer = undefined;
     this.line.close();
     this.#cache?.close();
     this.#cache = null;
@@ -258,12 +260,13 @@ export class Feed extends EventTarget {
     if (unsent.length === last.marks.length) return { ok: true, reason: "" };
     if (first.ids) return this.#beginAll(this.#marksOf(as, last.ids));
     const filter = { ...first.filter, status: "all", archived: "include" };
-    const mark = this.#mark({ as, ids: last.ids, wire: {} });
+    const mark = this.#mark({ as, ids: last.ids, wire: {}, isSent: true });
     const outcome = this.#begin([mark], false);
-    // Which items it was, the server knows by the instant that it wrote on them.
+    // Which items it was, the server knows by the instant that it wrote on them: until that has come, nothing is sent.
     await this.#settled(first);
     if (!first.stamp) this.#drop(mark);
     mark.wire = { all: true, filter, marked_at: first.stamp };
+    mark.isSent = false;
     if (first.stamp) void this.#send(mark);
     return (await outcome)[0];
   }
@@ -340,10 +343,12 @@ export class Feed extends EventTarget {
     this.#hear(version);
     if (this.version === null || since > this.version) return void this.#catchUp();
     if (version < this.version) return;
+    // What is caught up with has not just come.
+    const isLive = this.#isSynced;
     const news = [...items].sort((a, b) => newestFirst(b, a)).filter((/** @type {FeedItem} */ item) => this.#place(item));
     for (const id of removed ?? []) this.#remove(id);
     this.#reach(version, counts, views);
-    for (const item of news) this.dispatchEvent(new CustomEvent("item", { detail: item }));
+    if (isLive) for (const item of news) this.dispatchEvent(new CustomEvent("item", { detail: item }));
   }
 
   /** Stores an item; says whether it is new at the top of the feed, or has come there with other words. @param {FeedItem} item */
@@ -460,7 +465,7 @@ export class Feed extends EventTarget {
   /** @param {MarkAs} as @param {Mark[]} marks @param {string[]} ids */
   #remember(as, marks, ids) {
     const isAny = ids.length > 0 || marks.some((mark) => !mark.ids);
-    this.#last = OPPOSITES[as] && isAny ? { as, marks, ids } : null;
+    if (OPPOSITES[as] && isAny) this.#last = { as, marks, ids };
   }
 
   /** As many marks as the server takes ids in one. @param {MarkAs} as @param {string[]} ids @param {Record<string, any>} [metadata] */
@@ -507,7 +512,9 @@ export class Feed extends EventTarget {
   /** @param {Mark} mark @returns {Promise<void>} */
   async #send(mark) {
     if (mark.isSent) return;
-    if (this.line.state !== "joined") return void this.#cache?.keepMark(mark);
+    // It outlives its page until the server has answered.
+    this.#cache?.keepMark(mark);
+    if (this.line.state !== "joined") return;
     mark.isSent = true;
     mark.tries++;
     const join = this.line.answer;
@@ -521,7 +528,6 @@ export class Feed extends EventTarget {
     }
     if (reply.status !== "lost") return;
     // It stays in the list and is sent again after the next join: a mark said twice is one mark.
-    this.#cache?.keepMark(mark);
     // If that join came before this answer did, nobody else will send it.
     if (join !== this.line.answer) void this.#send(mark);
   }
@@ -561,7 +567,7 @@ export class Feed extends EventTarget {
 
   /** Computes what is shown from what is true and what is pending. @returns {Map<string, View>} */
   #show() {
-    const now = new Map(this.#order.map((item) => [item, this.#marks.reduce((shown, mark) => (covers(mark, item) ? { ...shown, ...EFFECTS[mark.as](shown, mark.at) } : shown), item)]));
+    const now = new Map(this.#order.map((item) => [item, this.#marks.reduce((shown, mark) => (covers(mark, shown) ? { ...shown, ...EFFECTS[mark.as](shown, mark.at) } : shown), item)]));
     const changed = [...now].filter(([item, shown]) => item !== shown);
     return new Map([...this.#shelves].map(([name, shelf]) => {
       const { filter, after, isLoading } = shelf;

@@ -163,6 +163,7 @@ export class SharedLine extends EventTarget {
   #next = 0;
   /** @type {string|null} */ #leader = null;
   #leaderIsSeen = false;
+  /** Whether the leader has said something since it was last greeted. */ #hasAnswered = false;
   /** @type {any} */ #doubt;
 
   /** Whether this browser can share. */
@@ -221,20 +222,30 @@ export class SharedLine extends EventTarget {
         this.#asked.delete(id);
         resolve(reply);
       };
-      const timer = setTimeout(() => settle({ status: "timeout", response: {} }), timeout);
+      const timer = setTimeout(() => {
+        settle({ status: "timeout", response: {} });
+        this.#greet();
+      }, timeout);
       this.#asked.set(id, settle);
-      this.#say({ is: "ask", id, event, payload });
+      this.#say({ is: "ask", id, event, payload, until: Date.now() + timeout });
     });
   }
 
   /** @param {LockOptions} how */
   #queueUp(how) {
-    const lead = () => new Promise((resolve) => this.#lead(() => resolve(undefined)));
-    // Rejects when this line is closed before its turn, or another tab has taken the lock away.
+    let isGranted = false;
+    const lead = () => new Promise((resolve) => {
+      isGranted = true;
+      this.#lead(() => resolve(undefined));
+    });
+    // Rejects when this line is closed before its turn, when another tab has taken the lock away, and where pages may have none.
     navigator.locks.request(this.#name, how, lead).catch(() => {
       if (!this.#life || this.#life.signal.aborted) return;
-      this.#stepDown();
-      this.#queueUp({ signal: this.#life.signal });
+      if (isGranted) {
+        this.#stepDown();
+        this.#queueUp({ signal: this.#life.signal });
+        this.#greet();
+      } else if (!how.steal) this.#lead(() => {});
     });
   }
 
@@ -273,7 +284,7 @@ export class SharedLine extends EventTarget {
   #greet() {
     this.#say({ is: "hello", isSeen: isVisible() });
     if (this.leading) return this.#tell();
-    this.#leaderIsSeen = false;
+    this.#hasAnswered = false;
     this.#doubtLeader();
   }
 
@@ -281,7 +292,7 @@ export class SharedLine extends EventTarget {
   #doubtLeader() {
     clearTimeout(this.#doubt);
     this.#doubt = setTimeout(() => {
-      const isWell = this.#leaderIsSeen || (this.#leader && this.state === "joined");
+      const isWell = this.#hasAnswered && (this.#leaderIsSeen || this.state === "joined");
       if (!this.leading && !isWell && isVisible()) this.#queueUp({ steal: true });
     }, PATIENCE_MS);
   }
@@ -297,6 +308,7 @@ export class SharedLine extends EventTarget {
     }
     if (is === "ask") return void this.#relay(said);
     if (this.leading) return;
+    this.#hasAnswered = true;
     if (is === "reply") return this.#asked.get(said.id)?.(said.reply);
     if (is === "message") return void this.dispatchEvent(new CustomEvent("message", { detail: said.detail }));
     if (from !== this.#leader) {
@@ -310,8 +322,9 @@ export class SharedLine extends EventTarget {
   }
 
   /** @param {any} asked */
-  async #relay({ id, event, payload }) {
-    if (!this.leading) return;
+  async #relay({ id, event, payload, until }) {
+    // A tab that was frozen comes to what nobody waits for any more.
+    if (!this.leading || Date.now() > until) return;
     const reply = await this.leading.push(event, payload);
     this.#say({ is: "reply", id, reply });
   }
@@ -344,5 +357,5 @@ export class SharedLine extends EventTarget {
 export function lineOf(options, topic, kind) {
   const dial = () => new DirectLine(options, topic);
   const isShared = options.share !== false && SharedLine.isPossible;
-  return isShared ? new SharedLine(`bellwire ${options.host} ${options.apiKey} ${topic} ${kind}`, dial) : dial();
+  return isShared ? new SharedLine(`bellwire/1 ${options.host} ${options.apiKey} ${topic} ${kind}`, dial) : dial();
 }

@@ -119,7 +119,7 @@ export class Socket extends EventTarget {
     super();
     this.#listener = listener;
     this.#options = { ...options };
-    this.#tokenEndsAt = tokenEnd(options.userToken, Date.now(), false);
+    this.#tokenEndsAt = !options.userToken && options.refreshToken ? 0 : tokenEnd(options.userToken, Date.now(), false);
   }
 
   get isOpen() {

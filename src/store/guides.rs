@@ -166,36 +166,19 @@ impl Batch {
         self.declare_guide(env, GROUP_ROW, version, now);
     }
 
-    /// Adds that a guide, which is declared, is for those alone whom steps bring to it: from now on, as long as it is.
+    /// Adds that a guide, which is declared, is for those alone whom steps bring to it, from now on.
     pub fn target_guide(&mut self, env: Env, key: &str) {
         let sql = "UPDATE guides SET is_targeted = 1 WHERE env = ?1 AND key = ?2 AND is_targeted = 0";
         self.push(sql, params![env, key]);
     }
 
-    /// Adds that a step brings a user to a guide; nothing where it is not declared any more. The number finds a row if they
-    /// were not brought to it before.
+    /// Adds that a step brings a user to a guide. The number finds a row if they were not brought to it before.
     pub fn add_guide_member(&mut self, env: Env, user: &str, membership: &Membership, now: Time) -> usize {
-        // Where others write at the same time nobody takes the guide back between this and the commit.
         self.returning(
-            "INSERT INTO guide_members (env, guide, user_id, tenant, added_at) \
-             SELECT g.env, g.key, CAST(?3 AS TEXT), CAST(?4 AS TEXT), CAST(?5 AS BIGINT) FROM guides g \
-             WHERE g.env = ?1 AND g.key = ?2 AND g.is_targeted = 1 /* hold as it is: g */ \
+            "INSERT INTO guide_members (env, guide, user_id, tenant, added_at) VALUES (?1, ?2, ?3, ?4, ?5) \
              ON CONFLICT (env, user_id, guide, tenant) DO NOTHING RETURNING added_at",
             params![env, &membership.guide, user, membership.tenant.as_deref().unwrap_or_default(), now],
         )
-    }
-
-    /// Adds that all guides but these are declared no more: whom steps have brought to them is forgotten.
-    pub fn forget_guides_but(&mut self, env: Env, keys: &[&str]) {
-        const GONE: &str = "env = ?1 AND is_targeted = 1 AND key NOT IN (SELECT value FROM json_each(?2))";
-        let keys = serde_json::to_string(keys).unwrap_or_default();
-        // The guides first: whoever brings somebody to one at the same time is waited for, or finds that it is gone.
-        self.returning(format!("SELECT key FROM guides WHERE {GONE} ORDER BY key /* take */"), params![env, &keys]);
-        self.push(
-            format!("DELETE FROM guide_members WHERE env = ?1 AND guide IN (SELECT key FROM guides WHERE {GONE})"),
-            params![env, &keys],
-        );
-        self.push(format!("UPDATE guides SET is_targeted = 0 WHERE {GONE}"), params![env, &keys]);
     }
 
     /// Adds that this message, which is added behind it, tells what a user does with a step; refused when another does.

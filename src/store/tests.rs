@@ -479,9 +479,6 @@ async fn guides(store: &Store, apply: &impl AsyncFn(&dyn Fn(&mut Batch))) {
     })
     .await;
     goes_by(store, "who is brought to one", &["sqlite_autoindex_guides_1 (env=? AND key=?)"]);
-    apply(&|batch| batch.forget_guides_but(1, &["g"])).await;
-    let of_guide = "guide_members_by_guide (env=? AND guide=?)";
-    goes_by(store, "what goes with a guide", &["sqlite_autoindex_guides_1 (env=?)", of_guide]);
     store.guide_engagements(1, "u", "t").await.unwrap();
     store.guide_dismissed_at(1, "u").await.unwrap();
     goes_by(store, "what a user has done", &["sqlite_autoindex_guide_engagements_1 (env=? AND user_id=?)", BY_ID]);

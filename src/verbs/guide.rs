@@ -204,15 +204,17 @@ impl Renewal {
 }
 
 impl Core {
-    /// Tells the store which guides files declare, in every environment: before whoever fetches them is told of them. Whom
-    /// steps have brought to one that is gone is forgotten.
+    /// Tells the store which guides files declare, in every environment: before whoever fetches them is told of them. What was
+    /// declared before is not taken back: other nodes may still have it, and another version of the files may bring it again.
     pub async fn declare_guides(&self, guides: &Guides) -> Result<(), store::Error> {
-        // Whoever reads no files declares nothing, and takes nothing back.
+        // Whoever reads no files declares nothing.
         if self.catalog.follows_store() {
             return Ok(());
         }
         let now = self.clock.now();
-        let keys: Vec<&str> = guides.all().map(|guide| guide.key.as_str()).collect();
+        if guides.all().next().is_none() {
+            return Ok(());
+        }
         for environment in self.catalog.environments() {
             let mut batch = Batch::new();
             for guide in guides.all() {
@@ -221,10 +223,7 @@ impl Core {
                     batch.target_guide(environment.number, &guide.key);
                 }
             }
-            if !keys.is_empty() {
-                batch.declare_guide_group(environment.number, guides.order.version, now);
-            }
-            batch.forget_guides_but(environment.number, &keys);
+            batch.declare_guide_group(environment.number, guides.order.version, now);
             self.store.apply(batch).await?;
         }
         Ok(())

@@ -6,8 +6,8 @@ const MOST_TOASTS = 3;
 /** Shows a toast in `stack`; it waits while it is pointed at or has the focus. @param {HTMLElement} stack @param {HTMLElement} toast */
 export function showToast(stack, toast) {
   /** @type {any} */ let timer;
-  const go = () => (timer = setTimeout(() => toast.remove(), TOAST_MS));
   const stay = () => clearTimeout(timer);
+  const go = () => (stay(), (timer = setTimeout(() => toast.remove(), TOAST_MS)));
   for (const [on, act] of /** @type {[string, () => void][]} */ ([["pointerenter", stay], ["pointerleave", go], ["focusin", stay], ["focusout", go]])) toast.addEventListener(on, act);
   stack.prepend(toast);
   while (stack.children.length > MOST_TOASTS) stack.lastElementChild?.remove();

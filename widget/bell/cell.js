@@ -48,7 +48,7 @@ export function makeCell(item, desk) {
   const now = () => itemOf(node);
   const link = linkOf(item);
   const button = (/** @type {string} */ name, /** @type {(item: FeedItem) => void} */ act, /** @type {Node[]} */ ...inside) => {
-    const made = h("button", { part: name, type: "button" }, ...inside);
+    const made = h("button", { part: name, type: "button", tabIndex: -1 }, ...inside);
     made.addEventListener("click", (/** @type {Event} */ event) => (event.stopPropagation(), act(now())));
     return made;
   };
@@ -76,7 +76,7 @@ export function paintCell(node, item, { texts, isSelected }) {
   const known = /** @type {any} */ (shown.get(node) ?? {});
   const state = `${isRead}${isArchived}${isChosen}`;
   shown.set(node, /** @type {any} */ ({ item, state }));
-  if (known.state === state && node.querySelector("[title]")) return;
+  if (known.state === state) return;
   node.classList.toggle("read", isRead);
   node.classList.toggle("chosen", isChosen);
   node.querySelector(".choose")?.setAttribute("aria-pressed", String(isChosen));

@@ -123,17 +123,23 @@ export class List {
     let next = chunk.firstElementChild;
     items.forEach((item, at) => {
       let cell = this.#cells.get(item.id);
+      let hadFocus = false;
+      if (cell && cell.item !== item && isReworded(cell.item, item)) {
+        hadFocus = cell.node.matches(":focus-within");
+        if (cell.node === next) next = next.nextElementSibling;
+        this.#drop(item.id, cell);
+        cell = undefined;
+      }
       if (!cell) {
         cell = { item, node: this.#drawing.make(item) };
         this.#cells.set(item.id, cell);
         this.#sight.observe(cell.node);
-      } else if (cell.item !== item) {
-        if (isReworded(cell.item, item)) cell.node.replaceChildren(...this.#drawing.make(item).childNodes);
-        cell.item = item;
       }
+      cell.item = item;
       this.#drawing.paint(cell.node, item, first + at, this.#items.length);
       if (cell.node === next) next = next.nextElementSibling;
       else chunk.insertBefore(cell.node, next);
+      if (hadFocus) cell.node.focus({ preventScroll: true });
     });
     while (next) {
       const after = next.nextElementSibling;

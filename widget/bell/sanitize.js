@@ -9,7 +9,17 @@ const LINK_PROTOCOLS = new Set(["http:", "https:", "mailto:", "tel:"]);
 const IMAGE_PROTOCOLS = new Set(["http:", "https:"]);
 
 /** Pages that insist on trusted types must allow this name. What is parsed here is never shown: only what is rebuilt of it. */
-const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("bellwire", { createHTML: (/** @type {string} */ html) => html });
+const policy = policyOf(/** @type {any} */ (globalThis).trustedTypes);
+
+/** @param {any} types */
+function policyOf(types) {
+  try {
+    return types?.createPolicy("bellwire", { createHTML: (/** @type {string} */ html) => html });
+  } catch {
+    // The page names others only: where it insists on them, what is parsed is refused.
+    return undefined;
+  }
+}
 
 /**
  * A link that is safe to follow, or null.

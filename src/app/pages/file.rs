@@ -2,15 +2,13 @@
 
 use std::io::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
-use sha2::{Digest as _, Sha256, Sha384};
+use sha2::{Digest as _, Sha256};
 
 use super::{no_method, respond};
 use crate::sign::api_key::hex;
@@ -46,9 +44,10 @@ impl File {
         &self.digest[..VERSION_DIGITS]
     }
 
-    /// What a page says for its browser to refuse any other content.
-    pub(super) fn integrity(&self) -> String {
-        format!("sha384-{}", STANDARD.encode(Sha384::digest(&self.content)))
+    /// Whether an address names another version of it.
+    pub(super) fn is_called_otherwise(&self, uri: &Uri) -> bool {
+        let mut pairs = uri.query().unwrap_or_default().split('&');
+        pairs.any(|pair| pair.starts_with("v=") && !self.is_named_by(pair))
     }
 
     /// Answers a request for the file.

@@ -1,4 +1,4 @@
--- Whether a step of a workflow brings users to a guide, or ever did since it is declared: then it is for them alone.
+-- Whether a step of a workflow brings users to a guide, or ever did: then it is for them alone.
 ALTER TABLE guides ADD COLUMN is_targeted BIGINT NOT NULL DEFAULT 0;
 
 -- Whom such a step has brought to a guide; the tenant is that of the run, and empty where it had none.
@@ -10,4 +10,3 @@ CREATE TABLE guide_members (
     added_at BIGINT NOT NULL,
     PRIMARY KEY (env, user_id, guide, tenant)
 );
-CREATE INDEX guide_members_by_guide ON guide_members (env, guide);
