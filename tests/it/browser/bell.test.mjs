@@ -29,9 +29,9 @@ function html(user, { host = place.url, lang = "en", dir = "ltr", ...attributes 
 }
 
 /** Visits the shop. Its policy lets in no inline script and no inline style, and speaks to the notification server alone. */
-async function shop(t, user, { beside, prepare, forgive, look, ...attributes } = {}) {
+async function shop(t, user, { beside, prepare, forgive, look, sandbox, ...attributes } = {}) {
   const host = attributes.host ?? place.url;
-  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace("http", "ws")}; img-src data: https:; require-trusted-types-for 'script'`;
+  const policy = `${sandbox ? "sandbox allow-scripts; " : ""}default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace("http", "ws")}; img-src data: https:; require-trusted-types-for 'script'`;
   const headers = { "content-type": "text/html; charset=utf-8", "content-security-policy": policy };
   const path = `/${visits.size}`;
   visits.set(path, { headers, body: html(user, attributes) });
@@ -335,6 +335,36 @@ test("what arrives shows as a toast and in the title, if the page wants it", asy
   await picture(page, "bell-toast");
   await page.bell.locator(".toast").getByRole("button", { name: "Close" }).click();
   assert.equal(await page.bell.locator(".toast").count(), 0);
+});
+
+test("an item that comes again with other words keeps working, and one item at a time is in the tab order", async (t) => {
+  const ann = someone("ann");
+  await tell(ann, "other");
+  await tell(ann, "one", { workflow: "build", data: { build: "7" } });
+  const page = await shop(t, ann);
+  await badge(page, "2");
+  await open(page);
+  await page.items.getByText("one").waitFor();
+  await tell(ann, "two", { workflow: "build", data: { build: "7" } });
+  await page.items.getByText("two").waitFor();
+  assert.equal(await page.items.count(), 2);
+  const item = page.items.filter({ hasText: "two" });
+  for (const [name, text] of [["Mark as read", "1"], ["Mark as unread", "2"], ["Mark as read", "1"]]) {
+    await item.hover();
+    await item.getByRole("button", { name }).click();
+    await badge(page, text);
+  }
+  const stops = () => page.items.evaluateAll((cells) => cells.map((cell) => [cell, ...cell.querySelectorAll("button")].map(({ tabIndex }) => tabIndex).join()));
+  await page.items.nth(1).focus();
+  await until("the second item has the stops", async () => (await stops()).join(" ") === "-1,-1,-1,-1 0,0,0,0");
+});
+
+test("where tabs may share nothing each has a socket of its own", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann, { sandbox: true });
+  await tell(ann, "one");
+  await badge(page, "1");
+  assert.equal(page.sockets.length, 1);
 });
 
 test("what markup an item brings is made harmless", async (t) => {
