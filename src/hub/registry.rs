@@ -92,6 +92,9 @@ impl Listener for Registry {
                     self.suspects().topics.push(topic);
                 }
             }
+            for name in self.names_of(*env, user) {
+                self.inner.gallery.owe(name);
+            }
         }
         self.look();
     }
@@ -251,16 +254,18 @@ impl Registry {
 
     /// The topics of a user, on whichever channel.
     fn topics_of(&self, env: i64, user: &Arc<str>) -> Vec<Arc<Topic>> {
+        self.names_of(env, user).into_iter().filter_map(|name| self.topic(&name)).collect()
+    }
+
+    /// What a user may listen to, by channel.
+    fn names_of(&self, env: i64, user: &Arc<str>) -> Vec<Name> {
         let Some(house) = self.house() else { return Vec::new() };
-        let names = house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
-        names.filter_map(|name| self.topic(&name)).collect()
+        house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() }).collect()
     }
 
     /// Whether guides are shown to a user, of whichever channel.
     fn shows_guides_to(&self, env: i64, user: &Arc<str>) -> bool {
-        let Some(house) = self.house() else { return false };
-        let mut names = house.channels().iter().map(|channel| Name { env, channel: channel.id, user: user.clone() });
-        names.any(|name| self.inner.gallery.has(&name))
+        self.names_of(env, user).iter().any(|name| self.inner.gallery.has(name))
     }
 
     /// The sweep comes by.

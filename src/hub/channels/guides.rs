@@ -130,7 +130,9 @@ impl Gallery {
                 let member = self.members.get(&(id, name.channel)).map(|entry| Arc::clone(&entry));
                 let Some(member) = member else { continue };
                 if let Err(error) = member.tell_of_more(core, channel).await {
-                    error!(socket.id = id, channel.id = %channel.id, %error, "guides could not be read to tell a socket of them");
+                    error!(socket.id = id, channel.id = %channel.id, %error, "guides could not be read to tell a socket of them; it is tried again");
+                    // When the sweep comes by: to be woken at once would be to ask on and on.
+                    self.due().insert(name.clone());
                 }
             }
         }

@@ -302,7 +302,7 @@ async fn items_and_marks_of_one_node_reach_the_sockets_of_another_once_and_in_or
 /// W-CHS-20 F-SOC-22: the step is executed on one node, and the user's page is open on another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whom_a_step_brings_to_a_guide_is_told_on_whichever_node_their_page_is() {
-    let redis = RedisServer::start(&[]);
+    let mut redis = RedisServer::start(&[]);
     let town = Town::found().await;
     let one = town.node(settings(&[redis.url()])).await;
     let two = town.node(Settings { grace: Duration::from_millis(100), ..settings(&[redis.url()]) }).await;
@@ -320,6 +320,16 @@ async fn whom_a_step_brings_to_a_guide_is_told_on_whichever_node_their_page_is()
     one.core.commit(change).await.unwrap();
     let told = next().await;
     assert_eq!((&told[3], &told[4]["data"]["guide"]["key"]), (&json!("guide.added"), &json!("tour")));
+    // What passes while Redis is gone is told once it is back, whoever has lost the news of it.
+    redis.kill();
+    until("it is noticed", || !one.core.bus.health().is_well() && !two.core.bus.health().is_well()).await;
+    let mut batch = Batch::new();
+    let again = Membership { tenant: Some("acme".to_owned()), ..brought };
+    batch.add_guide_member(1, "ann", &again, one.core.clock.now());
+    town.store.apply(batch).await.unwrap();
+    redis.run();
+    assert_eq!(next().await[3], "guide.added", "no news of it have come");
+    until("both are well", || one.core.bus.health().is_well() && two.core.bus.health().is_well()).await;
     let presence = town.get(&one, "/v1/users/ann/presence").await.1;
     assert_eq!(without_time(presence), json!({"online": true, "nodes": 1}), "a page with guides is a page");
     drop(page);
