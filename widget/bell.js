@@ -131,9 +131,12 @@ export class BellwireBell extends Base {
     if (this.hasAttribute("title-badge")) titleBadge(0);
   }
 
-  /** @param {string} _ @param {string|null} before @param {string|null} value */
-  attributeChangedCallback(_, before, value) {
-    if (before !== value) this.#restartSoon();
+  /** @param {string} name @param {string|null} before @param {string|null} value */
+  attributeChangedCallback(name, before, value) {
+    if (before === value) return;
+    // A page renews its user's token: the same user goes on.
+    if (name === "token" && this.feed && !this.#hasRestartPlanned) this.feed.renew(value ?? undefined);
+    else this.#restartSoon();
   }
 
   #restartSoon() {

@@ -67,6 +67,7 @@ import { matches } from "./match.js";
  * @property {number|null} version the version that carries it, once the server has said so
  * @property {number} tries
  * @property {boolean} isSent
+ * @property {boolean} isTakenBack
  * @property {(outcome: Outcome) => void} settle
  *
  * @typedef {object} Shelf What is known of a view.
@@ -80,6 +81,8 @@ import { matches } from "./match.js";
 /** The most ids in one mark: a slow network is to bring some of them soon. */
 const MARK_IDS = 50;
 const MARK_TRIES = 3;
+/** A feed may change faster than its pages are read. */
+const PAGE_TRIES = 3;
 /** A mark that waited this long for a connection is not what the reader wants any more. */
 const MARK_LIFE_MS = 7 * 86_400_000;
 /** How long a version we have heard of may stay away before we ask for it. */
@@ -198,6 +201,11 @@ export class Feed extends EventTarget {
     this.#refreshStatus();
   }
 
+  /** Takes another token of the same user, without beginning anew. @param {string|undefined} token */
+  renew(token) {
+    this.line.renew(token);
+  }
+
   /** Ends; what is shown stays. */
   stop() {
     this.#turn++;
@@ -258,6 +266,7 @@ export class Feed extends EventTarget {
     const unsent = last.marks.filter((mark) => mark.tries === 0);
     for (const mark of unsent) this.#drop(mark);
     if (unsent.length === last.marks.length) return { ok: true, reason: "" };
+    for (const mark of last.marks) mark.isTakenBack = true;
     if (first.ids) return this.#beginAll(this.#marksOf(as, last.ids));
     const filter = { ...first.filter, status: "all", archived: "include" };
     const mark = this.#mark({ as, ids: last.ids, wire: {}, isSent: true });
@@ -271,8 +280,13 @@ export class Feed extends EventTarget {
     return (await outcome)[0];
   }
 
-  /** Reads the next page of a view; its first one, if none has come. Resolves to whether it came. @param {string} [name] */
-  async loadMore(name = ALL) {
+  /** Reads the next page of a view; its first one, if none has come. Resolves to whether it came. @param {string} [name] @returns {Promise<boolean>} */
+  loadMore(name = ALL) {
+    return this.#load(name, PAGE_TRIES);
+  }
+
+  /** @param {string} name @param {number} tries @returns {Promise<boolean>} */
+  async #load(name, tries) {
     const shelf = this.#shelves.get(name);
     if (!shelf || shelf.after === null || shelf.isLoading) return false;
     const { after } = shelf;
@@ -283,6 +297,8 @@ export class Feed extends EventTarget {
     shelf.isLoading = false;
     // A snapshot in between has started the list anew; then this page belongs to nothing.
     const isUsable = reply.status === "ok" && shelf.after === after;
+    // What has changed since it was read would come back by it as it was.
+    if (isUsable && tries > 1 && reply.response.version < (this.version ?? 0)) return this.#load(name, tries - 1);
     if (isUsable) this.#addPage(shelf, reply.response);
     this.#changed();
     return isUsable;
@@ -399,8 +415,7 @@ export class Feed extends EventTarget {
 
   /** @param {Shelf} shelf @param {any} page */
   #addPage(shelf, { entries, page_info, version }) {
-    const isOlderThanUs = version < (this.version ?? 0);
-    for (const item of entries) if (!isOlderThanUs || !this.#truth.has(item.id)) this.#put(item);
+    for (const item of entries) this.#put(item);
     turn(shelf, entries, page_info);
     this.#hear(version);
     if (this.#known > (this.version ?? 0)) this.#planCatchUp();
@@ -488,7 +503,7 @@ export class Feed extends EventTarget {
   #mark(wish) {
     const at = new Date().toISOString();
     const id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2)}${this.#nextMark++}`;
-    return { id, ids: null, filter: {}, view: "", at, stamp: null, version: null, tries: 0, isSent: false, settle() {}, ...wish };
+    return { id, ids: null, filter: {}, view: "", at, stamp: null, version: null, tries: 0, isSent: false, isTakenBack: false, settle() {}, ...wish };
   }
 
   /** @param {Mark[]} marks @param {boolean} [isReady] @returns {Promise<Outcome[]>} */
@@ -523,6 +538,8 @@ export class Feed extends EventTarget {
     if (reply.status === "ok") this.#accepted(mark, reply.response);
     if (reply.status === "error") this.#rollBack(mark, reply.response);
     if (reply.status === "timeout") {
+      // Said again it would come after what has taken it back.
+      if (mark.isTakenBack) return this.#drop(mark);
       if (mark.tries < MARK_TRIES) return this.#send(mark);
       this.#rollBack(mark, { reason: "The server did not answer.", code: "timeout" });
     }

@@ -17,6 +17,7 @@ import { Socket, backoff } from "./socket.js";
  * @property {(payload: () => object) => void} open The payload is asked for at every join.
  * @property {() => void} close
  * @property {(event: string, payload: object, timeout?: number) => Promise<Reply>} push
+ * @property {(token: string|undefined) => void} renew Takes another user token.
  * @property {EventTarget["addEventListener"]} addEventListener
  * @property {EventTarget["removeEventListener"]} removeEventListener
  */
@@ -77,6 +78,11 @@ export class DirectLine extends EventTarget {
   push(event, payload, timeout) {
     if (this.state !== "joined") return Promise.resolve(LOST);
     return this.socket.request([this.#joinRef, this.socket.ref(), this.topic, event, payload], timeout);
+  }
+
+  /** @param {string|undefined} token */
+  renew(token) {
+    this.socket.renew(token);
   }
 
   /** The socket's state has changed. */
@@ -152,7 +158,8 @@ export class SharedLine extends EventTarget {
   /** The line of the tab that leads; null in the others. @type {Line|null} */ leading = null;
 
   /** @type {string} */ #name;
-  /** @type {() => Line} */ #dial;
+  /** @type {(token: string|undefined) => Line} */ #dial;
+  /** @type {string|undefined} */ #token;
   /** @type {() => object} */ #payload = () => ({});
   /** @type {BroadcastChannel|null} */ #air = null;
   /** @type {AbortController|null} */ #life = null;
@@ -164,6 +171,7 @@ export class SharedLine extends EventTarget {
   /** @type {string|null} */ #leader = null;
   #leaderIsSeen = false;
   /** Whether the leader has said something since it was last greeted. */ #hasAnswered = false;
+  #hasStolen = false;
   /** @type {any} */ #doubt;
 
   /** Whether this browser can share. */
@@ -171,11 +179,16 @@ export class SharedLine extends EventTarget {
     return typeof BroadcastChannel !== "undefined" && typeof navigator !== "undefined" && "locks" in navigator;
   }
 
-  /** @param {string} name the same in all tabs that share @param {() => Line} dial makes the line of the tab that leads */
-  constructor(name, dial) {
+  /**
+   * @param {string} name the same in all tabs that share
+   * @param {(token: string|undefined) => Line} dial makes the line of the tab that leads
+   * @param {string} [token] the user's
+   */
+  constructor(name, dial, token) {
     super();
     this.#name = name;
     this.#dial = dial;
+    this.#token = token;
   }
 
   get isRelayed() {
@@ -231,6 +244,21 @@ export class SharedLine extends EventTarget {
     });
   }
 
+  /** @param {string|undefined} token */
+  renew(token) {
+    this.#token = token;
+    this.#hasStolen = false;
+    if (this.leading) this.leading.renew(token);
+    else this.#relieve();
+  }
+
+  /** Whoever leads has been refused for good, perhaps with a token that has ended: this tab's may be better. It tries once. */
+  #relieve() {
+    if (this.state !== "stopped" || this.#hasStolen || !isVisible()) return;
+    this.#hasStolen = true;
+    this.#queueUp({ steal: true });
+  }
+
   /** @param {LockOptions} how */
   #queueUp(how) {
     let isGranted = false;
@@ -256,7 +284,7 @@ export class SharedLine extends EventTarget {
     this.#resign = resign;
     this.#leader = this.#id;
     this.#settleAll();
-    const line = (this.leading = this.#dial());
+    const line = (this.leading = this.#dial(this.#token));
     line.addEventListener("state", () => line === this.leading && this.#tell());
     line.addEventListener("message", (event) => {
       const { detail } = /** @type {CustomEvent} */ (event);
@@ -318,7 +346,8 @@ export class SharedLine extends EventTarget {
     }
     this.#leaderIsSeen = said.isSeen;
     this.#become(said.state, said.problem, said.answer);
-    if (said.state !== "joined" && isVisible()) this.#doubtLeader();
+    if (said.state === "stopped") this.#relieve();
+    else if (said.state !== "joined" && isVisible()) this.#doubtLeader();
   }
 
   /** @param {any} asked */
@@ -355,7 +384,8 @@ export class SharedLine extends EventTarget {
  * @returns {SharedLine|DirectLine}
  */
 export function lineOf(options, topic, kind) {
-  const dial = () => new DirectLine(options, topic);
-  const isShared = options.share !== false && SharedLine.isPossible;
-  return isShared ? new SharedLine(`bellwire/1 ${options.host} ${options.apiKey} ${topic} ${kind}`, dial) : dial();
+  const { host, apiKey, userToken, share } = options;
+  const dial = (/** @type {string|undefined} */ token) => new DirectLine({ ...options, userToken: token }, topic);
+  const isShared = share !== false && SharedLine.isPossible;
+  return isShared ? new SharedLine(`bellwire/1 ${host} ${apiKey} ${topic} ${kind}`, dial, userToken) : dial(userToken);
 }

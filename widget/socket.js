@@ -142,6 +142,14 @@ export class Socket extends EventTarget {
     this.#become("idle");
   }
 
+  /** Takes another token: for the next dial, or at once where the last one has ended. @param {string|undefined} token */
+  renew(token) {
+    this.#options.userToken = token;
+    this.#tokenEndsAt = tokenEnd(token, Date.now(), true);
+    if (this.state === "open") this.#planTokenRenewal();
+    if (this.state === "stopped") this.connect();
+  }
+
   /** The server says over how long its clients are to spread their return, should it go. @param {unknown} said */
   pace(said) {
     this.#spread = spreadOf(said);
@@ -320,6 +328,7 @@ export class Socket extends EventTarget {
   }
 
   #planTokenRenewal() {
+    clearTimeout(this.#tokenTimer);
     if (!this.#options.refreshToken || this.#tokenEndsAt === Infinity) return;
     const due = Math.max(this.#tokenEndsAt - TOKEN_LEAD_MS - Date.now(), HEARTBEAT_MS);
     this.#tokenTimer = setTimeout(() => void this.#renewWhileOpen(), Math.min(due, LONGEST_TIMER_MS));

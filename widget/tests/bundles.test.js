@@ -8,7 +8,7 @@ import { gzipSync } from "node:zlib";
 import { bundles } from "../build.js";
 
 /** The most bytes, gzipped. What a page loads before anybody opens the bell, then what opens, then what few ask for. */
-const BUDGET = { "bell.js": 12_500, "bell/panel.js": 10_800, "bell/preferences.js": 1_200, "feed.js": 8_600 };
+const BUDGET = { "bell.js": 12_800, "bell/panel.js": 10_800, "bell/preferences.js": 1_200, "feed.js": 8_600 };
 
 const files = await bundles();
 

@@ -385,3 +385,36 @@ test("many deltas in one turn are one change", async () => {
   await settled();
   assert.deepEqual([changes, feed.items.length, feed.version], [1, 102, 105]);
 });
+
+test("a page that was read before the last change is asked for again", async () => {
+  const more = feed.loadMore();
+  await wire().push("feed.delta", { since: 5, version: 6, counts: counts(8), items: [], removed: ["old"] });
+  await wire().answer("feed.fetch", { version: 5, counts: counts(9), entries: [item("old", 0)], page_info: { after: null } });
+  assert.equal(wire().heard.filter((frame) => frame[3] === "feed.fetch").length, 2);
+  await wire().answer("feed.fetch", { version: 6, counts: counts(8), entries: [], page_info: { after: null } });
+  assert.equal(await more, true);
+  assert.deepEqual([ids(), feed.view().hasMore], [["b", "a"], false]);
+});
+
+test("what was taken back is not said again", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const marked = feed.mark("read", ["b"]);
+  const undone = feed.undo();
+  assert.deepEqual(wire().heard.filter((frame) => frame[3] === "feed.mark").map((frame) => frame[4].as), ["read", "unread"]);
+  await wire().answer("feed.mark", { version: 6, counts: counts(9, 3), at: "T" });
+  assert.equal((await undone).ok, true);
+  t.mock.timers.tick(10_000);
+  t.mock.timers.reset();
+  await marked;
+  assert.equal(wire().heard.filter((frame) => frame[3] === "feed.mark").length, 2);
+});
+
+test("another token goes on with the same feed, and revives one that has stopped", async () => {
+  feed.renew("t2");
+  assert.deepEqual([Wire.all.length, feed.status, feed.version], [1, "live", 5]);
+  wire().hangUp(4001);
+  assert.equal(feed.status, "stopped");
+  feed.renew("t3");
+  await settled();
+  assert.deepEqual([Wire.all.length, wire().url.searchParams.get("user_token"), ids()], [2, "t3", ["b", "a"]]);
+});

@@ -166,3 +166,21 @@ test("what nobody waits for any more is not done late", async (t) => {
   await settled();
   assert.deepEqual(Wire.all[0].asked, []);
 });
+
+test("a tab whose leader is refused for good tries by itself, once", async () => {
+  const [, two] = [await tab(), await tab()];
+  const refuse = () => {
+    const wire = Wire.all[Wire.all.length - 1];
+    wire.state = "stopped";
+    wire.dispatchEvent(new Event("state"));
+  };
+  refuse();
+  await settled();
+  await settled();
+  assert.deepEqual([Wire.all.length, two.isRelayed, two.state], [2, false, "joined"]);
+  refuse();
+  for (let turn = 0; turn < 6; turn++) await settled();
+  refuse();
+  for (let turn = 0; turn < 6; turn++) await settled();
+  assert.equal(Wire.all.length, 3, "each has tried once; then both know");
+});

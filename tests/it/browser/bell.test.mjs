@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import test, { after } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { backend, held, place, signUserToken, someone, tell, until, wire } from "../sdk/support.mjs";
 import { LOOKS, faultless, picture, visit } from "./browser.mjs";
 
@@ -335,6 +336,49 @@ test("what arrives shows as a toast and in the title, if the page wants it", asy
   await picture(page, "bell-toast");
   await page.bell.locator(".toast").getByRole("button", { name: "Close" }).click();
   assert.equal(await page.bell.locator(".toast").count(), 0);
+});
+
+test("preferences are switches that say at once what is wanted", async (t) => {
+  const ann = someone("ann");
+  await backend().users.update(ann, {});
+  const conditions = [{ variable: "data.amount", operator: "greater_than", argument: 100 }];
+  await backend().users.setPreferences(ann, "default", {
+    categories: { "product-news": true, billing: { conditions } }, workflows: { note: { channel_types: { email: true, sms: false } } },
+  });
+  const chosen = () => backend().users.getPreferences(ann, "default");
+  const page = await shop(t, ann, { preferences: "" });
+  await live(page);
+  await open(page);
+  await page.bell.getByRole("button", { name: "Preferences" }).click();
+  const toggle = (name) => page.bell.getByRole("switch", { name });
+  await toggle("Product news").waitFor();
+  assert.deepEqual(await Promise.all(["Product news", "Billing", "Note: Email", "Note: Sms"].map((name) => toggle(name).isChecked())), [true, true, true, false]);
+  await faultless(page, "bellwire-bell");
+  await picture(page, "bell-preferences");
+  await toggle("Product news").click();
+  await until("news are off", async () => (await chosen()).categories["product-news"] === false);
+  await toggle("Note: Sms").click();
+  await until("a way is on", async () => (await chosen()).workflows.note.channel_types.sms === true);
+  assert.equal((await chosen()).workflows.note.channel_types.email, true, "the other way stays");
+  await toggle("Billing").click();
+  await until("billing is off", async () => (await chosen()).categories.billing === false);
+  await toggle("Billing").click();
+  await until("a condition comes back as it was", async () => isDeepStrictEqual((await chosen()).categories.billing.conditions, conditions));
+  await page.keyboard.press("Escape");
+  await page.bell.getByRole("heading", { name: "Notifications" }).waitFor();
+});
+
+test("another token goes on where the first one was", async (t) => {
+  const ann = someone("ann");
+  const { signing, public: key } = place.production;
+  const [first, second] = await Promise.all([-57, 3_600].map((expiresInSeconds) => signUserToken(ann, { signingKey: signing, expiresInSeconds })));
+  const page = await shop(t, ann, { "public-key": key, token: first, inline: "" });
+  await live(page);
+  await tab(page, "Archived").click();
+  await says(page, "Disconnected. The user's token has ended.");
+  await page.evaluate((token) => document.querySelector("bellwire-bell").setAttribute("token", token), second);
+  await live(page);
+  assert.equal(await tab(page, "Archived").getAttribute("aria-selected"), "true");
 });
 
 test("an item that comes again with other words keeps working, and one item at a time is in the tab order", async (t) => {
