@@ -40,7 +40,6 @@ const PHRASES: &[(&str, &str)] = &[
     ("/* hold: o */", "FOR KEY SHARE OF o"),
     ("/* hold as it is */", "FOR SHARE"),
     ("/* hold as it is: u */", "FOR SHARE OF u"),
-    ("/* hold as it is: g */", "FOR SHARE OF g"),
 ];
 
 /// What stands in the schema, likewise. Text is compared by its bytes, as in SQLite.
