@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
 use super::start::start;
 use super::work::is_ended;
+use crate::model::ids::workflow_run_id;
 use crate::model::run::SourceType;
 use crate::model::schedule::Schedule;
-use crate::model::time::Time;
 use crate::queue::Failure;
 use crate::store::jobs::Job;
 use crate::store::{self, Batch};
@@ -54,7 +53,8 @@ async fn take_place(core: &Core, mut schedule: Schedule, change: &mut Change) ->
             schedule.last_occurrence_at = Some(at);
             let occurrence = schedule.occurrence(at);
             let order = Order::scheduled(Arc::clone(environment), workflow, &schedule, occurrence);
-            let workflow_run = workflow_run(id, at);
+            // The same for an occurrence however often it is tried.
+            let workflow_run = workflow_run_id(at, &[id.as_bytes()]);
             start(core, &order, Cause::first(SourceType::Schedule, workflow_run), staged, change)
                 .await
                 .map_err(failure)?;
@@ -88,11 +88,6 @@ pub(super) async fn abandon(core: &Core, job: &Job, batch: &mut Batch) -> Result
         }
     }
     Ok(())
-}
-
-/// The same for an occurrence however often it is tried.
-fn workflow_run(schedule: Uuid, at: Time) -> Uuid {
-    Uuid::new_v5(&schedule, &at.micros().to_be_bytes())
 }
 
 fn failure(error: Error) -> Failure {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::model::audience::{Audience, Audiences, Members, Transition, holds};
+use crate::model::ids::workflow_run_id;
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{User, tenant_id_fault};
 use crate::model::scope::Scope;
@@ -113,10 +114,15 @@ impl Change {
         if transition == Transition::Enter {
             let slot = Slot { audience: audience.to_owned(), user: user.to_owned(), tenant: None };
             for join in Join::all(audiences, env, &slot, depth) {
-                self.add_long_job(JOIN_JOB, &Uuid::new_v4().to_string(), &join.progress(), now);
+                self.add_long_job(JOIN_JOB, &join_id(now).to_string(), &join.progress(), now);
             }
         }
     }
+}
+
+/// The subject of a join's job: the workflow run that it is to start.
+fn join_id(now: Time) -> Uuid {
+    workflow_run_id(now, &[Uuid::new_v4().as_bytes()])
 }
 
 /// Whether a user, as it is on the wire, is a member of a dynamic audience.
@@ -195,6 +201,7 @@ impl Core {
         let is_there = self.static_audience(env, key, create).await?;
         for _ in 0..OVERTAKEN {
             let (mut staged, _turn) = self.staged(env, None, &members).await?;
+            let now = self.clock.now();
             // In one order, so that no two of these wait for each other.
             let (mut slots, mut joins) = (BTreeMap::new(), Vec::new());
             for slot in members.iter().map(|named| named.slot(key)) {
@@ -204,12 +211,11 @@ impl Core {
                 if is_known && is_new {
                     let caused = Join::all(&audiences, env, &slot, 0).into_iter();
                     joins.extend(
-                        caused.map(|join| json!([slot.key(), JOIN_JOB, Uuid::new_v4(), join.progress().to_string()])),
+                        caused.map(|join| json!([slot.key(), JOIN_JOB, join_id(now), join.progress().to_string()])),
                     );
                 }
             }
             let mut change = Change::new();
-            let now = self.clock.now();
             if !is_there {
                 change.batch.ensure_audience(env, key, false, now);
             }

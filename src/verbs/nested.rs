@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::trigger::LONGEST_CHAIN;
 use super::{Catalog, Change};
 use crate::model::cap::Cap;
-use crate::model::ids::nested_run_id;
+use crate::model::ids::workflow_run_id;
 use crate::model::run::Run;
 use crate::model::time::Time;
 use crate::store::Env;
@@ -61,7 +61,7 @@ pub fn overflow(catalog: &Catalog, run: &mut Run, cap: &Cap, data: Value, change
     }
     let body = json!({"recipients": [run.recipient], "actor": run.actor, "tenant": run.tenant,
         "cancellation_key": run.cancellation_key, "data": data, "settings": run.settings});
-    let workflow_run = nested_run_id(run.id, &format!("overflow:{workflow}"));
+    let workflow_run = workflow_run_id(now, &[run.id.as_bytes(), b"overflow", workflow.as_bytes()]);
     let cap = Some(cap.key.clone());
     let nested = Nested { env: run.env, workflow: workflow.clone(), body, depth, parent: run.id, cap };
     nested.leave(change, workflow_run, now);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::engine::run::Stretch;
-use crate::model::ids::nested_run_id;
+use crate::model::ids::workflow_run_id;
 use crate::model::run::EventStatus;
 use crate::model::workflow::{Step, TriggerWorkflow};
 use crate::verbs::Error;
@@ -37,10 +37,10 @@ pub(crate) fn execute(stretch: &mut Stretch<'_>, step: &Step, trigger: &TriggerW
     if depth > LONGEST_CHAIN {
         return Err(format!("workflows trigger each other at most {LONGEST_CHAIN} times in a row"));
     }
-    let workflow_run = nested_run_id(stretch.run.id, &step.reference);
+    let now = stretch.scene.now;
+    let workflow_run = workflow_run_id(now, &[stretch.run.id.as_bytes(), step.reference.as_bytes()]);
     let nested =
         Nested { env, workflow: key.clone(), body, depth, parent: stretch.run.id, cap: stretch.run.state.cap.clone() };
-    let now = stretch.scene.now;
     nested.leave(&mut stretch.change, workflow_run, now);
     let record = json!({"workflow": key, "workflow_run_id": workflow_run});
     stretch.record(step, EventStatus::Ok, "workflow_triggered", record);
