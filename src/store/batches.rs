@@ -83,6 +83,9 @@ pub struct Cancelled {
 const OPEN_DIGESTS: &str = "FROM batches WHERE env = ?1 AND recipient IN (SELECT value FROM json_each(?2)) \
                             AND is_open = 1 AND identity LIKE 'digest:%'";
 
+/// Above every id: those are of letters and digits.
+const HIGHEST: &str = "~";
+
 const COLUMNS: &str = "m.id, m.run, m.actor, m.data, m.inserted_at";
 
 fn activity(row: &Row<'_>) -> Result<Activity, Error> {
@@ -192,18 +195,21 @@ impl Store {
         at: Option<&Edge>,
         limit: usize,
     ) -> Result<Vec<Activity>, Error> {
+        let (lowest, highest) = match at {
+            Some(Edge::After(Cursor::At(_, id))) => ("", id.as_str()),
+            Some(Edge::Before(Cursor::At(_, id))) => (id.as_str(), HIGHEST),
+            _ => ("", HIGHEST),
+        };
         let mut clause = Where::default();
-        clause.and("m.batch = ?", params![batch]);
-        clause.trigger_data("m.data", data);
-        match at {
-            Some(Edge::After(Cursor::At(_, id))) => clause.and("m.id < ?", params![id]),
-            Some(Edge::Before(Cursor::At(_, id))) => clause.and("m.id > ?", params![id]),
-            _ => {}
-        }
+        // Said so, planners that know nothing of the table yet do not find all that is left of a batch, and sort it.
+        clause.and("(m.batch, m.id) > (?, ?)", params![batch, lowest]);
+        clause.and("(m.batch, m.id) < (?, ?)", params![batch, highest]);
+        clause.row_by_row(|clause| clause.trigger_data("m.data", data));
         let order = if matches!(at, Some(Edge::Before(_))) { "ASC" } else { "DESC" };
         let (clause, params) = clause.finish();
-        let sql =
-            format!("SELECT {COLUMNS} FROM batch_activities m WHERE {clause} ORDER BY m.id {order} LIMIT {limit}");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM batch_activities m WHERE {clause} ORDER BY m.batch {order}, m.id {order} LIMIT {limit}"
+        );
         self.scan(sql, params, activity).await
     }
 
