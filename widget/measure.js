@@ -10,6 +10,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { bundles } from "./build.js";
@@ -17,7 +18,7 @@ import { launch } from "../tests/it/browser/chromium.mjs";
 import { knocksBell } from "../tests/it/browser/knock.mjs";
 
 const { values: options, positionals } = parseArgs({ allowPositionals: true, options: { server: { type: "string" }, profile: { type: "string" } } });
-const BINARY = resolve(options.server ?? join(import.meta.dirname, "../target/release/bellwire"));
+const BINARY = resolve(options.server ?? fileURLToPath(new URL("../target/release/bellwire", import.meta.url)));
 
 /** The channel that `dev` has. */
 const CHANNEL = "be110000-0000-4000-8000-000000000001";
@@ -64,7 +65,7 @@ async function sizes() {
   const size = (text) => [Buffer.byteLength(text), gzipSync(text, { level: 9 }).length, brotliCompressSync(text).length];
   const add = (...sizes) => sizes.reduce((sum, size) => sum.map((bytes, at) => bytes + size[at]));
   const each = Object.fromEntries([...files].filter(([name]) => name !== "demo.js").map(([name, text]) => [name, size(text)]));
-  const [[, heaviest]] = Object.entries(each).filter(([name]) => name.includes("/lang/")).toSorted(([, a], [, b]) => b[1] - a[1]);
+  const [[, heaviest]] = Object.entries(each).filter(([name]) => name.includes("/lang/")).sort(([, a], [, b]) => b[1] - a[1]);
   const opened = add(each["bell.js"], each["bell/panel.js"]);
   const all = add(opened, each["bell/preferences.js"], heaviest);
   const theirs = add(size(knock.script), size(knock.style));

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
+import { clock } from "./globals.js";
 import { Feed } from "../feed.js";
 import { DirectLine } from "../line.js";
 import { backoff, tokenEnd } from "../socket.js";
@@ -252,7 +253,7 @@ async function longestPause(t, said) {
   return pauses;
 }
 
-test("a socket waits as long as its server asked, and no nonsense", async (t) => {
+test("a socket waits as long as its server asked, and no nonsense", async () => {
   assert.deepEqual(await longestPause(t, [250, 20_000]), [20_000]);
   for (const nonsense of [undefined, null, "x", [5], [9, 1], [-1, 5], [0, 9e9], [0, null]]) {
     assert.deepEqual(await longestPause(t, nonsense), [1_000], JSON.stringify(nonsense));
@@ -396,15 +397,15 @@ test("a page that was read before the last change is asked for again", async () 
   assert.deepEqual([ids(), feed.view().hasMore], [["b", "a"], false]);
 });
 
-test("what was taken back is not said again", async (t) => {
-  t.mock.timers.enable({ apis: ["setTimeout"] });
+test("what was taken back is not said again", async () => {
+  const time = clock();
   const marked = feed.mark("read", ["b"]);
   const undone = feed.undo();
   assert.deepEqual(wire().heard.filter((frame) => frame[3] === "feed.mark").map((frame) => frame[4].as), ["read", "unread"]);
   await wire().answer("feed.mark", { version: 6, counts: counts(9, 3), at: "T" });
   assert.equal((await undone).ok, true);
-  t.mock.timers.tick(10_000);
-  t.mock.timers.reset();
+  time.tick(10_000);
+  time.reset();
   await marked;
   assert.equal(wire().heard.filter((frame) => frame[3] === "feed.mark").length, 2);
 });

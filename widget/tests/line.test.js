@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
+import { clock } from "./globals.js";
 import { SharedLine } from "../line.js";
 
 /** A browser's locks, as far as lines use them. */
@@ -43,7 +44,7 @@ class Wire extends EventTarget {
   problem = "";
   /** @type {Record<string, any>} */ answer = {};
   isRelayed = false;
-  isWatched = true;
+  isWatched = async () => true;
   /** @type {any[]} */ asked = [];
 
   constructor() {
@@ -128,6 +129,20 @@ test("one tab leads, the others speak through it, and the next leads when it goe
   assert.deepEqual([Wire.all.length, two.isRelayed, two.answer], [2, false, { version: 2 }]);
 });
 
+test("a tab that greets is told how the line stands, and the others hear no news of it", async () => {
+  const one = await tab();
+  let news = 0;
+  one.addEventListener("state", () => news++);
+  const two = await tab();
+  two.addEventListener("state", () => news++);
+  page.dispatchEvent(new Event("visibilitychange"));
+  await settled();
+  assert.deepEqual([two.state, news], ["joined", 0]);
+  Wire.all[0].open();
+  await settled();
+  assert.equal(news, 1, "another join is news to the tab that has joined");
+});
+
 test("where locks are denied each tab speaks for itself", async () => {
   let asked = 0;
   Object.defineProperty(globalThis, "navigator", { value: { locks: { request: async () => { asked++; throw new Error("denied"); } } }, configurable: true });
@@ -135,13 +150,13 @@ test("where locks are denied each tab speaks for itself", async () => {
   assert.deepEqual([asked, Wire.all.length, line.state, line.isRelayed], [1, 1, "joined", false]);
 });
 
-test("a tab that comes into view takes over from a leader that says nothing", async (t) => {
+test("a tab that comes into view takes over from a leader that says nothing", async () => {
   const [one, two] = [await tab(), await tab()];
   for (const air of airs.get("feed") ?? []) air.isFrozen = true;
-  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const time = clock();
   page.dispatchEvent(new Event("visibilitychange"));
-  t.mock.timers.tick(2_000);
-  t.mock.timers.reset();
+  time.tick(2_000);
+  time.reset();
   await settled();
   // The first tab has done it, for both share this page; whichever it was, one leads, and by a wire of its own.
   assert.equal([one, two].filter((line) => !line.isRelayed).length, 1);
@@ -149,20 +164,58 @@ test("a tab that comes into view takes over from a leader that says nothing", as
   assert.equal(Wire.all.length, 2);
 });
 
-test("what nobody waits for any more is not done late", async (t) => {
+test("a tab that may not take over stays in the queue", async () => {
+  const [one, two] = [await tab(), await tab()];
+  const { locks } = /** @type {any} */ (navigator);
+  const request = locks.request.bind(locks);
+  locks.request = async (/** @type {string} */ name, /** @type {any} */ how, /** @type {any} */ act) => {
+    if (how.steal) throw new Error("denied");
+    return request(name, how, act);
+  };
+  for (const air of airs.get("feed") ?? []) air.isFrozen = true;
+  const time = clock();
+  page.dispatchEvent(new Event("visibilitychange"));
+  time.tick(2_000);
+  time.reset();
+  await settled();
+  assert.deepEqual([one.isRelayed, two.isRelayed, Wire.all.length], [false, true, 1]);
+  one.close();
+  await settled();
+  assert.deepEqual([two.isRelayed, Wire.all.length], [false, 2]);
+});
+
+test("whether somebody sees a tab is asked of all, and a tab that has crashed says nothing", async () => {
+  const [one] = [await tab(), await tab()];
+  assert.equal(await one.isWatched(), true);
+  const time = clock();
+  page.visibilityState = "hidden";
+  // Both stand on one page here: the second has heard the question when it comes into view.
+  const watched = one.isWatched();
+  page.visibilityState = "visible";
+  await settled();
+  page.visibilityState = "hidden";
+  time.tick(300);
+  assert.equal(await watched, true);
+  const alone = one.isWatched();
+  await settled();
+  time.tick(300);
+  assert.equal(await alone, false);
+});
+
+test("what nobody waits for any more is not done late", async () => {
   const [, two] = [await tab(), await tab()];
   const [leader] = airs.get("feed") ?? [];
   const { onmessage } = /** @type {any} */ (leader);
   /** @type {any[]} */ const queued = [];
   /** @type {any} */ (leader).onmessage = (/** @type {any} */ event) => queued.push(event);
-  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
+  const time = clock();
   const reply = two.push("feed.mark", { as: "read" });
   await settled();
-  t.mock.timers.tick(12_000);
+  time.tick(12_000);
   assert.equal((await reply).status, "timeout");
-  t.mock.timers.tick(1);
+  time.tick(1);
   for (const event of queued) onmessage(event);
-  t.mock.timers.reset();
+  time.reset();
   await settled();
   assert.deepEqual(Wire.all[0].asked, []);
 });
