@@ -27,7 +27,7 @@ const GIVEN = /** @type {(keyof Given)[]} */ (["refreshToken", "tabs", "messages
 const BELL = ["M6 8a6 6 0 0 1 12 0c0 7 3 9 3 9H3s3-2 3-9", "M10.3 21a1.94 1.94 0 0 0 3.4 0"];
 /** What is said to those who hear the page, they hear once in a while, whatever arrives. */
 const ANNOUNCE_MS = 1_000;
-/** More items than these are let go of while the panel is closed. */
+/** More items than these are let go of while nobody reads the older ones. */
 const MOST_KEPT = 500;
 
 /** @type {Record<string, Record<string, any>>} */
@@ -292,11 +292,11 @@ export class BellwireBell extends Base {
     bell.setAttribute("aria-label", unread ? `${title}, ${fill(unreadCount, unread)}` : title);
     if (this.hasAttribute("title-badge")) titleBadge(unread);
     this.#panel?.draw();
-    if (!this.#isOpen) void this.#trim();
+    if (!this.#isOpen || this.#panel?.isAtTop) void this.#trim();
     this.dispatchEvent(new CustomEvent("counts", { detail: this.feed?.counts }));
   }
 
-  /** Nobody looks: what came long ago need not be held. */
+  /** What came long ago need not be held. */
   async #trim() {
     if (!this.feed || this.#isTrimming || this.feed.status !== "live" || this.feed.items.length <= MOST_KEPT) return;
     this.#isTrimming = true;
@@ -314,7 +314,7 @@ export class BellwireBell extends Base {
       this.#announcement = undefined;
       this.#news = 0;
     }, ANNOUNCE_MS);
-    if (this.offer("item", { item })) (await this.#fetchPanel())?.arrived(item);
+    if (this.offer("item", { item })) void (await this.#fetchPanel())?.arrived(item);
   }
 }
 

@@ -13,7 +13,7 @@ import { Socket, backoff } from "./socket.js";
  * @property {string} problem Why it is refused or stopped, for a person to read.
  * @property {Record<string, any>} answer The server's answer to the latest join.
  * @property {boolean} isRelayed Whether another tab has joined: then the join's own news went there.
- * @property {boolean} isWatched Whether somebody sees this page, or another of its tabs.
+ * @property {() => Promise<boolean>} isWatched Whether somebody sees this page, or another of its tabs.
  * @property {(payload: () => object) => void} open The payload is asked for at every join.
  * @property {() => void} close
  * @property {(event: string, payload: object, timeout?: number) => Promise<Reply>} push
@@ -27,6 +27,8 @@ import { Socket, backoff } from "./socket.js";
 /** A tab that is seen waits this long for one that is not to say something, before it speaks for itself. */
 const PATIENCE_MS = 2_000;
 const RELAY_MS = 12_000;
+/** Tabs that are seen answer at once. */
+const ANSWER_MS = 300;
 const REJOIN_CEILING_MS = 60_000;
 
 const isVisible = () => typeof document === "undefined" || document.visibilityState === "visible";
@@ -56,7 +58,7 @@ export class DirectLine extends EventTarget {
     return this.state === "stopped" ? this.socket.problem : this.state === "refused" ? this.answer.reason ?? "" : "";
   }
 
-  get isWatched() {
+  async isWatched() {
     return isVisible();
   }
 
@@ -148,7 +150,7 @@ export class DirectLine extends EventTarget {
 /**
  * One topic for all tabs of a browser: the tab that holds a lock speaks with the server, and the others through it.
  * When it goes, the next has the lock in the same moment. What is said between them:
- * `hello` (a tab is there, or has come into view), `state`, `message`, `ask` and `reply`.
+ * `hello` (a tab is there, or has come into view), `state`, `message`, `ask` and `reply`; `watched` (does anybody see one?) and `seen`.
  * @implements {Line}
  */
 export class SharedLine extends EventTarget {
@@ -165,7 +167,7 @@ export class SharedLine extends EventTarget {
   /** @type {AbortController|null} */ #life = null;
   /** @type {(() => void)|null} */ #resign = null;
   /** @type {Map<string, (reply: Reply) => void>} */ #asked = new Map();
-  /** Tabs that somebody sees, by their ids. @type {Set<string>} */ #watching = new Set();
+  /** Whether a tab has said that somebody sees it, since all were asked. */ #isSeenElsewhere = false;
   #id = Math.random().toString(36).slice(2);
   #next = 0;
   /** @type {string|null} */ #leader = null;
@@ -195,8 +197,12 @@ export class SharedLine extends EventTarget {
     return !this.leading;
   }
 
-  get isWatched() {
-    return isVisible() || this.#watching.size > 0;
+  async isWatched() {
+    if (isVisible()) return true;
+    this.#isSeenElsewhere = false;
+    this.#say({ is: "watched" });
+    await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+    return this.#isSeenElsewhere;
   }
 
   /** @param {() => object} payload */
@@ -207,14 +213,12 @@ export class SharedLine extends EventTarget {
     this.#air = new BroadcastChannel(this.#name);
     this.#air.onmessage = ({ data }) => this.#hear(data);
     document.addEventListener("visibilitychange", () => this.#greet(), { signal });
-    window.addEventListener("pagehide", () => this.#say({ is: "hello", isSeen: false }), { signal });
     this.#become("connecting");
     this.#queueUp({ signal });
     this.#greet();
   }
 
   close() {
-    this.#say({ is: "hello", isSeen: false });
     clearTimeout(this.#doubt);
     this.#life?.abort();
     this.#stepDown();
@@ -285,7 +289,11 @@ export class SharedLine extends EventTarget {
     this.#leader = this.#id;
     this.#settleAll();
     const line = (this.leading = this.#dial(this.#token));
-    line.addEventListener("state", () => line === this.leading && this.#tell());
+    line.addEventListener("state", () => {
+      if (line !== this.leading) return;
+      this.#tell();
+      this.#become(line.state, line.problem, line.answer);
+    });
     line.addEventListener("message", (event) => {
       const { detail } = /** @type {CustomEvent} */ (event);
       this.#say({ is: "message", detail });
@@ -302,15 +310,14 @@ export class SharedLine extends EventTarget {
     this.#resign = null;
   }
 
-  /** Tells all tabs how the line stands. */
+  /** Tells the other tabs how the line stands. */
   #tell() {
     const { state, problem, answer } = /** @type {Line} */ (this.leading);
     this.#say({ is: "state", state, problem, answer, isSeen: isVisible() });
-    this.#become(state, problem, answer);
   }
 
   #greet() {
-    this.#say({ is: "hello", isSeen: isVisible() });
+    this.#say({ is: "hello" });
     if (this.leading) return this.#tell();
     this.#hasAnswered = false;
     this.#doubtLeader();
@@ -329,11 +336,11 @@ export class SharedLine extends EventTarget {
   #hear(said) {
     const { is, from } = said;
     if (is === "hello") {
-      if (said.isSeen) this.#watching.add(from);
-      else this.#watching.delete(from);
       if (this.leading) this.#tell();
       return;
     }
+    if (is === "watched") return isVisible() ? this.#say({ is: "seen" }) : undefined;
+    if (is === "seen") return void (this.#isSeenElsewhere = true);
     if (is === "ask") return void this.#relay(said);
     if (this.leading) return;
     this.#hasAnswered = true;
@@ -342,7 +349,6 @@ export class SharedLine extends EventTarget {
     if (from !== this.#leader) {
       this.#settleAll();
       this.#leader = from;
-      this.#say({ is: "hello", isSeen: isVisible() });
     }
     this.#leaderIsSeen = said.isSeen;
     this.#become(said.state, said.problem, said.answer);

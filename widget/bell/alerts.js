@@ -18,8 +18,8 @@ export function showToast(stack, toast) {
 export async function chime(source) {
   try {
     if (source) return await new Audio(source).play();
+    if (navigator.userActivation?.hasBeenActive === false) return;
     const audio = new AudioContext();
-    if (audio.state === "suspended") return void audio.close();
     const volume = audio.createGain();
     volume.connect(audio.destination);
     [880, 1174.7].forEach((frequency, at) => {

@@ -162,6 +162,11 @@ export class List {
       if (isIntersecting) this.#inView.set(target, /** @type {HTMLElement} */ (target).dataset.id ?? "");
       else this.#inView.delete(target);
     }
+    this.look();
+  }
+
+  /** Tells in a moment what is in view. */
+  look() {
     clearTimeout(this.#moment);
     this.#moment = setTimeout(() => this.#drawing.seen([...this.#inView.values()]), MOMENT_MS);
   }

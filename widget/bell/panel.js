@@ -88,6 +88,15 @@ export class Panel {
     this.#end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { root: parts.scroll, rootMargin: "600px 0px" });
     this.#end.observe(parts.more);
     this.#wire(more);
+    document.addEventListener("visibilitychange", this.#look);
+  }
+
+  /** What stands in view is seen when the page is. */
+  #look = () => this.#list.look();
+
+  /** Whether what is older can go without anybody missing it. */
+  get isAtTop() {
+    return this.#view === ALL && !this.#selected.size && !this.#parts.scroll.scrollTop;
   }
 
   /** Shows it; `isFloating` says that it stands above the page. @param {boolean} isFloating */
@@ -115,6 +124,7 @@ export class Panel {
   /** Takes it away for good. */
   stop() {
     for (const timer of [this.#ticker, this.#snackTimer, this.#offlineTimer]) clearTimeout(timer);
+    document.removeEventListener("visibilitychange", this.#look);
     this.#list.stop();
     this.#end.disconnect();
     for (const node of this.nodes) node.remove();
@@ -151,7 +161,7 @@ export class Panel {
   }
 
   /** Something new has come. @param {FeedItem} item */
-  arrived(item) {
+  async arrived(item) {
     const bell = this.#bell;
     requestAnimationFrame(() => this.#list.cell(item.id)?.node.classList.add("arrives"));
     const isSeen = document.visibilityState === "visible";
@@ -159,7 +169,7 @@ export class Panel {
     if (isSeen && bell.hasAttribute("sound")) void chime(bell.getAttribute("sound") || undefined);
     // Of the tabs, when nobody sees any, the one that leads tells the browser.
     const line = this.#feed?.line;
-    if (!line || !bell.hasAttribute("notifications") || line.isWatched || line.isRelayed) return;
+    if (!line || !bell.hasAttribute("notifications") || line.isRelayed || (await line.isWatched())) return;
     notify(item.actors?.[0]?.name ?? this.#setting.texts.title, textOf(item), item.id, () => this.#follow(item));
   }
 

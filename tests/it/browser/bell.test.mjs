@@ -32,7 +32,7 @@ function html(user, { host = place.url, lang = "en", dir = "ltr", ...attributes 
 /** Visits the shop. Its policy lets in no inline script and no inline style, and speaks to the notification server alone. */
 async function shop(t, user, { beside, prepare, forgive, look, sandbox, ...attributes } = {}) {
   const host = attributes.host ?? place.url;
-  const policy = `${sandbox ? "sandbox allow-scripts; " : ""}default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace("http", "ws")}; img-src data: https:; require-trusted-types-for 'script'`;
+  const policy = `${sandbox ? "sandbox allow-scripts; " : ""}default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace("http", "ws")}; img-src data: https:; media-src 'self'; require-trusted-types-for 'script'`;
   const headers = { "content-type": "text/html; charset=utf-8", "content-security-policy": policy };
   const path = `/${visits.size}`;
   visits.set(path, { headers, body: html(user, attributes) });
@@ -66,6 +66,13 @@ const open = async (page) => {
   await page.bell.getByRole("dialog").waitFor();
 };
 const tab = (page, name) => page.bell.getByRole("tab", { name });
+/** To be prepared with: whether somebody sees a page is what a test says with `hide`. */
+const seenAtWill = (page) => page.addInitScript(() => {
+  let isHidden = false;
+  Object.defineProperty(document, "visibilityState", { get: () => (isHidden ? "hidden" : "visible") });
+  globalThis.hide = (how) => ((isHidden = how), document.dispatchEvent(new Event("visibilitychange")));
+});
+const hide = (page, isHidden) => page.evaluate((isHidden) => globalThis.hide(isHidden), isHidden);
 const says = (page, text) => page.bell.getByText(text, { exact: false }).first().waitFor();
 /** The element in the bell that has the focus. */
 const focused = (page) => page.evaluate(() => document.querySelector("bellwire-bell").shadowRoot.activeElement?.getAttribute("aria-label") ?? document.querySelector("bellwire-bell").shadowRoot.activeElement?.localName);
@@ -100,6 +107,20 @@ test("what has been in view for a moment is seen", async (t) => {
   await open(page);
   await until("it is seen", async () => (await held(ann)).unseen_count === 0);
   assert.equal((await held(ann)).unread_count, 1, "seen is not read");
+});
+
+test("what stands in view is seen when somebody comes back to the page", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann, { inline: "", prepare: async (page) => (await seenAtWill(page), page.clock.install()) });
+  await live(page);
+  await hide(page, true);
+  await tell(ann, "one");
+  await says(page, "Hello one");
+  await page.clock.runFor(5_000);
+  assert.equal((await held(ann)).unseen_count, 1, "nobody has looked");
+  await hide(page, false);
+  await page.clock.runFor(2_000);
+  await until("it is seen", async () => (await held(ann)).unseen_count === 0);
 });
 
 test("all that a tab holds is marked, also what was never loaded, and undone exactly", async (t) => {
@@ -336,6 +357,74 @@ test("what arrives shows as a toast and in the title, if the page wants it", asy
   await picture(page, "bell-toast");
   await page.bell.locator(".toast").getByRole("button", { name: "Close" }).click();
   assert.equal(await page.bell.locator(".toast").count(), 0);
+});
+
+test("what arrives is heard when the page has been touched: a chime, or a sound of the page's", async (t) => {
+  const ann = someone("ann");
+  const samples = Buffer.alloc(800, 128);
+  const head = Buffer.from("RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0", "latin1");
+  head.writeUInt32LE(36 + samples.length, 4);
+  head.writeUInt32LE(samples.length, 40);
+  visits.set("/ding.wav", { headers: { "content-type": "audio/wav" }, body: Buffer.concat([head, samples]) });
+  const listen = (page) => page.addInitScript(() => {
+    globalThis.heard = [];
+    const { start } = OscillatorNode.prototype;
+    OscillatorNode.prototype.start = function (...at) {
+      globalThis.heard.push(Math.round(this.frequency.value));
+      return start.apply(this, at);
+    };
+    const { play } = HTMLMediaElement.prototype;
+    HTMLMediaElement.prototype.play = function () {
+      this.onended = () => globalThis.heard.push(new URL(this.src).pathname);
+      return play.call(this);
+    };
+  });
+  const heard = (page) => page.evaluate(() => globalThis.heard.join());
+  const all = await Promise.all([{ sound: "" }, { sound: "/ding.wav" }, {}].map((how) => shop(t, ann, { ...how, prepare: listen })));
+  await Promise.all(all.map(live));
+  const [chimes, dings, silent] = all;
+  // Browsers let a page be heard when it has been touched.
+  for (const page of all) await page.getByRole("heading", { name: "Shop" }).click();
+  await tell(ann, "one");
+  await until("a chime is heard, once", async () => (await heard(chimes)) === "880,1175");
+  await until("the page's own sound is", async () => (await heard(dings)) === "/ding.wav");
+  await badge(silent, "1");
+  assert.equal(await heard(silent), "");
+});
+
+test("the browser notifies once of what arrives while nobody sees any tab", async (t) => {
+  const ann = someone("ann");
+  const prepare = async (page) => {
+    await page.context().grantPermissions(["notifications"]);
+    await seenAtWill(page);
+    await page.addInitScript(() => {
+      globalThis.told = [];
+      globalThis.Notification = class extends Notification {
+        constructor(title, options) {
+          super(title, options);
+          globalThis.told.push([title, options.body, this]);
+        }
+      };
+    });
+  };
+  const first = await shop(t, ann, { notifications: "", prepare });
+  await live(first);
+  const second = await shop(t, ann, { notifications: "", prepare, beside: first });
+  await live(second);
+  await Promise.all([first, second].map((page) => page.bell.locator(".panel").waitFor({ state: "attached" })));
+  const told = async () => (await Promise.all([first, second].map((page) => page.evaluate(() => globalThis.told.map(([title, body]) => `${title}: ${body}`))))).map((all) => all.join());
+  await hide(first, true);
+  await tell(ann, "one", { actor: { id: "sam", name: "Sam Okoro" } });
+  await Promise.all([badge(first, "1"), badge(second, "1")]);
+  const isWatched = () => first.evaluate(() => document.querySelector("bellwire-bell").feed.line.isWatched());
+  assert.equal(await isWatched(), true, "somebody sees the second");
+  await hide(second, true);
+  await tell(ann, "two", { actor: { id: "sam", name: "Sam Okoro" } });
+
+  await until("one of them has notified, of the second alone", async () => (await told()).join("|") === "Sam Okoro: Hello two|");
+  await first.evaluate(() => globalThis.told[0][2].onclick());
+  await until("it has led where the item does", () => first.url() === `${SHOP}/items/two`);
+  await until("that counts as read", async () => (await held(ann)).items.find(({ data }) => data.name === "two").read_at !== null);
 });
 
 test("preferences are switches that say at once what is wanted", async (t) => {
