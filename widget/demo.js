@@ -1,19 +1,22 @@
-// The page at `/`: two bells of one user, a form that rings them, and a view of what their sockets say.
+// The page at `/`: bells of one user, a form that rings them, code to copy, and a view of what their sockets say.
 
 import "./bell.js";
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 
 /** @typedef {import("./bell.js").BellwireBell} BellwireBell */
 /** @typedef {import("./socket.js").Frame} Frame */
 /** @typedef {{key: string, name: string, description?: string, example?: object}} WorkflowFact */
 /**
  * What `GET /demo/config` tells.
- * @typedef {{public_key: string, user: string, user_token: string, channel: string, workflows: WorkflowFact[], curl: string, snippet?: string}} DemoFacts
+ * @typedef {{public_key: string, secret_key: string, user: string, actor: string, user_token: string, channel: string, workflows: WorkflowFact[]}} DemoFacts
+ * @typedef {Record<string, string>} Codes The same said in several languages, by their names.
  */
 
 const CONFIG = "/demo/config";
 const TRIGGER = "/demo/trigger";
 const FRAMES_KEPT = 200;
+const UP = "M12 20V4m-7 7 7-7 7 7";
+const DOWN = "M12 4v16m-7-7 7 7 7-7";
 
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
@@ -25,10 +28,10 @@ void begin();
 async function begin() {
   const facts = await readFacts();
   if (!facts) return;
-  byId("mode").hidden = false;
+  byId("mode").hidden = byId("place").hidden = false;
   byId("user").textContent = facts.user;
-  byId("snippet").textContent = facts.snippet || snippet(facts);
-  byId("curl").textContent = facts.curl;
+  byId("own").append(bellOf(facts, { "title-badge": "", preferences: "" }));
+  showCodes(byId("place"), placing(facts));
   showDevices(facts);
   showTrigger(facts);
 }
@@ -42,8 +45,7 @@ async function readFacts() {
   } catch (error) {
     notice(`The server did not tell this page its settings (${message(error)}). Reload to try again.`);
   }
-  for (const id of ["stage", "codes"]) byId(id).hidden = true;
-  byId("frames").closest(".wire").hidden = true;
+  for (const id of ["stage", "behind"]) byId(id).hidden = true;
   return null;
 }
 
@@ -58,15 +60,131 @@ function message(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** @param {DemoFacts} facts */
-function snippet(facts) {
-  return [
-    `<script type="module" src="${location.origin}/bell.js"></script>`,
-    `<bellwire-bell host="${location.origin}" public-key="${facts.public_key}"`,
-    `  channel="${facts.channel}"`,
-    `  user="${facts.user}" token="${facts.user_token}">`,
-    `</bellwire-bell>`,
-  ].join("\n");
+// Code to copy
+
+/** How the bell comes onto a page. @param {DemoFacts} facts @returns {Codes} */
+function placing({ public_key, user, channel }) {
+  const { origin } = location;
+  return {
+    HTML: `<script type="module" src="${origin}/bell.js"></script>
+
+<bellwire-bell host="${origin}"
+  public-key="${public_key}"
+  channel="${channel}"
+  user="${user}"></bellwire-bell>`,
+    "Your own": `import { Feed } from "${origin}/feed.js";
+
+const feed = new Feed({
+  host: "${origin}",
+  publicKey: "${public_key}",
+  channel: "${channel}",
+  user: "${user}",
+});
+feed.addEventListener("change", () => {
+  console.log(feed.counts.unread_count, feed.items);
+});
+feed.start();`,
+    "Knock’s React SDK": `<KnockProvider
+  host="${origin}"
+  apiKey="${public_key}"
+  user={{ id: "${user}" }}>
+  <KnockFeedProvider
+    feedId="${channel}">
+    {/* what you have already */}
+  </KnockFeedProvider>
+</KnockProvider>`,
+  };
+}
+
+/** How what the form says is triggered by a server. @param {DemoFacts} facts @param {string} workflow @param {object} data @returns {Codes} */
+function calling({ secret_key, user, actor }, workflow, data) {
+  const { origin } = location;
+  const json = (/** @type {any} */ value, indent = 0) => JSON.stringify(value, null, 2).replaceAll("\n", `\n${" ".repeat(indent)}`);
+  return {
+    // Within quotation marks of a shell a single one is spelled so.
+    curl: `curl ${origin}/v1/workflows/${workflow}/trigger \\
+  -H 'Authorization: Bearer ${secret_key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '${json({ recipients: [user], actor, data }).replaceAll("'", "'\\''")}'`,
+    Node: `import Knock from "@knocklabs/node";
+
+const knock = new Knock({
+  apiKey: "${secret_key}",
+  baseURL: "${origin}",
+});
+await knock.workflows.trigger("${workflow}", {
+  recipients: ["${user}"],
+  actor: "${actor}",
+  data: ${json(data, 2)},
+});`,
+    Python: `from knockapi import Knock
+
+knock = Knock(
+    api_key="${secret_key}",
+    base_url="${origin}",
+)
+knock.workflows.trigger(
+    key="${workflow}",
+    recipients=["${user}"],
+    actor="${actor}",
+    data=${python(json(data, 4))},
+)`,
+  };
+}
+
+/** JSON as Python spells it. @param {string} json */
+function python(json) {
+  const words = /** @type {Record<string, string>} */ ({ true: "True", false: "False", null: "None" });
+  return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (found) => words[found] ?? found);
+}
+
+/** Shows code in tabs, with a button to copy it; the tab that was chosen stays. @param {HTMLElement} card @param {Codes} codes */
+function showCodes(card, codes) {
+  const names = Object.keys(codes);
+  const chosen = names.indexOf(card.dataset.chosen ?? "");
+  const code = h("code");
+  const pre = h("pre", { id: `${card.id}-code`, role: "tabpanel", tabIndex: 0 }, code);
+  const tabs = names.map((name) => h("button", { type: "button", role: "tab", "aria-controls": pre.id }, name));
+  const copies = h("button", { class: "small", type: "button" }, "Copy");
+  const choose = (/** @type {number} */ at) => {
+    card.dataset.chosen = names[at];
+    pre.ariaLabel = names[at];
+    code.replaceChildren(...coloured(codes[names[at]]));
+    tabs.forEach((tab, other) => {
+      tab.ariaSelected = String(at === other);
+      tab.tabIndex = at === other ? 0 : -1;
+    });
+  };
+  const list = h("div", { role: "tablist", "aria-label": card.ariaLabel }, ...tabs);
+  tabs.forEach((tab, at) => tab.addEventListener("click", () => choose(at)));
+  list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    const to = (names.indexOf(card.dataset.chosen ?? "") + by + names.length) % names.length;
+    choose(to);
+    tabs[to].focus();
+  });
+  copies.addEventListener("click", () => void copy(copies, code));
+  card.replaceChildren(h("h2", {}, card.ariaLabel), h("div", { class: "code-head" }, list, copies), pre);
+  choose(Math.max(0, chosen));
+}
+
+/** Words between quotation marks, in a colour of their own. @param {string} text @returns {(Node|string)[]} */
+function coloured(text) {
+  return text.split(/("[^"\n]*")/).map((part, at) => (at % 2 ? h("span", { class: "text" }, part) : part));
+}
+
+/** @param {HTMLElement} button @param {HTMLElement} code */
+async function copy(button, code) {
+  try {
+    await navigator.clipboard.writeText(code.textContent ?? "");
+    button.textContent = "Copied";
+  } catch {
+    // Only secure pages may write the clipboard: then the text is at least selected.
+    getSelection()?.selectAllChildren(code);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
 // Devices
@@ -82,10 +200,7 @@ function showDevices(facts) {
 
 /** @param {DemoFacts} facts @param {string} name @param {HTMLElement} chrome */
 function device(facts, name, chrome) {
-  const bell = /** @type {BellwireBell} */ (document.createElement("bellwire-bell"));
-  const attributes = { "public-key": facts.public_key, user: facts.user, token: facts.user_token, channel: facts.channel, inline: "", target: "_blank", "no-share": "", "no-store": "" };
-  for (const [key, value] of Object.entries(attributes)) bell.setAttribute(key, value);
-  bell.refreshToken = async () => (await (await fetch(CONFIG)).json()).user_token;
+  const bell = bellOf(facts, { inline: "", "no-share": "", "no-store": "" });
   bell.append(h("span", { class: "name" }, name));
   const lamp = h("span", { class: "lamp" });
   const plug = h("button", { class: "small", type: "button" }, "Go offline");
@@ -93,6 +208,15 @@ function device(facts, name, chrome) {
   // The element starts when it enters the page; its feed exists from then on.
   queueMicrotask(() => watch(bell, name, lamp, plug));
   return box;
+}
+
+/** @param {DemoFacts} facts @param {Record<string, string>} more */
+function bellOf({ public_key, user, user_token, channel }, more) {
+  const bell = /** @type {BellwireBell} */ (document.createElement("bellwire-bell"));
+  const attributes = { "public-key": public_key, user, token: user_token, channel, target: "_blank", ...more };
+  for (const [key, value] of Object.entries(attributes)) bell.setAttribute(key, value);
+  bell.refreshToken = async () => (await (await fetch(CONFIG)).json()).user_token;
+  return bell;
 }
 
 /** @param {BellwireBell} bell @param {string} name @param {HTMLElement} lamp @param {HTMLButtonElement} plug */
@@ -131,17 +255,22 @@ function showRung() {
 // Trigger
 
 /** @param {DemoFacts} facts */
-function showTrigger({ workflows }) {
+function showTrigger(facts) {
+  const { workflows } = facts;
   const select = byId("workflow");
+  const check = () => {
+    const data = checkData();
+    if (data) showCodes(byId("call"), calling(facts, select.value, data));
+  };
   select.append(...workflows.map(({ key, name }) => h("option", { value: key }, name || key)));
   const choose = () => {
     const workflow = workflows.find(({ key }) => key === select.value);
     byId("description").textContent = workflow?.description ?? "";
     byId("data").value = JSON.stringify(workflow?.example ?? {}, null, 2);
-    checkData();
+    check();
   };
   select.addEventListener("change", choose);
-  byId("data").addEventListener("input", checkData);
+  byId("data").addEventListener("input", check);
   byId("trigger").addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     void trigger();
@@ -222,7 +351,7 @@ function frameLine(who, direction, at, frame) {
   const details = h("details", {}, h("summary", {},
     h("time", { dateTime: time.toISOString() }, `${time.toLocaleTimeString([], { hour12: false })}.${String(time.getMilliseconds()).padStart(3, "0")}`),
     h("span", { class: "who" }, who),
-    h("span", { class: "arrow", role: "img", "aria-label": direction === "in" ? "received" : "sent" }, direction === "in" ? "↓" : "↑"),
+    h("span", { class: "arrow", role: "img", "aria-label": direction === "in" ? "received" : "sent" }, icon(13, direction === "in" ? DOWN : UP)),
     h("span", { class: "event" }, event),
     h("span", { class: "gist" }, JSON.stringify(payload).slice(0, 400))));
   // Coloured only when looked at: most frames never are.
@@ -254,21 +383,3 @@ byId("clear").addEventListener("click", () => {
   seen = 0;
   byId("wire-count").textContent = "";
 });
-
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.addEventListener("click", () => void copy(/** @type {HTMLElement} */ (button)));
-}
-
-/** @param {HTMLElement} button */
-async function copy(button) {
-  const code = byId(button.dataset.copy ?? "");
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "Copied";
-  } catch {
-    // Only secure pages may write the clipboard: then the text is at least selected.
-    getSelection()?.selectAllChildren(code);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => (button.textContent = "Copy"), 1500);
-}

@@ -24,7 +24,8 @@ use crate::verbs::identify::Profile;
 const FILE: &str = "development.json";
 /// The user whose bells the demo page shows.
 pub const USER: &str = "dana";
-const ACTOR: &str = "sam";
+/// Who does what the samples tell of.
+pub const ACTOR: &str = "sam";
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 const NAME: &str = "development";
 

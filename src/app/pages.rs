@@ -138,11 +138,12 @@ impl Demo {
             .collect();
         json!({
             "public_key": self.identity.public_key,
+            "secret_key": self.identity.secret_key,
             "user": development::USER,
+            "actor": development::ACTOR,
             "user_token": self.identity.user_token(core.clock.now()),
             "channel": self.channel,
             "workflows": told,
-            "curl": workflows.first().map(|workflow| self.identity.curl(&self.origin, workflow)).unwrap_or_default(),
         })
     }
 
@@ -208,9 +209,13 @@ mod tests {
     fn everything_the_pages_load_is_served() {
         let served = |path: &str| FILES.iter().any(|(at, _, _)| *at == path);
         let demo = std::str::from_utf8(DEMO).expect("text");
-        let mut loaded: Vec<String> = ["href=\"", "src=\""]
+        // What it leads to is another matter.
+        let mut loaded: Vec<String> = [("<link", "href=\""), ("<script", "src=\"")]
             .iter()
-            .flat_map(|attribute| demo.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()))
+            .flat_map(|(tag, attribute)| {
+                let tags = demo.split(tag).skip(1).filter_map(|rest| rest.split('>').next());
+                tags.filter_map(move |tag| tag.split_once(attribute)?.1.split('"').next())
+            })
             .filter(|path| path.starts_with('/'))
             .map(str::to_owned)
             .collect();

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::process::{CHANNEL, Process};
-use crate::sdk::run_with;
+use crate::sdk::{run_at, run_with};
 
 #[test]
 fn the_hosted_pages_have_no_barriers() {
@@ -70,7 +70,15 @@ fn the_reference_has_no_barriers() {
 
 /// Runs a script of scenarios; when one fails, this does, with what the script said.
 fn run(script: &str, server: &Process) {
+    run_with(&format!("../browser/{script}"), server, &[("SDK_TEST_SCREENSHOTS", &screenshots())]);
+}
+
+/// Runs what a newcomer sees: the page of `bellwire dev` at this URL. `log` has what the script says.
+pub fn show_demo(url: &str, log: &Path) {
+    run_at("../browser/demo.test.mjs", &json!({"url": url}), log, &[("SDK_TEST_SCREENSHOTS", &screenshots())]);
+}
+
+fn screenshots() -> String {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in a directory").join("screenshots");
-    let built = built.to_str().expect("the path is text");
-    run_with(&format!("../browser/{script}"), server, &[("SDK_TEST_SCREENSHOTS", built)]);
+    built.to_str().expect("the path is text").to_owned()
 }

@@ -134,6 +134,11 @@ fn run(script: &str, server: &Process) {
 
 /// The same with more in the script's environment.
 pub fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
+    run_at(script, &place(server), &server.directory().join("script.log"), variables);
+}
+
+/// Runs a script that is told of a place, a server that somebody else has started; `log` has what it says.
+pub fn run_at(script: &str, place: &Value, log: &Path, variables: &[(&str, &str)]) {
     let home = home();
     assert!(
         home.join("node_modules").is_dir(),
@@ -143,9 +148,9 @@ pub fn run_with(script: &str, server: &Process, variables: &[(&str, &str)]) {
         Command::new("node")
             .args(["--test", "--test-reporter", "spec", script])
             .current_dir(&home)
-            .env("SDK_TEST_PLACE", place(server).to_string())
+            .env("SDK_TEST_PLACE", place.to_string())
             .envs(variables.iter().copied()),
-        &server.directory().join("script.log"),
+        log,
     );
     assert!(output.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -163,7 +168,7 @@ pub fn python() -> PathBuf {
 }
 
 /// Runs the command to its end, within [`PATIENCE`]; what it says is in `stdout`.
-pub fn wait_for(command: &mut Command, log: &PathBuf) -> Output {
+pub fn wait_for(command: &mut Command, log: &Path) -> Output {
     let file = std::fs::File::create(log).unwrap();
     let both = (file.try_clone().unwrap(), file);
     let spawned = command.stdin(Stdio::null()).stdout(both.0).stderr(both.1).spawn();

@@ -105,6 +105,14 @@ fn the_demo_page_has_what_it_needs_and_is_there_in_development_only() {
 }
 
 #[test]
+fn the_page_rings_bells_and_the_code_it_shows_works_as_it_stands() {
+    let dir = Dir::new("page");
+    let mut server = dir.start(&DEV);
+    crate::browser::show_demo(&format!("http://{}", server.address), &dir.path("script.log"));
+    server.stop();
+}
+
+#[test]
 fn a_changed_workflow_is_read_at_once_and_a_broken_one_changes_nothing() {
     let dir = Dir::new("changed");
     dir.write("w/hello/workflow.json", r#"{"name": "Hello", "steps": []}"#);
@@ -170,13 +178,14 @@ async fn a_trigger_rings_the_bell_and_a_stop_sends_it_away() {
 #[test]
 fn the_shown_command_line_and_a_signed_token_work() {
     let dir = Dir::new("curl");
+    let (_, welcome) = dir.start(&DEV).stop();
     let mut server = dir.start(&DEV);
     let facts: Value = serde_json::from_str(&server.get("/demo/config").1).expect("JSON");
-    let curl = facts["curl"].as_str().expect("a command line");
+    let curl = welcome.split_once("curl http://").expect("a command line").1;
     let between = |from: &str, to: &str| {
         curl.split_once(from).and_then(|(_, rest)| rest.split_once(to)).expect(from).0.to_owned()
     };
-    let path = between(&server.address, " ");
+    let path = format!("/v1/{}", between("/v1/", " "));
     let key = between("Authorization: ", "'");
     let body = between("-d '", "'");
     let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
