@@ -105,7 +105,16 @@ fn views(payload: &str) -> Result<Vec<Named>, Invalid> {
     let fault = |error: serde_json::Error| {
         Invalid::new("bellwire.views", format!("Views are an object, of each view's options by its name: {error}."))
     };
-    serde_json::from_str(payload).map(|Payload { bellwire }| bellwire.views.0).map_err(fault)
+    let Payload { bellwire: Ours { views } } = serde_json::from_str(payload).map_err(fault)?;
+    for (name, options) in &views.0 {
+        // Only our own clients name views, and one that is mistaken would show everything.
+        if let Some(unknown) = options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+            let fault = "There is no such option of a feed. Those that select are archived, has_tenant, inserted_at (or \
+                         inserted_at.gt, .gte, .lt, .lte), source, status, tenant, trigger_data and workflow_categories.";
+            return Err(Invalid::new(format!("bellwire.views.{name}.{unknown}"), fault));
+        }
+    }
+    Ok(views.0)
 }
 
 /// An object's members, in their order.
@@ -197,6 +206,13 @@ mod tests {
         assert!(flat.bellwire.is_some() && flat.flat.is_some());
         let null = join(r#"{"bellwire":null}"#);
         assert!(null.bellwire.is_none() && null.flat.is_some());
+    }
+
+    #[test]
+    fn an_option_of_a_view_that_there_is_not_is_refused() {
+        let payload = r#"{"bellwire":{"since":null,"other":1,"views":{"mine":{"status":"unread","workflow":"x"}}}}"#;
+        let refusal = Join::parse(payload).unwrap_err();
+        assert!(refusal.to_string().contains("bellwire.views.mine.workflow"), "{refusal}");
     }
 
     #[test]
