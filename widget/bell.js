@@ -66,6 +66,7 @@ export class BellwireBell extends Base {
   #isOpen = false;
   #isPlanned = false;
   #isTrimming = false;
+  /** The counts that the page was told last. @type {string|undefined} */ #told;
   #hasRestartPlanned = false;
   /** @type {Given} */ #given = {};
 
@@ -122,12 +123,18 @@ export class BellwireBell extends Base {
     document.addEventListener("pointerdown", (event) => {
       if (!this.#isInline && !event.composedPath().includes(this)) this.close();
     }, { signal });
+    // A page that nobody sees any more has no frames.
+    document.addEventListener("visibilitychange", () => {
+      if (this.#isPlanned) this.#planAnew();
+    }, { signal });
     this.#start();
   }
 
   disconnectedCallback() {
     this.#alive?.abort();
     this.#end();
+    this.#isOpen = false;
+    this.#parts.bell.setAttribute("aria-expanded", "false");
     if (this.hasAttribute("title-badge")) titleBadge(0);
   }
 
@@ -162,6 +169,7 @@ export class BellwireBell extends Base {
 
   /** Opens the panel; resolves when it is there. */
   async open() {
+    if (!this.isConnected) return;
     this.#isOpen = true;
     this.#parts.bell.setAttribute("aria-expanded", "true");
     const panel = await this.#fetchPanel();
@@ -209,6 +217,7 @@ export class BellwireBell extends Base {
 
   #start() {
     this.#turn++;
+    this.#coming = null;
     this.#parts.frame.dir = directionOf(this.#locale);
     this.#parts.frame.lang = this.#locale;
     const [host, publicKey, user, channel] = [this.#named("host") || location.origin, ...["public-key", "user", "channel"].map((name) => this.#named(name))];
@@ -232,7 +241,7 @@ export class BellwireBell extends Base {
         this.offer("refused", detail);
       });
       void feed.start();
-    }
+    } else if (user) console.warn("bellwire-bell: its attributes `public-key` and `channel` are needed, too.");
     this.#draw();
     if (this.#isInline || this.#isOpen) void this.open();
     else (globalThis.requestIdleCallback ?? setTimeout)(() => void this.#fetchPanel());
@@ -272,7 +281,10 @@ export class BellwireBell extends Base {
 
   /** Draws once a frame, whatever comes. */
   #plan() {
-    if (this.#isPlanned) return;
+    if (!this.#isPlanned) this.#planAnew();
+  }
+
+  #planAnew() {
     this.#isPlanned = true;
     const draw = () => {
       this.#isPlanned = false;
@@ -293,12 +305,15 @@ export class BellwireBell extends Base {
     if (this.hasAttribute("title-badge")) titleBadge(unread);
     this.#panel?.draw();
     if (!this.#isOpen || this.#panel?.isAtTop) void this.#trim();
-    this.dispatchEvent(new CustomEvent("counts", { detail: this.feed?.counts }));
+    const counts = this.feed?.counts;
+    const told = JSON.stringify(counts);
+    if (counts && told !== this.#told) this.dispatchEvent(new CustomEvent("counts", { detail: counts }));
+    this.#told = told;
   }
 
   /** What came long ago need not be held. */
   async #trim() {
-    if (!this.feed || this.#isTrimming || this.feed.status !== "live" || this.feed.items.length <= MOST_KEPT) return;
+    if (!this.feed || this.#isTrimming || this.feed.status !== "live" || this.feed.size <= MOST_KEPT) return;
     this.#isTrimming = true;
     await this.feed.trim();
     this.#isTrimming = false;

@@ -33,7 +33,11 @@ export class Cache {
       asked.onupgradeneeded = () => {
         for (const store of [FEEDS, MARKS]) asked.result.createObjectStore(store);
       };
-      const base = await Promise.race([done(asked), tooLate()]);
+      const base = await Promise.race([done(asked), tooLate()]).catch((reason) => {
+        // Who comes later than that must not be in the way of those who remove it.
+        asked.onsuccess = () => asked.result.close();
+        throw reason;
+      });
       base.onversionchange = () => base.close();
       const place = JSON.stringify([scope, user]);
       const stores = base.transaction([FEEDS, MARKS], "readwrite");

@@ -8,7 +8,7 @@ import { h, icon } from "./dom.js";
 /** @typedef {{key: string, name: string, description?: string, example?: object}} WorkflowFact */
 /**
  * What `GET /demo/config` tells.
- * @typedef {{public_key: string, secret_key: string, user: string, actor: string, user_token: string, channel: string, workflows: WorkflowFact[]}} DemoFacts
+ * @typedef {{public_key: string, secret_key: string, user: string, recipient: object, actor: string, user_token: string, channel: string, workflows: WorkflowFact[]}} DemoFacts
  * @typedef {Record<string, string>} Codes The same said in several languages, by their names.
  */
 
@@ -97,7 +97,7 @@ feed.start();`,
 }
 
 /** How what the form says is triggered by a server. @param {DemoFacts} facts @param {string} workflow @param {object} data @returns {Codes} */
-function calling({ secret_key, user, actor }, workflow, data) {
+function calling({ secret_key, recipient, actor }, workflow, data) {
   const { origin } = location;
   const json = (/** @type {any} */ value, indent = 0) => JSON.stringify(value, null, 2).replaceAll("\n", `\n${" ".repeat(indent)}`);
   return {
@@ -105,7 +105,7 @@ function calling({ secret_key, user, actor }, workflow, data) {
     curl: `curl ${origin}/v1/workflows/${workflow}/trigger \\
   -H 'Authorization: Bearer ${secret_key}' \\
   -H 'Content-Type: application/json' \\
-  -d '${json({ recipients: [user], actor, data }).replaceAll("'", "'\\''")}'`,
+  -d '${json({ recipients: [recipient], actor, data }).replaceAll("'", "'\\''")}'`,
     Node: `import Knock from "@knocklabs/node";
 
 const knock = new Knock({
@@ -113,7 +113,7 @@ const knock = new Knock({
   baseURL: "${origin}",
 });
 await knock.workflows.trigger("${workflow}", {
-  recipients: ["${user}"],
+  recipients: [${json(recipient, 2)}],
   actor: "${actor}",
   data: ${json(data, 2)},
 });`,
@@ -125,7 +125,7 @@ knock = Knock(
 )
 knock.workflows.trigger(
     key="${workflow}",
-    recipients=["${user}"],
+    recipients=[${json(recipient, 4)}],
     actor="${actor}",
     data=${python(json(data, 4))},
 )`,

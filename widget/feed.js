@@ -40,6 +40,7 @@ import { matches } from "./match.js";
  * @property {Counts} counts Of all that belong to it, loaded or not.
  * @property {boolean} hasMore Whether the server holds older items than these.
  * @property {boolean} isLoaded Whether its first page has come.
+ * @property {boolean} hasFailed Whether the server has refused the page that was asked for last.
  * @property {boolean} isLoading
  *
  * @typedef {object} FeedOptions
@@ -76,6 +77,7 @@ import { matches } from "./match.js";
  * @property {string|null|undefined} after Where its next page begins; null: there is none; undefined: none has come
  * @property {string} floor The time of the oldest item of its pages
  * @property {boolean} isLoading
+ * @property {boolean} hasFailed Whether the server has refused its last page
  */
 
 /** The most ids in one mark: a slow network is to bring some of them soon. */
@@ -144,6 +146,7 @@ export class Feed extends EventTarget {
   /** @param {FeedOptions} options @param {Line} [line] what it speaks through; one of its own by default */
   constructor(options, line) {
     super();
+    for (const name of /** @type {const} */ (["host", "publicKey", "channel", "user"])) if (!options[name]) throw new TypeError(`A feed needs ${name}.`);
     const { host, channel, user, share, token, refreshToken, publicKey } = options;
     this.#options = { pageSize: 50, ...options, filters: { archived: "exclude", ...options.filters } };
     for (const [name, filter] of Object.entries({ [ALL]: {}, ...options.views })) this.#shelves.set(name, empty({ ...this.#options.filters, ...filter }));
@@ -164,6 +167,11 @@ export class Feed extends EventTarget {
   /** The counts of the feed. */
   get counts() {
     return this.view().counts;
+  }
+
+  /** How many items it holds, shown or not. */
+  get size() {
+    return this.#order.length;
   }
 
   /** The names of its views. */
@@ -233,6 +241,7 @@ export class Feed extends EventTarget {
    * @returns {Promise<Outcome>}
    */
   mark(as, ids, metadata) {
+    if (!EFFECTS[as]) throw new TypeError(`There is no mark called ${as}.`);
     const changed = this.#changedBy(as, ids);
     const marks = this.#marksOf(as, ids, metadata);
     if (as !== "seen") this.#remember(as, marks, changed);
@@ -290,11 +299,11 @@ export class Feed extends EventTarget {
     const shelf = this.#shelves.get(name);
     if (!shelf || shelf.after === null || shelf.isLoading) return false;
     const { after } = shelf;
-    shelf.isLoading = true;
+    [shelf.isLoading, shelf.hasFailed] = [true, false];
     this.#changed();
     const view = name === ALL ? {} : { view: name };
     const reply = await this.line.push("feed.fetch", { ...view, ...(after && { after }), page_size: this.#options.pageSize });
-    shelf.isLoading = false;
+    [shelf.isLoading, shelf.hasFailed] = [false, reply.status === "error"];
     // A snapshot in between has started the list anew; then this page belongs to nothing.
     const isUsable = reply.status === "ok" && shelf.after === after;
     // What has changed since it was read would come back by it as it was.
@@ -322,11 +331,15 @@ export class Feed extends EventTarget {
       this.#isSynced = false;
       return this.#refreshStatus();
     }
-    this.#isSynced = answer.version === this.version;
+    // The tab that leads may have joined long ago.
+    this.#isSynced = !isRelayed && answer.version === this.version;
     this.#hear(answer.version);
     this.#refreshStatus();
     for (const mark of this.#marks) if (mark.version === null) void this.#send(mark);
-    for (const [name, shelf] of this.#shelves) if (shelf.isLoading && name !== ALL) shelf.isLoading = false;
+    for (const [name, shelf] of this.#shelves) {
+      if (name !== ALL) shelf.isLoading = false;
+      shelf.hasFailed = false;
+    }
     if (this.#isSynced) return;
     // What a join brings goes to the tab that joined.
     if (isRelayed) void this.#catchUp();
@@ -587,7 +600,7 @@ export class Feed extends EventTarget {
     const now = new Map(this.#order.map((item) => [item, this.#marks.reduce((shown, mark) => (covers(mark, shown) ? { ...shown, ...EFFECTS[mark.as](shown, mark.at) } : shown), item)]));
     const changed = [...now].filter(([item, shown]) => item !== shown);
     return new Map([...this.#shelves].map(([name, shelf]) => {
-      const { filter, after, isLoading } = shelf;
+      const { filter, after, isLoading, hasFailed } = shelf;
       const base = after === undefined ? /** @type {Shelf} */ (this.#shelves.get(ALL)) : shelf;
       const items = this.#order.filter((item) => reaches(base, item)).map((item) => /** @type {FeedItem} */ (now.get(item))).filter((item) => matches(filter, item));
       const counts = { ...shelf.counts };
@@ -597,7 +610,7 @@ export class Feed extends EventTarget {
         if (matches(wide, shown)) addTo(counts, shown, 1);
       }
       this.#countEverything(name, wide, items, counts);
-      return [name, { items, counts, hasMore: after !== null, isLoaded: after !== undefined, isLoading }];
+      return [name, { items, counts, hasMore: after !== null, isLoaded: after !== undefined, isLoading, hasFailed }];
     }));
   }
 
@@ -663,7 +676,7 @@ export class Feed extends EventTarget {
 
 /** @param {Filter} filter @returns {Shelf} */
 function empty(filter) {
-  return { filter, counts: NONE, after: undefined, floor: "", isLoading: false };
+  return { filter, counts: NONE, after: undefined, floor: "", isLoading: false, hasFailed: false };
 }
 
 /** A page of a view has come. @param {Shelf} shelf @param {FeedItem[]} entries @param {any} page_info */

@@ -55,7 +55,7 @@ export class DirectLine extends EventTarget {
   }
 
   get problem() {
-    return this.state === "stopped" ? this.socket.problem : this.state === "refused" ? this.answer.reason ?? "" : "";
+    return this.socket.problem || (this.state === "refused" ? this.answer.reason ?? "" : "");
   }
 
   async isWatched() {
@@ -97,7 +97,9 @@ export class DirectLine extends EventTarget {
     if (state === "open") {
       this.#attempt = 0;
       void this.#join();
-    } else this.#become(state === "stopped" ? state : state === "connecting" && !this.#hasBeenOpen ? state : "offline");
+    } else if (state === "stopped") this.#become(state);
+    else if (this.socket.problem) this.#become("refused");
+    else this.#become(state === "connecting" && !this.#hasBeenOpen ? state : "offline");
   }
 
   /** @param {string|null} joinRef @param {string} event @param {any} payload */
@@ -167,7 +169,7 @@ export class SharedLine extends EventTarget {
   /** @type {AbortController|null} */ #life = null;
   /** @type {(() => void)|null} */ #resign = null;
   /** @type {Map<string, (reply: Reply) => void>} */ #asked = new Map();
-  /** Whether a tab has said that somebody sees it, since all were asked. */ #isSeenElsewhere = false;
+  /** How often a tab has said that somebody sees it. */ #sightings = 0;
   #id = Math.random().toString(36).slice(2);
   #next = 0;
   /** @type {string|null} */ #leader = null;
@@ -199,10 +201,10 @@ export class SharedLine extends EventTarget {
 
   async isWatched() {
     if (isVisible()) return true;
-    this.#isSeenElsewhere = false;
+    const before = this.#sightings;
     this.#say({ is: "watched" });
     await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
-    return this.#isSeenElsewhere;
+    return this.#sightings > before;
   }
 
   /** @param {() => object} payload */
@@ -211,8 +213,14 @@ export class SharedLine extends EventTarget {
     this.#life = new AbortController();
     const { signal } = this.#life;
     this.#air = new BroadcastChannel(this.#name);
-    this.#air.onmessage = ({ data }) => this.#hear(data);
+    this.#air.onmessage = ({ data }) => this.#hear(JSON.parse(data));
     document.addEventListener("visibilitychange", () => this.#greet(), { signal });
+    // A page that was put away has heard nothing.
+    window.addEventListener("pageshow", ({ persisted }) => {
+      if (!persisted || this.leading) return;
+      this.state = "connecting";
+      this.#greet();
+    }, { signal });
     this.#become("connecting");
     this.#queueUp({ signal });
     this.#greet();
@@ -265,6 +273,7 @@ export class SharedLine extends EventTarget {
 
   /** @param {LockOptions} how */
   #queueUp(how) {
+    const life = this.#life;
     let isGranted = false;
     const lead = () => new Promise((resolve) => {
       isGranted = true;
@@ -272,10 +281,10 @@ export class SharedLine extends EventTarget {
     });
     // Rejects when this line is closed before its turn, when another tab has taken the lock away, and where pages may have none.
     navigator.locks.request(this.#name, how, lead).catch(() => {
-      if (!this.#life || this.#life.signal.aborted) return;
+      if (!life || life.signal.aborted) return;
       if (isGranted) {
         this.#stepDown();
-        this.#queueUp({ signal: this.#life.signal });
+        this.#queueUp({ signal: life.signal });
         this.#greet();
       } else if (!how.steal) this.#lead(() => {});
     });
@@ -340,12 +349,14 @@ export class SharedLine extends EventTarget {
       return;
     }
     if (is === "watched") return isVisible() ? this.#say({ is: "seen" }) : undefined;
-    if (is === "seen") return void (this.#isSeenElsewhere = true);
+    if (is === "seen") return void this.#sightings++;
     if (is === "ask") return void this.#relay(said);
     if (this.leading) return;
     this.#hasAnswered = true;
     if (is === "reply") return this.#asked.get(said.id)?.(said.reply);
     if (is === "message") return void this.dispatchEvent(new CustomEvent("message", { detail: said.detail }));
+    // Another version of this script may say more.
+    if (is !== "state") return;
     if (from !== this.#leader) {
       this.#settleAll();
       this.#leader = from;
@@ -371,7 +382,7 @@ export class SharedLine extends EventTarget {
 
   /** @param {object} what */
   #say(what) {
-    this.#air?.postMessage({ ...what, from: this.#id });
+    this.#air?.postMessage(JSON.stringify({ ...what, from: this.#id }));
   }
 
   /** @param {LineState} state */
@@ -393,5 +404,5 @@ export function lineOf(options, topic, kind) {
   const { host, apiKey, userToken, share } = options;
   const dial = (/** @type {string|undefined} */ token) => new DirectLine({ ...options, userToken: token }, topic);
   const isShared = share !== false && SharedLine.isPossible;
-  return isShared ? new SharedLine(`bellwire/1 ${host} ${apiKey} ${topic} ${kind}`, dial, userToken) : dial(userToken);
+  return isShared ? new SharedLine(`bellwire/2 ${host} ${apiKey} ${topic} ${kind}`, dial, userToken) : dial(userToken);
 }

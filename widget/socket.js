@@ -33,6 +33,9 @@ const STEADY_MS = 10_000;
 const TOKEN_LEAD_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** Of so many dials that fail one after the other, one asks why. */
+const ASK_EVERY = 4;
+
 const TOKEN_ENDED = 4001;
 const POLICY_VIOLATION = 1008;
 
@@ -95,7 +98,7 @@ export function tokenEnd(token, now, isFresh) {
  */
 export class Socket extends EventTarget {
   /** @type {SocketState} */ state = "idle";
-  /** Why the socket stopped, for a person to read. */ problem = "";
+  /** Why the socket stopped, or the server does not let it in, for a person to read. */ problem = "";
 
   /** @type {SocketOptions} */ #options;
   /** @type {WebSocket|null} */ #ws = null;
@@ -108,6 +111,7 @@ export class Socket extends EventTarget {
   #openedAt = 0;
   #heardAt = 0;
   #tokenEndsAt = Infinity;
+  /** The token in the address of the connection. @type {string|undefined} */ #dialled;
   /** @type {any} */ #retryTimer;
   /** @type {any} */ #dialTimer;
   /** @type {any} */ #beatTimer;
@@ -186,6 +190,7 @@ export class Socket extends EventTarget {
     this.#become("connecting");
     if (this.#tokenIsEnding()) await this.#renewToken();
     if (turn !== this.#turn) return;
+    if (this.#options.apiKey.startsWith("sk_")) return this.#stop("This is a secret key, which must not be on a page: revoke it, and use the public one.");
     try {
       this.#ws = new WebSocket(this.#address());
     } catch {
@@ -202,6 +207,7 @@ export class Socket extends EventTarget {
     const url = new URL(this.#options.host.replace(/\/+$/, "") + "/ws/v1/websocket");
     url.protocol = url.protocol.replace("http", "ws");
     url.searchParams.set("api_key", this.#options.apiKey);
+    this.#dialled = this.#options.userToken;
     if (this.#options.userToken) url.searchParams.set("user_token", this.#options.userToken);
     url.searchParams.set("vsn", "2.0.0");
     return url;
@@ -210,6 +216,7 @@ export class Socket extends EventTarget {
   #opened() {
     clearTimeout(this.#dialTimer);
     this.#openedAt = this.#heardAt = Date.now();
+    this.problem = "";
     this.#beatTimer = setTimeout(() => this.#beat(ANSWER_MS), HEARTBEAT_MS);
     this.#planTokenRenewal();
     this.#become("open");
@@ -221,10 +228,32 @@ export class Socket extends EventTarget {
     const { refreshToken } = this.#options;
     this.#drop(1000);
     if (code === POLICY_VIOLATION) return this.#stop(reason || "The server refused this connection.");
-    if (code === TOKEN_ENDED && !refreshToken) return this.#stop("The user's token has ended.");
-    // A browser cannot tell a refused upgrade from a dead server. If the token may be the cause, the next dial asks for another.
-    if (code === TOKEN_ENDED || (!wasOpen && this.#attempt % 4 === 3)) this.#tokenEndsAt = 0;
+    const isRenewed = refreshToken || this.#options.userToken !== this.#dialled;
+    if (code === TOKEN_ENDED && !isRenewed) return this.#stop("The user's token has ended.");
+    if (code === TOKEN_ENDED && refreshToken) this.#tokenEndsAt = 0;
     this.#retry(wasOpen);
+    if (!wasOpen && this.#attempt % ASK_EVERY === 1) void this.#askWhy();
+  }
+
+  /** Browsers do not say why a server refuses a connection, or that it does: its REST API would refuse the same for the same reason. */
+  async #askWhy() {
+    const turn = this.#turn;
+    const { host, apiKey, userToken, refreshToken } = this.#options;
+    const [, channel, user] = this.#listener.topic.match(/^feeds:([^:]*):(.*)$/) ?? [];
+    let problem = "";
+    try {
+      const address = `${host.replace(/^ws/, "http").replace(/\/+$/, "")}/v1/users/${encodeURIComponent(user)}/feeds/${encodeURIComponent(channel)}?page_size=1`;
+      const headers = { authorization: `Bearer ${apiKey}`, ...(userToken && { "x-knock-user-token": userToken }) };
+      const answer = await fetch(address, { headers });
+      if ([401, 403].includes(answer.status)) problem = (await answer.json()).message;
+    } catch {
+      // Nobody there.
+    }
+    if (turn !== this.#turn || problem === this.problem) return;
+    if (problem && refreshToken) this.#tokenEndsAt = 0;
+    if (problem) console.warn(`Bellwire: ${problem}`);
+    this.problem = problem;
+    this.#listener.moved();
   }
 
   /** @param {boolean} wasOpen */
@@ -241,6 +270,7 @@ export class Socket extends EventTarget {
     this.#wakeListeners?.abort();
     this.#drop(1000);
     this.problem = problem;
+    console.warn(`Bellwire: ${problem}`);
     this.#become("stopped");
   }
 
@@ -299,6 +329,8 @@ export class Socket extends EventTarget {
     if (turn !== this.#turn) return;
     const isSilent = reply.status !== "ok" && Date.now() - this.#heardAt >= patience;
     if (isSilent) return this.#closed(1006, "silence");
+    // Another may have been on its way.
+    clearTimeout(this.#beatTimer);
     this.#beatTimer = setTimeout(() => this.#beat(ANSWER_MS), HEARTBEAT_MS);
   }
 
@@ -348,11 +380,12 @@ export class Socket extends EventTarget {
     const patience = new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
     try {
       const token = await Promise.race([this.#options.refreshToken?.(), patience]);
-      if (typeof token !== "string" || !token) return false;
+      if (typeof token !== "string" || !token) throw new Error("it gave none");
       this.#options.userToken = token;
       this.#tokenEndsAt = tokenEnd(token, Date.now(), true);
       return true;
-    } catch {
+    } catch (error) {
+      console.warn("Bellwire: refreshToken", error);
       return false;
     }
   }

@@ -79,7 +79,8 @@ impl Identity {
 
     /// A command line that rings the demo user's bells.
     pub fn curl(&self, origin: &str, workflow: &Workflow) -> String {
-        let body = json!({"recipients": [USER], "actor": ACTOR, "data": example(workflow)}).to_string();
+        // Inline, so that whoever puts a user of their own into its place is heard: one by id alone must be known already.
+        let body = json!({"recipients": [recipient()], "actor": ACTOR, "data": example(workflow)}).to_string();
         // Within quotation marks of a shell a single one is spelled so.
         let body = body.replace('\'', r"'\''");
         format!(

@@ -140,6 +140,7 @@ impl Demo {
             "public_key": self.identity.public_key,
             "secret_key": self.identity.secret_key,
             "user": development::USER,
+            "recipient": development::recipient(),
             "actor": development::ACTOR,
             "user_token": self.identity.user_token(core.clock.now()),
             "channel": self.channel,

@@ -14,8 +14,14 @@ export function showToast(stack, toast) {
   go();
 }
 
+const CHIME_MS = 1_000;
+let chimedAt = -CHIME_MS;
+
 /** Two soft tones, or the sound at an address. Browsers keep silent until the page has been touched. @param {string} [source] */
 export async function chime(source) {
+  // What comes together is heard once.
+  if (performance.now() - chimedAt < CHIME_MS) return;
+  chimedAt = performance.now();
   try {
     if (source) return await new Audio(source).play();
     if (navigator.userActivation?.hasBeenActive === false) return;

@@ -34,7 +34,7 @@ export class List {
       for (const { target, isIntersecting } of entries) this.#near[isIntersecting ? "add" : "delete"](target);
       this.#draw();
     }, { root: scroller, rootMargin: MARGIN });
-    this.#sight = new IntersectionObserver((entries) => this.#looked(entries), { root: scroller, threshold: 0.6 });
+    this.#sight = new IntersectionObserver((entries) => this.#looked(entries), { threshold: 0.6 });
   }
 
   /** The cell of an item, if it has one now. @param {string} id */

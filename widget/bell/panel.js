@@ -25,7 +25,7 @@ const SNACK_MS = 8_000;
 const OFFLINE_MS = 1_500;
 const ARCHIVED = "archived";
 
-/** @type {View} */ const NOTHING = { items: [], counts: { total_count: 0, unread_count: 0, unseen_count: 0 }, hasMore: false, isLoaded: false, isLoading: false };
+/** @type {View} */ const NOTHING = { items: [], counts: { total_count: 0, unread_count: 0, unseen_count: 0 }, hasMore: false, isLoaded: false, isLoading: false, hasFailed: false };
 /** @type {Partial<Record<MarkAs, keyof Messages>>} */
 const DONE = { read: "doneRead", unread: "doneUnread", archived: "doneArchived", unarchived: "doneUnarchived" };
 
@@ -47,6 +47,7 @@ export class Panel {
   /** @type {any} */ #snackTimer;
   /** @type {any} */ #offlineTimer;
   #isOffline = false;
+  #isStopped = false;
 
   /** @param {BellwireBell} bell @param {Setting} setting */
   constructor(bell, setting) {
@@ -96,7 +97,8 @@ export class Panel {
 
   /** Whether what is older can go without anybody missing it. */
   get isAtTop() {
-    return this.#view === ALL && !this.#selected.size && !this.#parts.scroll.scrollTop;
+    const { main, scroll } = this.#parts;
+    return !main.hidden && !this.#selected.size && !scroll.scrollTop;
   }
 
   /** Shows it; `isFloating` says that it stands above the page. @param {boolean} isFloating */
@@ -124,6 +126,7 @@ export class Panel {
   /** Takes it away for good. */
   stop() {
     for (const timer of [this.#ticker, this.#snackTimer, this.#offlineTimer]) clearTimeout(timer);
+    this.#isStopped = true;
     document.removeEventListener("visibilitychange", this.#look);
     this.#list.stop();
     this.#end.disconnect();
@@ -134,16 +137,16 @@ export class Panel {
     const { readAll, archiveAll, more, empty, emptyTitle, ghosts, note, tabs, allow, bulk, bulkCount, bulkRead, panel, list } = this.#parts;
     const { texts } = this.#setting;
     const { status = "idle", version = null } = this.#feed ?? {};
-    const { items, counts, hasMore, isLoaded, isLoading } = this.#shown;
+    const { items, counts, hasMore, isLoaded, isLoading, hasFailed } = this.#shown;
     for (const tab of tabs.children) this.#drawTab(/** @type {HTMLElement} */ (tab));
     readAll.disabled = !counts.unread_count;
     archiveAll.disabled = !items.length || this.#view === ARCHIVED;
-    const isFirst = version === null || (!isLoaded && !items.length);
+    const isFirst = !!this.#feed && (version === null || (!isLoaded && !items.length && !hasFailed));
     ghosts.hidden = !isFirst || !["connecting", "syncing", "live"].includes(status);
     more.hidden = !hasMore || isFirst;
     more.textContent = isLoading ? texts.loading : texts.reload;
     more.classList.toggle("waits", isLoading || status === "live");
-    empty.hidden = isFirst || items.length > 0;
+    empty.hidden = isFirst || hasFailed || items.length > 0;
     emptyTitle.textContent = this.#view === "unread" ? texts.emptyUnread : this.#view === ARCHIVED ? texts.emptyArchived : texts.empty;
     this.#waitOffline(status);
     note.textContent = this.#explain(status);
@@ -157,19 +160,19 @@ export class Panel {
     if (!items.some(({ id }) => id === this.#current)) this.#current = "";
     list.hidden = !items.length;
     this.#list.show(items);
-    if (!isLoaded && !isLoading && status === "live" && !panel.hidden) void this.#feed?.loadMore(this.#view);
+    if (!isLoaded && !isLoading && !hasFailed && status === "live" && !panel.hidden) void this.#feed?.loadMore(this.#view);
   }
 
   /** Something new has come. @param {FeedItem} item */
   async arrived(item) {
     const bell = this.#bell;
-    requestAnimationFrame(() => this.#list.cell(item.id)?.node.classList.add("arrives"));
     const isSeen = document.visibilityState === "visible";
+    if (isSeen) requestAnimationFrame(() => this.#list.cell(item.id)?.node.classList.add("arrives"));
     if (isSeen && bell.hasAttribute("toasts") && this.#parts.panel.hidden) this.#toast(item);
     if (isSeen && bell.hasAttribute("sound")) void chime(bell.getAttribute("sound") || undefined);
     // Of the tabs, when nobody sees any, the one that leads tells the browser.
     const line = this.#feed?.line;
-    if (!line || !bell.hasAttribute("notifications") || line.isRelayed || (await line.isWatched())) return;
+    if (!line || !bell.hasAttribute("notifications") || line.isRelayed || (await line.isWatched()) || this.#isStopped) return;
     notify(item.actors?.[0]?.name ?? this.#setting.texts.title, textOf(item), item.id, () => this.#follow(item));
   }
 
@@ -210,6 +213,7 @@ export class Panel {
     list.addEventListener("focusin", (/** @type {FocusEvent} */ event) => this.#came(/** @type {HTMLElement} */ (event.target).closest(".item")));
     panel.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#keepInside(event));
     for (const name of ["pointerenter", "focusin"]) snack.addEventListener(name, () => clearTimeout(this.#snackTimer));
+    for (const name of ["pointerleave", "focusout"]) snack.addEventListener(name, () => this.#hideSnackSoon());
   }
 
   /** The keyboard has come to an item. @param {Element|null} cell */
@@ -337,6 +341,10 @@ export class Panel {
     snackText.textContent = text;
     undo.hidden = !canUndo;
     snack.hidden = false;
+    this.#hideSnackSoon();
+  }
+
+  #hideSnackSoon() {
     clearTimeout(this.#snackTimer);
     this.#snackTimer = setTimeout(() => this.#hideSnack(), SNACK_MS);
   }

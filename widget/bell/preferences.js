@@ -42,8 +42,8 @@ function group(kind, set, access, texts, failed) {
     return Object.keys(ways).map((way) => {
       const before = ways[way];
       const change = (/** @type {boolean} */ isOn) => {
-        ways[way] = isOn && typeof before === "object" ? before : isOn;
-        return keep(value);
+        const wanted = isOn && typeof before === "object" ? before : isOn;
+        return keep({ ...value, channel_types: { ...ways, [way]: wanted } }).then(() => (ways[way] = wanted));
       };
       return row(`${nameOf(key)}: ${nameOf(way)}`, before !== false, change, failed, texts);
     });

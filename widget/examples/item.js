@@ -12,6 +12,7 @@ export function textOf(item) {
 /** An address that is safe to follow, or undefined. @param {FeedItem} item */
 export function linkOf(item) {
   const address = item.blocks.find(({ name }) => name === "action_url")?.rendered;
-  const url = address ? URL.parse(address, document.baseURI) : null;
-  return url && /^https?:$/.test(url.protocol) ? url.href : undefined;
+  if (!address || !URL.canParse(address, document.baseURI)) return undefined;
+  const { href, protocol } = new URL(address, document.baseURI);
+  return /^https?:$/.test(protocol) ? href : undefined;
 }

@@ -253,7 +253,7 @@ async function longestPause(t, said) {
   return pauses;
 }
 
-test("a socket waits as long as its server asked, and no nonsense", async () => {
+test("a socket waits as long as its server asked, and no nonsense", async (t) => {
   assert.deepEqual(await longestPause(t, [250, 20_000]), [20_000]);
   for (const nonsense of [undefined, null, "x", [5], [9, 1], [-1, 5], [0, 9e9], [0, null]]) {
     assert.deepEqual(await longestPause(t, nonsense), [1_000], JSON.stringify(nonsense));
@@ -410,12 +410,56 @@ test("what was taken back is not said again", async () => {
   assert.equal(wire().heard.filter((frame) => frame[3] === "feed.mark").length, 2);
 });
 
+test("two signs of life that were asked for at once leave one timer, and nothing after the end", async () => {
+  const page = /** @type {any} */ (globalThis);
+  Object.assign(page, { window: new EventTarget(), document: Object.assign(new EventTarget(), { visibilityState: "visible" }) });
+  await reconnect();
+  await wire().answer("phx_join", { version: 5 });
+  const time = clock();
+  time.tick(1_001);
+  for (const name of ["online", "pageshow"]) page.window.dispatchEvent(new Event(name));
+  const asked = wire().heard.filter((frame) => frame[3] === "heartbeat");
+  assert.equal(asked.length, 2);
+  for (const frame of asked) await wire().tell([null, frame[1], "phoenix", "phx_reply", { status: "ok", response: {} }]);
+  feed.stop();
+  time.tick(60_000);
+  await settled();
+  time.tick(60_000);
+  time.reset();
+  assert.deepEqual([Wire.all.length, socket.state], [2, "idle"]);
+  delete page.window;
+  delete page.document;
+});
+
+test("a page that the server refuses is not asked for again by itself", async () => {
+  const more = feed.loadMore();
+  await wire().answer("feed.fetch", { code: "internal_error", reason: "ill" }, "error");
+  assert.equal(await more, false);
+  assert.equal(feed.view().hasFailed, true);
+  void feed.loadMore();
+  assert.equal(feed.view().hasFailed, false);
+});
+
+test("what no feed can be made of is refused at once", () => {
+  const options = { host: "http://x", publicKey: "pk", channel: "c", user: "u" };
+  for (const name of ["host", "publicKey", "channel", "user"]) assert.throws(() => new Feed({ ...options, [name]: undefined }), new RegExp(`needs ${name}`));
+  assert.throws(() => feed.mark(/** @type {any} */ ("eaten"), ["a"]), /no mark called eaten/);
+});
+
 test("another token goes on with the same feed, and revives one that has stopped", async () => {
   feed.renew("t2");
   assert.deepEqual([Wire.all.length, feed.status, feed.version], [1, "live", 5]);
+  const time = clock();
+  wire().hangUp(4001);
+  assert.equal(feed.status, "offline", "it has another token than the one that has ended");
+  time.tick(1_000);
+  time.reset();
+  await settled();
+  assert.deepEqual([Wire.all.length, wire().url.searchParams.get("user_token")], [2, "t2"]);
+  wire().accept();
   wire().hangUp(4001);
   assert.equal(feed.status, "stopped");
   feed.renew("t3");
   await settled();
-  assert.deepEqual([Wire.all.length, wire().url.searchParams.get("user_token"), ids()], [2, "t3", ["b", "a"]]);
+  assert.deepEqual([Wire.all.length, wire().url.searchParams.get("user_token"), ids()], [3, "t3", ["b", "a"]]);
 });

@@ -79,9 +79,8 @@ class Air {
   }
   /** @param {any} data */
   postMessage(data) {
-    const text = JSON.stringify(data);
     for (const other of airs.get(this.name) ?? []) {
-      if (other !== this && !other.isFrozen) queueMicrotask(() => other.onmessage?.({ data: JSON.parse(text) }));
+      if (other !== this && !other.isFrozen) queueMicrotask(() => other.onmessage?.({ data: structuredClone(data) }));
     }
   }
   close() {

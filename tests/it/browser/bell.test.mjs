@@ -123,6 +123,19 @@ test("what stands in view is seen when somebody comes back to the page", async (
   await until("it is seen", async () => (await held(ann)).unseen_count === 0);
 });
 
+test("a list below the fold has not been seen", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann, { inline: "", prepare: (page) => page.clock.install() });
+  await live(page);
+  await page.bell.evaluate((bell) => (bell.style.cssText = "display: block; margin-top: 3000px"));
+  await tell(ann, "one");
+  await until("it is there", async () => (await page.items.count()) === 1);
+  await page.clock.runFor(5_000);
+  assert.equal((await held(ann)).unseen_count, 1, "nobody has scrolled so far");
+  await page.items.first().scrollIntoViewIfNeeded();
+  await until("it is seen", async () => (await page.clock.runFor(500), (await held(ann)).unseen_count === 0));
+});
+
 test("all that a tab holds is marked, also what was never loaded, and undone exactly", async (t) => {
   const ann = someone("ann");
   await flood(ann, 7);
@@ -222,10 +235,60 @@ test("a token that has ended and cannot be renewed stops the bell, which says wh
   const { signing, public: key } = place.production;
   // A minute more is granted to clocks that differ.
   const token = await signUserToken(ann, { signingKey: signing, expiresInSeconds: -57 });
-  const page = await shop(t, ann, { "public-key": key, token, inline: "" });
+  const page = await shop(t, ann, { "public-key": key, token, inline: "", forgive: /Bellwire: The user/ });
   await live(page);
   await says(page, "Disconnected. The user's token has ended.");
   await picture(page, "bell-stopped");
+});
+
+test("a key that lets nobody in is told, with what is wrong with it", async (t) => {
+  const forgive = /WebSocket|status of 401|Bellwire: /;
+  const unknown = await shop(t, someone("ann"), { "public-key": "pk_nobody", inline: "", forgive });
+  await says(unknown, "The server refused this feed: The API key is not known here");
+  const secret = await shop(t, someone("ann"), { "public-key": place.development.secret, inline: "", forgive });
+  await says(secret, "This is a secret key, which must not be on a page");
+  assert.equal(secret.sockets.length, 0, "it has not left the page");
+  const token = await signUserToken(someone("bob"), { signingKey: place.production.signing, expiresInSeconds: -3_600 });
+  const ended = await shop(t, someone("ann"), { "public-key": place.production.public, token, inline: "", forgive });
+  await says(ended, "The server refused this feed: ");
+  assert.notEqual((await ended.feed()).problem, "");
+});
+
+test("a bell that is moved works where it comes to stand, and takes no focus", async (t) => {
+  const ann = someone("ann");
+  const page = await shop(t, ann);
+  await live(page);
+  await open(page);
+  await page.evaluate(async () => {
+    const bell = document.querySelector("bellwire-bell");
+    bell.remove();
+    await bell.open();
+    document.querySelector("a").focus();
+    document.querySelector("main").append(bell);
+  });
+  await live(page);
+  assert.equal(await page.evaluate(() => document.activeElement.localName), "a");
+  assert.equal(await page.bell.getByRole("dialog").count(), 0);
+  await open(page);
+  await tell(ann, "one");
+  await says(page, "Hello one");
+});
+
+test("a tab that opens later has what came since the first has joined", async (t) => {
+  const ann = someone("ann");
+  const first = await shop(t, ann);
+  await live(first);
+  await until("a copy is kept", () => first.evaluate((user) => new Promise((resolve) => {
+    indexedDB.open("bellwire").onsuccess = ({ target }) => {
+      const keys = target.result.transaction("feeds").objectStore("feeds").getAllKeys();
+      keys.onsuccess = () => (target.result.close(), resolve(keys.result.some(([place]) => place.includes(user))));
+    };
+  }), ann));
+  await tell(ann, "one");
+  await badge(first, "1");
+  const second = await shop(t, ann, { beside: first });
+  await until("it has it", async () => (await second.feed()).names.join() === "one");
+  assert.equal(second.sockets.length, 0);
 });
 
 test("the tabs of a browser share one socket, and the next takes over when its tab goes", async (t) => {
@@ -461,7 +524,7 @@ test("another token goes on where the first one was", async (t) => {
   const ann = someone("ann");
   const { signing, public: key } = place.production;
   const [first, second] = await Promise.all([-57, 3_600].map((expiresInSeconds) => signUserToken(ann, { signingKey: signing, expiresInSeconds })));
-  const page = await shop(t, ann, { "public-key": key, token: first, inline: "" });
+  const page = await shop(t, ann, { "public-key": key, token: first, inline: "", forgive: /Bellwire: The user/ });
   await live(page);
   await tab(page, "Archived").click();
   await says(page, "Disconnected. The user's token has ended.");
