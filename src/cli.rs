@@ -5,6 +5,7 @@ mod health;
 mod keys;
 mod rows;
 mod runs;
+mod samples;
 mod schema;
 mod serve;
 mod simulate;

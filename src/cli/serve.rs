@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 #[cfg(feature = "otel")]
 use super::spans::Spans;
-use super::{Development, Failure, Place, say};
+use super::{Development, Failure, Place, samples, say};
 
 /// The code of a process that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -35,6 +35,13 @@ pub(super) fn develop(asked: Development, log: Option<LogFormat>) -> Result<Exit
             "Development mode shows its keys, so it listens on this machine only, not on {}: use `bellwire serve`, or 127.0.0.1.",
             config.server.listen
         )));
+    }
+    let (dir, is_named) = (&config.workflows.dir, asked.place.workflows.is_some());
+    if !is_named && !dir.exists() {
+        let failed =
+            |error| Failure(format!("The sample workflows could not be written to {}: {error}", dir.display()));
+        samples::write(dir).map_err(failed)?;
+        say(format!("Wrote sample workflows to {}.", dir.display()))?;
     }
     config.limits.enabled = false;
     for settings in config.environments.values_mut() {

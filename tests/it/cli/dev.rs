@@ -39,6 +39,26 @@ fn the_second_start_shows_the_same_keys_and_has_the_same_data() {
 }
 
 #[test]
+fn an_empty_directory_is_enough() {
+    let dir = Dir::new("empty");
+    let (status, welcome) = dir.start(&["dev", "--port", "0"]).stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(welcome.contains("Wrote sample workflows to config/workflows."), "{welcome}");
+    assert!(welcome.contains("comment, deploy-finished, invoice-due, welcome"), "{welcome}");
+    let written = dir.path("config/workflows");
+    let differs = std::process::Command::new("diff").args(["-r", SAMPLES]).arg(written).output().expect("diff runs");
+    assert!(differs.status.success(), "{}", String::from_utf8_lossy(&differs.stdout));
+    let (_, again) = dir.start(&["dev", "--port", "0"]).stop();
+    assert!(!again.contains("Wrote"), "what is there is left alone: {again}");
+    let done = dir.run(&["dev", "--port", "0", "--workflows", "nowhere"]);
+    assert!(
+        done.code == Some(1) && done.err.contains("nowhere"),
+        "a directory that was named is not made: {}",
+        done.err
+    );
+}
+
+#[test]
 fn what_holds_keys_is_for_its_owner_alone() {
     let dir = Dir::new("modes");
     let mut server = dir.start(&DEV);
