@@ -39,6 +39,7 @@ export class BellwireFeed {
     const ws = (this.ws = new WebSocket(`${host.replace(/^http/, "ws")}/ws/v1/websocket?${query.join("&")}`));
     ws.onopen = () => void this.join();
     ws.onmessage = ({ data }) => this.hear(JSON.parse(data));
+    ws.onerror = () => {};                      // what comes of it is told to onclose
     ws.onclose = ({ code }) => this.closed(code ?? 1006);
     this.timer = setTimeout(() => this.closed(1006), 10_000);
   }
