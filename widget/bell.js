@@ -2,7 +2,7 @@
 
 import { h, icon, sheet } from "./dom.js";
 import { ALL, Feed } from "./feed.js";
-import { directionOf, fill, load, messagesOf } from "./locale.js";
+import { directionOf, fill, load, localeOf, messagesOf } from "./locale.js";
 import { STYLE } from "./style.js";
 
 export { Feed };
@@ -268,7 +268,7 @@ export class BellwireBell extends Base {
       this.#texts = texts;
       const token = async () => (await this.refreshToken?.()) ?? this.getAttribute("token");
       const access = { host: this.#named("host") || location.origin, publicKey: this.#named("public-key"), user: this.#named("user"), tenant: this.getAttribute("tenant"), token };
-      this.#panel = new Panel(this, { feed: this.feed, texts, locale: this.#locale, tabs: this.#tabs, access });
+      this.#panel = new Panel(this, { feed: this.feed, texts, locale: localeOf(this.#locale, this.messages), tabs: this.#tabs, access });
       this.#parts.frame.append(...this.#panel.nodes);
       this.#draw();
       return this.#panel;

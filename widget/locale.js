@@ -36,6 +36,12 @@ export async function load(locale, own) {
   return messagesOf(own, other?.default);
 }
 
+/** The locale in which times are told: that of the texts. @param {string} locale @param {Partial<Messages>} [own] */
+export function localeOf(locale, own) {
+  const language = locale.slice(0, 2).toLowerCase();
+  return own || language === "en" || language in OTHERS ? locale : "en";
+}
+
 /** @param {string} locale */
 export function directionOf(locale) {
   return RIGHT_TO_LEFT.has(locale.slice(0, 2).toLowerCase()) ? "rtl" : "ltr";

@@ -611,6 +611,14 @@ for (const [lang, title] of Object.entries(OF_LANGUAGES)) {
   });
 }
 
+test("where there are no texts of a language, times are told in that of the texts", async (t) => {
+  const ann = someone("ann");
+  await tell(ann, "one");
+  const page = await shop(t, ann, { lang: "pt", inline: "" });
+  await page.items.first().waitFor();
+  assert.equal(await page.items.first().locator("time").textContent(), "now");
+});
+
 const SIGHTS = { ...Object.fromEntries(Object.entries(LOOKS).map(([name, look]) => [name, { look }])), rtl: { lang: "ar", dir: "rtl" }, phone: { look: { viewport: { width: 360, height: 700 } } } };
 
 for (const [name, sight] of Object.entries(SIGHTS)) {
