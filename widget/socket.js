@@ -33,7 +33,7 @@ const STEADY_MS = 10_000;
 const TOKEN_LEAD_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Of so many dials that fail one after the other, one asks why. */
+/** Of so many dials that fail one after the other, one asks why: not the first, for a server that starts anew has enough to do. */
 const ASK_EVERY = 4;
 
 const TOKEN_ENDED = 4001;
@@ -232,7 +232,7 @@ export class Socket extends EventTarget {
     if (code === TOKEN_ENDED && !isRenewed) return this.#stop("The user's token has ended.");
     if (code === TOKEN_ENDED && refreshToken) this.#tokenEndsAt = 0;
     this.#retry(wasOpen);
-    if (!wasOpen && this.#attempt % ASK_EVERY === 1) void this.#askWhy();
+    if (!wasOpen && this.#attempt % ASK_EVERY === 2) void this.#askWhy();
   }
 
   /** Browsers do not say why a server refuses a connection, or that it does: its REST API would refuse the same for the same reason. */
