@@ -36,8 +36,9 @@ pub(super) fn develop(asked: Development, log: Option<LogFormat>) -> Result<Exit
             config.server.listen
         )));
     }
-    let (dir, is_named) = (&config.workflows.dir, asked.place.workflows.is_some());
-    if !is_named && !dir.exists() {
+    let dir = &config.workflows.dir;
+    // One that somebody has named is theirs to make.
+    if *dir == Config::default().workflows.dir && !dir.exists() {
         let failed =
             |error| Failure(format!("The sample workflows could not be written to {}: {error}", dir.display()));
         samples::write(dir).map_err(failed)?;
