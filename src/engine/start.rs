@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::run::Outcome;
 use super::scene::{Common, Scene};
 use super::work::{CALL_JOB, RUN_JOB, is_ended};
-use crate::model::ids::workflow_run_id;
+use crate::model::ids::new_workflow_run_id;
 use crate::model::recipient::RecipientRef;
 use crate::model::run::{Run, RunStatus, SourceType};
 use crate::model::signal::Happened;
@@ -72,7 +72,7 @@ async fn triggered(core: &Core, asked: &Asked<'_>, source: SourceType, body: Val
         return Ok(answer);
     }
     let order = core.order(asked.env, asked.workflow, body).await?;
-    let workflow_run = workflow_run_id(core.clock.now(), &[Uuid::new_v4().as_bytes()]);
+    let workflow_run = new_workflow_run_id(core.clock.now());
     let answer = json!({"workflow_run_id": workflow_run}).to_string();
     for attempt in 0..TRIES {
         // Whoever has been overtaken waits for a turn: where many come to one batch, all would be again.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::model::audience::{Audience, Audiences, Members, Transition, holds};
-use crate::model::ids::workflow_run_id;
+use crate::model::ids::new_workflow_run_id;
 use crate::model::invalid::{Invalid, join};
 use crate::model::recipient::{User, tenant_id_fault};
 use crate::model::scope::Scope;
@@ -24,7 +24,7 @@ use super::identify::RecipientRequest;
 use super::staged::{Stage, Staged};
 use super::{Change, Core, Error, OVERTAKEN};
 
-/// The kind of job that runs a workflow for somebody who has joined an audience.
+/// The kind of job that runs a workflow for somebody who has joined an audience; its subject is the workflow run.
 pub const JOIN_JOB: &str = "join";
 /// The kind of job that finds the members of a dynamic audience whose definition is new.
 pub const POPULATE_JOB: &str = "populate";
@@ -114,15 +114,10 @@ impl Change {
         if transition == Transition::Enter {
             let slot = Slot { audience: audience.to_owned(), user: user.to_owned(), tenant: None };
             for join in Join::all(audiences, env, &slot, depth) {
-                self.add_long_job(JOIN_JOB, &join_id(now).to_string(), &join.progress(), now);
+                self.add_long_job(JOIN_JOB, &new_workflow_run_id(now).to_string(), &join.progress(), now);
             }
         }
     }
-}
-
-/// The subject of a join's job: the workflow run that it is to start.
-fn join_id(now: Time) -> Uuid {
-    workflow_run_id(now, &[Uuid::new_v4().as_bytes()])
 }
 
 /// Whether a user, as it is on the wire, is a member of a dynamic audience.
@@ -210,9 +205,9 @@ impl Core {
                 let is_new = slots.insert(slot.key(), slot.user.clone()).is_none();
                 if is_known && is_new {
                     let caused = Join::all(&audiences, env, &slot, 0).into_iter();
-                    joins.extend(
-                        caused.map(|join| json!([slot.key(), JOIN_JOB, join_id(now), join.progress().to_string()])),
-                    );
+                    joins.extend(caused.map(|join| {
+                        json!([slot.key(), JOIN_JOB, new_workflow_run_id(now), join.progress().to_string()])
+                    }));
                 }
             }
             let mut change = Change::new();
