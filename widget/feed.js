@@ -241,7 +241,6 @@ export class Feed extends EventTarget {
    * @returns {Promise<Outcome>}
    */
   mark(as, ids, metadata) {
-    if (!EFFECTS[as]) throw new TypeError(`There is no mark called ${as}.`);
     const changed = this.#changedBy(as, ids);
     const marks = this.#marksOf(as, ids, metadata);
     if (as !== "seen") this.#remember(as, marks, changed);
@@ -481,6 +480,7 @@ export class Feed extends EventTarget {
 
   /** Those of the items that the mark would change. @param {MarkAs} as @param {string[]} ids */
   #changedBy(as, ids) {
+    if (!EFFECTS[as]) throw new TypeError(`There is no mark called ${as}.`);
     const { items } = this.view();
     const shown = new Map([...this.#shelves.keys()].flatMap((name) => this.view(name).items).concat(items).map((item) => [item.id, item]));
     return ids.filter((id) => {

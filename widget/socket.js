@@ -1,5 +1,7 @@
 // Speaks Phoenix Channels 2.0.0 over one WebSocket, and keeps it alive.
 
+import { ask } from "./rest.js";
+
 /**
  * @typedef {"idle"|"connecting"|"open"|"waiting"|"stopped"} SocketState
  * `waiting` dials again by itself; `stopped` will not (see `Socket.problem`).
@@ -230,7 +232,7 @@ export class Socket extends EventTarget {
     if (code === POLICY_VIOLATION) return this.#stop(reason || "The server refused this connection.");
     const isRenewed = refreshToken || this.#options.userToken !== this.#dialled;
     if (code === TOKEN_ENDED && !isRenewed) return this.#stop("The user's token has ended.");
-    if (code === TOKEN_ENDED && refreshToken) this.#tokenEndsAt = 0;
+    if (code === TOKEN_ENDED) this.#tokenEndsAt = 0;
     this.#retry(wasOpen);
     if (!wasOpen && this.#attempt % ASK_EVERY === 2) void this.#askWhy();
   }
@@ -238,20 +240,19 @@ export class Socket extends EventTarget {
   /** Browsers do not say why a server refuses a connection, or that it does: its REST API would refuse the same for the same reason. */
   async #askWhy() {
     const turn = this.#turn;
-    const { host, apiKey, userToken, refreshToken } = this.#options;
     const [, channel, user] = this.#listener.topic.match(/^feeds:([^:]*):(.*)$/) ?? [];
     let problem = "";
     try {
-      const address = `${host.replace(/^ws/, "http").replace(/\/+$/, "")}/v1/users/${encodeURIComponent(user)}/feeds/${encodeURIComponent(channel)}?page_size=1`;
-      const headers = { authorization: `Bearer ${apiKey}`, ...(userToken && { "x-knock-user-token": userToken }) };
-      const answer = await fetch(address, { headers });
+      const answer = await ask(this.#options, user, `feeds/${encodeURIComponent(channel)}?page_size=1`);
       if ([401, 403].includes(answer.status)) problem = (await answer.json()).message;
     } catch {
       // Nobody there.
     }
     if (turn !== this.#turn || problem === this.problem) return;
-    if (problem && refreshToken) this.#tokenEndsAt = 0;
-    if (problem) console.warn(`Bellwire: ${problem}`);
+    if (problem) {
+      this.#tokenEndsAt = 0;
+      console.warn(`Bellwire: ${problem}`);
+    }
     this.problem = problem;
     this.#listener.moved();
   }

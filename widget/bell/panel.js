@@ -191,7 +191,7 @@ export class Panel {
 
   /** @param {() => void} more */
   #wire(more) {
-    const { readAll, archiveAll, undo, close, gear, back, allow, bulkRead, bulkArchive, bulkClear, snack, tabs, list, panel } = this.#parts;
+    const { readAll, archiveAll, undo, close, gear, back, allow, bulkRead, bulkArchive, bulkClear, tabs, list, panel } = this.#parts;
     /** @type {[HTMLElement, () => void][]} */
     const acts = [
       [readAll, () => this.#markAll("read")],
@@ -212,8 +212,6 @@ export class Panel {
     list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
     list.addEventListener("focusin", (/** @type {FocusEvent} */ event) => this.#came(/** @type {HTMLElement} */ (event.target).closest(".item")));
     panel.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#keepInside(event));
-    for (const name of ["pointerenter", "focusin"]) snack.addEventListener(name, () => clearTimeout(this.#snackTimer));
-    for (const name of ["pointerleave", "focusout"]) snack.addEventListener(name, () => this.#hideSnackSoon());
   }
 
   /** The keyboard has come to an item. @param {Element|null} cell */
@@ -344,9 +342,11 @@ export class Panel {
     this.#hideSnackSoon();
   }
 
+  /** It waits while it is pointed at or has the focus. */
   #hideSnackSoon() {
     clearTimeout(this.#snackTimer);
-    this.#snackTimer = setTimeout(() => this.#hideSnack(), SNACK_MS);
+    const isUsed = () => this.#parts.snack.matches(":hover, :focus-within");
+    this.#snackTimer = setTimeout(() => (isUsed() ? this.#hideSnackSoon() : this.#hideSnack()), SNACK_MS);
   }
 
   #hideSnack() {

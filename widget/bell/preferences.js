@@ -2,6 +2,7 @@
 
 import { h } from "../dom.js";
 import { fill } from "../locale.js";
+import { ask } from "../rest.js";
 
 /** @typedef {import("../locale.js").Messages} Messages */
 /** @typedef {{host: string, publicKey: string, user: string, tenant: string|null, token: () => Promise<string|null>}} Access */
@@ -9,12 +10,9 @@ import { fill } from "../locale.js";
 const KINDS = /** @type {const} */ (["categories", "workflows", "channel_types"]);
 
 /** @param {Access} access @param {string} method @param {object} [body] */
-async function ask({ host, publicKey, user, tenant, token }, method, body) {
-  const address = `${host.replace(/\/+$/, "")}/v1/users/${encodeURIComponent(user)}/preferences/${encodeURIComponent(tenant ?? "default")}`;
-  /** @type {Record<string, string>} */ const headers = { authorization: `Bearer ${publicKey}`, "content-type": "application/json" };
-  const userToken = await token();
-  if (userToken) headers["x-knock-user-token"] = userToken;
-  const response = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
+async function exchange({ host, publicKey, user, tenant, token }, method, body) {
+  const path = `preferences/${encodeURIComponent(tenant ?? "default")}`;
+  const response = await ask({ host, apiKey: publicKey, userToken: await token() }, user, path, { method, body: body && JSON.stringify(body) });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.message ?? response.status);
   return answer;
@@ -24,7 +22,7 @@ async function ask({ host, publicKey, user, tenant, token }, method, body) {
 export async function showPreferences(pane, access, texts, failed) {
   pane.replaceChildren(h("p", { class: "hint" }, texts.loading));
   try {
-    const set = await ask(access, "GET");
+    const set = await exchange(access, "GET");
     const groups = KINDS.map((kind) => group(kind, set, access, texts, failed)).filter(Boolean);
     pane.replaceChildren(...(groups.length ? groups : [h("p", { class: "hint" }, texts.noPreferences)]));
   } catch (error) {
@@ -35,7 +33,7 @@ export async function showPreferences(pane, access, texts, failed) {
 /** @param {typeof KINDS[number]} kind @param {any} set @param {Access} access @param {Messages} texts @param {(text: string) => void} failed */
 function group(kind, set, access, texts, failed) {
   const rows = Object.entries(set[kind] ?? {}).flatMap(([key, value]) => {
-    const keep = (/** @type {any} */ wanted) => ask(access, "PUT", { __persistence_strategy__: "merge", [kind]: { [key]: wanted } });
+    const keep = (/** @type {any} */ wanted) => exchange(access, "PUT", { __persistence_strategy__: "merge", [kind]: { [key]: wanted } });
     const ways = value?.channel_types;
     // A condition is on until it is switched off, and comes back as it was.
     if (!ways) return [row(nameOf(key), value !== false, (isOn) => keep(isOn && typeof value === "object" ? value : isOn), failed, texts)];
