@@ -440,10 +440,11 @@ test("a page that the server refuses is not asked for again by itself", async ()
   assert.equal(feed.view().hasFailed, false);
 });
 
-test("what no feed can be made of is refused at once", () => {
+test("what no feed can be made of is refused at once", async () => {
   const options = { host: "http://x", publicKey: "pk", channel: "c", user: "u" };
   for (const name of ["host", "publicKey", "channel", "user"]) assert.throws(() => new Feed({ ...options, [name]: undefined }), new RegExp(`needs ${name}`));
   assert.throws(() => feed.mark(/** @type {any} */ ("eaten"), ["a"]), /no mark called eaten/);
+  await assert.rejects(feed.markAll(/** @type {any} */ ("eaten")), /no mark called eaten/);
 });
 
 test("another token goes on with the same feed, and revives one that has stopped", async () => {

@@ -113,6 +113,16 @@ async function tab() {
   return line;
 }
 
+/** Has every tab come into view, hear nothing from the one that leads, and lose patience. */
+async function doubt() {
+  for (const air of airs.get("feed") ?? []) air.isFrozen = true;
+  const time = clock();
+  page.dispatchEvent(new Event("visibilitychange"));
+  time.tick(2_000);
+  time.reset();
+  await settled();
+}
+
 test("one tab leads, the others speak through it, and the next leads when it goes", async () => {
   const [one, two] = [await tab(), await tab()];
   assert.deepEqual([Wire.all.length, one.isRelayed, two.isRelayed, two.state, two.answer], [1, false, true, "joined", { version: 1 }]);
@@ -151,12 +161,7 @@ test("where locks are denied each tab speaks for itself", async () => {
 
 test("a tab that comes into view takes over from a leader that says nothing", async () => {
   const [one, two] = [await tab(), await tab()];
-  for (const air of airs.get("feed") ?? []) air.isFrozen = true;
-  const time = clock();
-  page.dispatchEvent(new Event("visibilitychange"));
-  time.tick(2_000);
-  time.reset();
-  await settled();
+  await doubt();
   // The first tab has done it, for both share this page; whichever it was, one leads, and by a wire of its own.
   assert.equal([one, two].filter((line) => !line.isRelayed).length, 1);
   assert.equal(two.isRelayed, false, "the one that leads has no reason to doubt itself");
@@ -171,12 +176,7 @@ test("a tab that may not take over stays in the queue", async () => {
     if (how.steal) throw new Error("denied");
     return request(name, how, act);
   };
-  for (const air of airs.get("feed") ?? []) air.isFrozen = true;
-  const time = clock();
-  page.dispatchEvent(new Event("visibilitychange"));
-  time.tick(2_000);
-  time.reset();
-  await settled();
+  await doubt();
   assert.deepEqual([one.isRelayed, two.isRelayed, Wire.all.length], [false, true, 1]);
   one.close();
   await settled();

@@ -73,6 +73,13 @@ const seenAtWill = (page) => page.addInitScript(() => {
   globalThis.hide = (how) => ((isHidden = how), document.dispatchEvent(new Event("visibilitychange")));
 });
 const hide = (page, isHidden) => page.evaluate((isHidden) => globalThis.hide(isHidden), isHidden);
+/** Whether the browser keeps a copy of a user's feed. */
+const isKept = (page, user) => page.evaluate((user) => new Promise((resolve) => {
+  indexedDB.open("bellwire").onsuccess = ({ target }) => {
+    const keys = target.result.transaction("feeds").objectStore("feeds").getAllKeys();
+    keys.onsuccess = () => (target.result.close(), resolve(keys.result.some(([place]) => place.includes(user))));
+  };
+}), user);
 const says = (page, text) => page.bell.getByText(text, { exact: false }).first().waitFor();
 /** The element in the bell that has the focus. */
 const focused = (page) => page.evaluate(() => document.querySelector("bellwire-bell").shadowRoot.activeElement?.getAttribute("aria-label") ?? document.querySelector("bellwire-bell").shadowRoot.activeElement?.localName);
@@ -278,12 +285,7 @@ test("a tab that opens later has what came since the first has joined", async (t
   const ann = someone("ann");
   const first = await shop(t, ann);
   await live(first);
-  await until("a copy is kept", () => first.evaluate((user) => new Promise((resolve) => {
-    indexedDB.open("bellwire").onsuccess = ({ target }) => {
-      const keys = target.result.transaction("feeds").objectStore("feeds").getAllKeys();
-      keys.onsuccess = () => (target.result.close(), resolve(keys.result.some(([place]) => place.includes(user))));
-    };
-  }), ann));
+  await until("a copy is kept", () => isKept(first, ann));
   await tell(ann, "one");
   await badge(first, "1");
   const second = await shop(t, ann, { beside: first });
@@ -323,13 +325,7 @@ test("a copy shows before the server answers, and never to somebody else", async
   await tell(ann, "one");
   const first = await shop(t, ann);
   await badge(first, "1");
-  const isKept = () => first.evaluate((user) => new Promise((resolve) => {
-    indexedDB.open("bellwire").onsuccess = ({ target }) => {
-      const keys = target.result.transaction("feeds").objectStore("feeds").getAllKeys();
-      keys.onsuccess = () => (target.result.close(), resolve(keys.result.some(([place]) => place.includes(user))));
-    };
-  }), ann);
-  await until("a copy is kept", isKept);
+  await until("a copy is kept", () => isKept(first, ann));
   const silent = { prepare: (page) => page.routeWebSocket(/./, () => {}) };
   const second = await shop(t, ann, { beside: first, "no-share": "", ...silent });
   await badge(second, "1");
@@ -337,7 +333,7 @@ test("a copy shows before the server answers, and never to somebody else", async
   const third = await shop(t, bob, { beside: first, "no-share": "", ...silent });
   await until("it has looked", async () => (await third.feed()).status !== "idle");
   assert.deepEqual((await third.feed()).names, []);
-  await until("what was kept of another is gone", async () => !(await isKept()));
+  await until("what was kept of another is gone", async () => !(await isKept(first, ann)));
 });
 
 test("without a copy nothing is kept", async (t) => {
@@ -483,7 +479,6 @@ test("the browser notifies once of what arrives while nobody sees any tab", asyn
   assert.equal(await isWatched(), true, "somebody sees the second");
   await hide(second, true);
   await tell(ann, "two", { actor: { id: "sam", name: "Sam Okoro" } });
-
   await until("one of them has notified, of the second alone", async () => (await told()).join("|") === "Sam Okoro: Hello two|");
   await first.evaluate(() => globalThis.told[0][2].onclick());
   await until("it has led where the item does", () => first.url() === `${SHOP}/items/two`);
